@@ -1,0 +1,1 @@
+//! Shipline: one pipeline.yaml, from commit to cluster.

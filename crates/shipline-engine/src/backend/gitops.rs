@@ -1,0 +1,111 @@
+//! The GitOps repository that ArgoCD watches.
+
+use std::collections::BTreeMap;
+
+use shipline_model::name::{CommitId, ComponentName, Digest, EnvironmentName};
+
+use crate::error::BackendError;
+use crate::event::DeployedCommit;
+
+/// Where a component's image stands in the GitOps repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The component.
+    pub component: ComponentName,
+    /// The environment, also the first folder.
+    pub environment: EnvironmentName,
+    /// The component's folder below it.
+    pub folder: String,
+    /// The container's name.
+    pub container: String,
+    /// Repository name that the image must end in (host and leading path are free).
+    pub repository: String,
+}
+
+/// One image to set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetImage {
+    /// Where.
+    pub target: Target,
+    /// What the image is called from now on (`host/path/name`); `None` keeps the name that is there.
+    pub name: Option<String>,
+    /// The new tag.
+    pub tag: String,
+    /// The image's manifest, for the trailers; also written behind the tag (`@sha256:…`) where the old value has a digest.
+    pub digest: Option<Digest>,
+    /// The commit that the image was built from, for the trailers.
+    pub source_commit: Option<CommitId>,
+}
+
+/// A deployment: all its images in one commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// Unique; a commit that carries it in its trailers is this deployment.
+    pub id: String,
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// What to set.
+    pub images: Vec<SetImage>,
+    /// First line of the commit message; made from the images where absent.
+    pub message: Option<String>,
+    /// Who, for author and trailers (`Name <mail>`).
+    pub author: Option<String>,
+    /// Further trailers (`Run-Id`, `Run-Url` …), in order.
+    pub trailers: Vec<(String, String)>,
+    /// Commit time, in seconds since 1970 UTC.
+    pub time: i64,
+}
+
+/// What a container runs, as the GitOps repository says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeclaredImage {
+    /// File in the repository.
+    pub file: String,
+    /// 1-based line.
+    pub line: usize,
+    /// The whole value.
+    pub image: String,
+    /// Its tag, where it has one.
+    pub tag: Option<String>,
+}
+
+/// What a GitOps repository says at one commit.
+#[derive(Debug)]
+pub struct DesiredState {
+    /// The commit.
+    pub commit: CommitId,
+    /// For each target, what it declares or why that cannot be told.
+    pub images: BTreeMap<ComponentName, Result<DeclaredImage, BackendError>>,
+}
+
+/// The GitOps repository that ArgoCD watches. Called on blocking threads.
+pub trait GitopsRepo: Send + Sync {
+    /// The repository, for people.
+    fn name(&self) -> String;
+
+    /// Creates the repository from its seed where that is configured and nothing is there; else reads what is there. Gives
+    /// notes for people (created; the seed differs from what was seeded).
+    ///
+    /// # Errors
+    /// Where it is neither there nor can be created.
+    fn prepare(&self) -> Result<Vec<String>, BackendError>;
+
+    /// What the targets declare, all at one commit.
+    ///
+    /// # Errors
+    /// `NotFound` where the repository or branch is not there.
+    fn read(&self, targets: &[Target]) -> Result<DesiredState, BackendError>;
+
+    /// Sets all images in one commit by compare-and-swap on the branch; after a lost race the edit is made again on the new
+    /// head. Everything up to date: no commit. A deployment that the history already carries: success.
+    ///
+    /// # Errors
+    /// `Invalid` where a target cannot be edited (all of them, with file and line), `Conflict` where the branch refuses.
+    fn deploy(&self, deployment: &Deployment) -> Result<DeployedCommit, BackendError>;
+
+    /// What [`GitopsRepo::deploy`] would change, without changing it.
+    ///
+    /// # Errors
+    /// As [`GitopsRepo::deploy`].
+    fn preview(&self, deployment: &Deployment) -> Result<DeployedCommit, BackendError>;
+}

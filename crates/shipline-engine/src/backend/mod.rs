@@ -1,0 +1,19 @@
+//! The narrow traits through which stages reach the outside. Each has a real and a fake implementation and one contract
+//! suite (in `shipline-testkit`) that runs on both.
+//!
+//! Blocking traits are called on blocking threads; async ones are cancelled by the [`TaskContext`](crate::task::TaskContext),
+//! never by being dropped.
+
+mod builder;
+mod gitops;
+mod registry;
+mod scanner;
+mod source;
+mod store;
+
+pub use builder::*;
+pub use gitops::*;
+pub use registry::*;
+pub use scanner::*;
+pub use source::*;
+pub use store::*;

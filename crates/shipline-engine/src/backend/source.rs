@@ -1,0 +1,96 @@
+//! The repository that holds the sources.
+
+use std::path::Path;
+
+use shipline_model::name::{CommitId, RepoPath};
+use shipline_model::plan::{Head, PathChange};
+
+use crate::error::BackendError;
+
+/// A merge base or an ancestry that may not be known (shallow clone).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ancestry {
+    /// It is an ancestor (or the same commit).
+    Ancestor,
+    /// It exists, and is none.
+    NotAncestor,
+    /// The commit is not in this repository, or the history is cut off before the answer.
+    Unknown {
+        /// Why, for people.
+        why: String,
+    },
+}
+
+/// What the workspace must be made equal to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceSet {
+    /// Paths to hold: every `path` and `uses` of the run's components.
+    pub paths: Vec<RepoPath>,
+    /// Paths that are left alone: every declared cache of the configuration.
+    pub keep: Vec<RepoPath>,
+}
+
+/// What making the workspace equal did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Materialized {
+    /// Files that were there and right.
+    pub kept: usize,
+    /// Files that were written.
+    pub written: usize,
+    /// Files and folders that were removed.
+    pub removed: usize,
+}
+
+/// The repository that holds the sources: git objects, and the dirty tree over them.
+pub trait SourceRepo: Send + Sync {
+    /// What is checked out. An unborn branch is an `Invalid` error that says what to do.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no repository.
+    fn head(&self) -> Result<Head, BackendError>;
+
+    /// The commit that a revision names (`main`, `HEAD~1`, 8 hex digits).
+    ///
+    /// # Errors
+    /// `NotFound` where it names none, `Invalid` where it is ambiguous.
+    fn resolve(&self, revision: &str) -> Result<CommitId, BackendError>;
+
+    /// Whether `commit` is an ancestor of the head.
+    ///
+    /// # Errors
+    /// Where the repository cannot be read.
+    fn ancestry(&self, commit: &CommitId) -> Result<Ancestry, BackendError>;
+
+    /// The merge base of the head and `commit`, if there is one and it can be known.
+    ///
+    /// # Errors
+    /// Where the repository cannot be read.
+    fn merge_base(&self, commit: &CommitId) -> Result<Option<CommitId>, BackendError>;
+
+    /// All paths that differ between `base` and the sources (the head's tree with the dirty tree over it), sorted; a rename
+    /// is a deletion and an addition.
+    ///
+    /// # Errors
+    /// `NotFound` where the commit or one of its trees is not there (shallow or partial clone).
+    fn changes(&self, base: &CommitId) -> Result<Vec<PathChange>, BackendError>;
+
+    /// A hex SHA-256 over everything at `paths` (path, mode, content), the dirty tree included. Equal sources give equal
+    /// keys in every clone.
+    ///
+    /// # Errors
+    /// `NotFound` where one of the paths is not in the sources, naming it.
+    fn key(&self, paths: &[RepoPath]) -> Result<String, BackendError>;
+
+    /// A source file's bytes (dirty tree over head), `None` where it does not exist.
+    ///
+    /// # Errors
+    /// Where the repository cannot be read.
+    fn read(&self, path: &RepoPath) -> Result<Option<Vec<u8>>, BackendError>;
+
+    /// Makes `workspace` equal to the sources by the difference only: what is not in `set` is removed, kept paths are left
+    /// alone, everything else is exactly the sources. Survives being killed at any point.
+    ///
+    /// # Errors
+    /// Where a file cannot be read, written or removed, naming it.
+    fn materialize(&self, set: &SourceSet, workspace: &Path) -> Result<Materialized, BackendError>;
+}

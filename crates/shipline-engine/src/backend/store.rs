@@ -1,0 +1,70 @@
+//! The image store: the one place where images live between builder, scanners and registry.
+
+use std::io::Read;
+
+use shipline_model::name::Digest;
+
+use crate::error::BackendError;
+
+/// A blob, manifest or index, by content (OCI `descriptor`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Descriptor {
+    /// OCI or Docker media type.
+    pub media_type: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// An image manifest, read and verified (OCI image manifest or Docker schema 2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// The manifest itself.
+    pub descriptor: Descriptor,
+    /// The exact bytes.
+    pub bytes: Vec<u8>,
+    /// Its config.
+    pub config: Descriptor,
+    /// Its layers, base first.
+    pub layers: Vec<Descriptor>,
+}
+
+/// Images by digest. What it gives back has been verified when it went in, and what it does not have whole it does not have.
+pub trait ImageStore: Send + Sync {
+    /// The image with this manifest digest, `None` where it is not there.
+    ///
+    /// # Errors
+    /// Where the store cannot be read, or the bytes do not match the digest.
+    fn manifest(&self, digest: &Digest) -> Result<Option<Manifest>, BackendError>;
+
+    /// Whether the image and every blob of it is there (by name and size).
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    fn is_whole(&self, digest: &Digest) -> Result<bool, BackendError>;
+
+    /// A blob's bytes, as a stream from its start.
+    ///
+    /// # Errors
+    /// `NotFound` where it is not there.
+    fn open(&self, digest: &Digest) -> Result<Box<dyn Read + Send>, BackendError>;
+
+    /// A blob's size in bytes, `None` where it is not there.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    fn size(&self, digest: &Digest) -> Result<Option<u64>, BackendError>;
+
+    /// Takes a blob in, streamed, and verifies its digest; nothing stays behind on a mismatch.
+    ///
+    /// # Errors
+    /// `Conflict` where the bytes have another digest; `Unavailable` where the disk is full.
+    fn put_blob(&self, digest: &Digest, bytes: &mut dyn Read) -> Result<(), BackendError>;
+
+    /// Takes a manifest in. Its blobs must be there.
+    ///
+    /// # Errors
+    /// `NotFound` naming the first blob that is missing; `Invalid` where the bytes are no manifest.
+    fn put_manifest(&self, media_type: &str, bytes: &[u8]) -> Result<Digest, BackendError>;
+}

@@ -1,0 +1,1 @@
+//! Shipline's source repository on git2: change sets, bases and the workspace.

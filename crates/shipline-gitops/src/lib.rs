@@ -1,0 +1,1 @@
+//! Shipline's GitOps repository: byte-exact image edits and compare-and-swap commits.

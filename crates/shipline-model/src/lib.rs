@@ -1,0 +1,11 @@
+//! The pure half of Shipline: `pipeline.yaml` as a checked model, and the plan made from it.
+//!
+//! Nothing here does I/O, reads a clock or the environment, or is async: text and facts go in, data comes out.
+
+pub mod config;
+pub mod finding;
+pub mod name;
+pub mod plan;
+pub mod tag;
+pub mod value;
+pub mod yaml;

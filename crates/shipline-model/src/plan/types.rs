@@ -1,0 +1,355 @@
+//! What a plan consists of. The engine carries it out and never changes it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::config::{Platform, StageKind};
+use crate::name::{
+    CommitId, ComponentName, Digest, EnvironmentName, PipelineName, ProfileName, RepoPath,
+    RepositoryName, StageName,
+};
+use crate::tag::{ImageTag, TagBase};
+use crate::value::Value;
+
+/// What is checked out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The commit.
+    pub commit: CommitId,
+    /// Its commit time, in seconds since 1970 UTC.
+    pub time: i64,
+    /// The branch, unless detached.
+    pub branch: Option<String>,
+    /// Paths that differ from the commit (staged, unstaged, untracked and not ignored), sorted. Empty: clean.
+    pub dirty: Vec<String>,
+}
+
+/// The commit that a component's change is measured from, and why it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Base {
+    /// Measured from this commit.
+    Commit {
+        /// The commit.
+        id: CommitId,
+        /// Which rule gave it.
+        rule: BaseRule,
+    },
+    /// No base could be had: the component counts as affected, loudly.
+    Unknown {
+        /// Why, for people.
+        reason: String,
+    },
+    /// `--all`: no base is wanted.
+    All,
+}
+
+/// The rule that gave a base; the first that applies, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BaseRule {
+    /// `--base`.
+    Asked,
+    /// Merge base of a pull request.
+    PullRequest,
+    /// What the automatic environment runs.
+    Deployed {
+        /// The tag that says so.
+        tag: String,
+        /// The environment.
+        environment: EnvironmentName,
+    },
+    /// `before` of the push event.
+    PushBefore,
+    /// Merge base with the default branch.
+    DefaultBranch {
+        /// That branch.
+        branch: String,
+    },
+}
+
+/// How a path changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChangeKind {
+    /// New.
+    Added,
+    /// Other content or mode.
+    Modified,
+    /// Gone (a rename is `Deleted` and `Added`).
+    Deleted,
+}
+
+/// One changed path between a base and the sources of the run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PathChange {
+    /// The path in the repository.
+    pub path: String,
+    /// How.
+    pub kind: ChangeKind,
+}
+
+/// What was found out about one component before planning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComponentChange {
+    /// What it was measured from.
+    pub base: Base,
+    /// All paths that changed since (of the whole repository), sorted; empty where the base is not a commit.
+    pub paths: Vec<PathChange>,
+}
+
+/// What a run starts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeSet {
+    /// What is checked out.
+    pub head: Head,
+    /// For each component of the pipeline.
+    pub components: BTreeMap<ComponentName, ComponentChange>,
+}
+
+/// Why a component is affected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// A file under `path` or `uses` changed.
+    Path {
+        /// The file.
+        file: PathChange,
+        /// The declared path that covers it.
+        under: RepoPath,
+        /// Which key declares it.
+        declared: DeclaredBy,
+    },
+    /// `pipeline.yaml` (or `pipeline.lock`) changed.
+    PipelineFile {
+        /// The file.
+        file: PathChange,
+    },
+    /// No base: nothing is known, so it counts as changed.
+    NoBase {
+        /// Why there is none.
+        why: String,
+    },
+    /// `--all`.
+    All,
+}
+
+/// Which key of a component covers a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeclaredBy {
+    /// `path`.
+    Path,
+    /// `uses`.
+    Uses,
+}
+
+/// A hex SHA-256 over everything that decides a result but the variant's args.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceKey(pub String);
+
+/// A hex SHA-256 over a [`SourceKey`] and the variant's args.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BuildKey(pub String);
+
+/// One image of a component: all environments' (`None`) or one environment's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageId {
+    /// The component.
+    pub component: ComponentName,
+    /// The variant, where there is one for each environment.
+    pub variant: Option<EnvironmentName>,
+}
+
+/// One stage for one component and variant; stage alone for barriers and `detect`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId {
+    /// The stage.
+    pub stage: StageName,
+    /// The component, unless the task is for the whole run.
+    pub component: Option<ComponentName>,
+    /// The variant, where there is one.
+    pub variant: Option<EnvironmentName>,
+}
+
+/// What is known from earlier runs in this clone, found before planning.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Source keys of tests that passed, with the run that passed them.
+    pub test_passes: BTreeMap<SourceKey, String>,
+    /// Builds by source key.
+    pub builds: BTreeMap<SourceKey, KnownBuild>,
+}
+
+/// An earlier build of a component, complete or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownBuild {
+    /// What its tags share.
+    pub base: TagBase,
+    /// The commit.
+    pub commit: CommitId,
+    /// Its commit time, in seconds since 1970 UTC.
+    pub commit_time: i64,
+    /// The run that began it.
+    pub run: String,
+    /// Its images that are in the store, whole, by variant.
+    pub images: BTreeMap<Option<EnvironmentName>, (BuildKey, Digest)>,
+}
+
+/// A plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The pipeline.
+    pub pipeline: PipelineName,
+    /// The profile.
+    pub profile: ProfileName,
+    /// What is checked out.
+    pub head: Head,
+    /// Every component of the pipeline, affected or not, in the file's order.
+    pub components: Vec<PlannedComponent>,
+    /// Every task, each after all that it needs.
+    pub tasks: Vec<Task>,
+    /// Things that a person should know before the run (an unknown base, a dirty tree).
+    pub notes: Vec<String>,
+}
+
+/// A component in a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedComponent {
+    /// The component.
+    pub name: ComponentName,
+    /// What its change was measured from.
+    pub base: Base,
+    /// Why it is affected, the most telling first; empty: it is not.
+    pub reasons: Vec<Reason>,
+    /// Its source key; absent where it has no sources here or is not affected.
+    pub source_key: Option<SourceKey>,
+    /// Its images; empty where it is not affected or has none.
+    pub images: Vec<PlannedImage>,
+}
+
+/// An image in a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedImage {
+    /// Which.
+    pub id: ImageId,
+    /// Repository in the registry.
+    pub repository: RepositoryName,
+    /// Its tag in this run.
+    pub tag: ImageTag,
+    /// The commit that it is built from (an earlier one where an earlier build is taken).
+    pub commit: CommitId,
+    /// That commit's time, in seconds since 1970 UTC.
+    pub commit_time: i64,
+    /// Its source key, the same for twins.
+    pub source_key: SourceKey,
+    /// Its build key.
+    pub build_key: BuildKey,
+    /// Its platform.
+    pub platform: Platform,
+    /// Build args, the variant's over those of all.
+    pub args: BTreeMap<String, Value>,
+    /// Build secrets (docker engine only).
+    pub secrets: BTreeMap<String, Value>,
+    /// Build it, or take it from the store.
+    pub action: ImageAction,
+}
+
+/// What happens to an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageAction {
+    /// It is built.
+    Build {
+        /// Why it cannot be taken from the store, for people.
+        why: String,
+    },
+    /// It is in the store.
+    Take {
+        /// Its manifest.
+        digest: Digest,
+        /// The run that built it.
+        from: String,
+    },
+}
+
+/// One task of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Which.
+    pub id: TaskId,
+    /// What it does.
+    pub kind: StageKind,
+    /// Positions in [`Plan::tasks`] of what must come first.
+    pub needs: Vec<usize>,
+    /// What happens with it, and why.
+    pub decision: Decision,
+    /// What it uses most.
+    pub resource: Resource,
+    /// Limit; a task that takes longer fails.
+    pub timeout: Duration,
+}
+
+/// What happens with a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// It runs.
+    Run {
+        /// Why, for people.
+        why: String,
+    },
+    /// Its result is known.
+    Cached {
+        /// By which key.
+        key: String,
+        /// The run that made the result.
+        from: String,
+    },
+    /// It does not run, and that is right.
+    Skip {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// What a task uses most; the scheduler bounds each class, and one component's workspace tasks never overlap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resource {
+    /// Hardly anything (`detect`).
+    Light,
+    /// Host commands in a component's workspace: tests, builds.
+    Workspace,
+    /// CPU of this process: scans.
+    Cpu,
+    /// Network: push, GitOps.
+    Network,
+}
+
+impl fmt::Display for SourceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for BuildKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.variant {
+            Some(variant) => write!(f, "{}@{variant}", self.component),
+            None => write!(f, "{}", self.component),
+        }
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.stage)?;
+        if let Some(component) = &self.component {
+            write!(f, "/{component}")?;
+        }
+        if let Some(variant) = &self.variant {
+            write!(f, "@{variant}")?;
+        }
+        Ok(())
+    }
+}

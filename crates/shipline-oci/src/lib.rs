@@ -1,0 +1,1 @@
+//! Shipline's images: store, builders and registries.

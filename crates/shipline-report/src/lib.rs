@@ -1,0 +1,1 @@
+//! Shipline's reporters: events to terminal, plain lines and JSON lines.

@@ -1,0 +1,1 @@
+//! Shipline's scanners.

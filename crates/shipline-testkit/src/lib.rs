@@ -1,0 +1,1 @@
+//! Shipline's test doubles: contract suites, fakes and the world of the end-to-end tests.

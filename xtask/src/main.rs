@@ -1,0 +1,3 @@
+//! `cargo xtask`: Shipline's commands and the repository's own chores.
+
+fn main() {}
