@@ -93,4 +93,12 @@ pub trait SourceRepo: Send + Sync {
     /// # Errors
     /// Where a file cannot be read, written or removed, naming it.
     fn materialize(&self, set: &SourceSet, workspace: &Path) -> Result<Materialized, BackendError>;
+
+    /// What is in `workspace` beyond the sources: the topmost paths that are neither of `set` nor kept by it, sorted (a folder
+    /// without sources or kept paths in it is one path). Read after `setup` and added to [`SourceSet::keep`], they let
+    /// [`SourceRepo::materialize`] restore the sources and remove what `prepare` made, but leave what `setup` made.
+    ///
+    /// # Errors
+    /// Where the workspace cannot be read; `Invalid` where a path in it is not UTF-8.
+    fn extras(&self, set: &SourceSet, workspace: &Path) -> Result<Vec<RepoPath>, BackendError>;
 }
