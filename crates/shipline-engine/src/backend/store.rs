@@ -1,10 +1,12 @@
 //! The image store: the one place where images live between builder, scanners and registry.
 
-use std::io::Read;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
+use sha2::{Digest as _, Sha256};
 use shipline_model::name::Digest;
 
-use crate::error::BackendError;
+use crate::error::{BackendError, ErrorClass};
 
 /// A blob, manifest or index, by content (OCI `descriptor`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -67,4 +69,39 @@ pub trait ImageStore: Send + Sync {
     /// # Errors
     /// `NotFound` naming the first blob that is missing; `Invalid` where the bytes are no manifest.
     fn put_manifest(&self, media_type: &str, bytes: &[u8]) -> Result<Digest, BackendError>;
+
+    /// Takes in a blob whose digest is known only when its last byte is: `write` is called once and writes the bytes. Gives
+    /// the digest and the size; nothing stays behind where `write` fails. Stores on a disk stream; this default buffers.
+    ///
+    /// # Errors
+    /// `write`'s own error as the cause; `Unavailable` where the disk is full.
+    fn put_stream(
+        &self,
+        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(Digest, u64), BackendError> {
+        let mut bytes = Vec::new();
+        write(&mut bytes).map_err(|error| {
+            BackendError::new(ErrorClass::Failed, "take a blob into the store").because(error)
+        })?;
+        let digest = Digest::new(format!("sha256:{}", hex::encode(Sha256::digest(&bytes))))
+            .map_err(|error| {
+                BackendError::new(ErrorClass::Invalid, "name a blob").because(error)
+            })?;
+        self.put_blob(&digest, &mut bytes.as_slice())?;
+        Ok((digest, bytes.len() as u64))
+    }
+
+    /// Where a blob lies as a file that never changes, for those who can link or map it; `None` where it is no file.
+    fn path(&self, _digest: &Digest) -> Option<PathBuf> {
+        None
+    }
+
+    /// Gives an image a name by which people find it in the store (`frontend@staging`); the name leaves the image that had
+    /// it. A store without names ignores it.
+    ///
+    /// # Errors
+    /// `NotFound` where the image is not there.
+    fn name_image(&self, _digest: &Digest, _name: &str) -> Result<(), BackendError> {
+        Ok(())
+    }
 }
