@@ -1,1 +1,7 @@
-//! Shipline's images: store, builders and registries.
+//! Shipline's images: the store they live in, the builders that make them and the registries that they are published to.
+
+pub mod build;
+pub mod image;
+pub mod layout;
+pub mod registry;
+pub mod store;

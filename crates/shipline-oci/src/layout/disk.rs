@@ -1,0 +1,78 @@
+//! Errors of the disk as classes with remedies, and durability of directories.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use shipline_engine::error::{BackendError, ErrorClass};
+
+/// What an operation on `path` ran into; `attempt` is its verb ("write", "read blob").
+pub(crate) fn disk_error(attempt: &str, path: &Path, error: io::Error) -> BackendError {
+    let message = format!("{attempt} {}", path.display());
+    let (class, hint) = classify(&error, path);
+    let error = BackendError::new(class, message).because(error);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+#[allow(clippy::wildcard_enum_match_arm)] // std's error kinds are open
+fn classify(error: &io::Error, path: &Path) -> (ErrorClass, Option<String>) {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (
+            ErrorClass::Unavailable,
+            Some(format!(
+                "The disk that holds {} is full. Free some space and run again; nothing was half-written.",
+                path.display()
+            )),
+        ),
+        io::ErrorKind::ReadOnlyFilesystem => (
+            ErrorClass::Unavailable,
+            Some(format!(
+                "{} is on a file system that cannot be written.",
+                path.display()
+            )),
+        ),
+        io::ErrorKind::PermissionDenied => (
+            ErrorClass::Denied,
+            Some(format!(
+                "Check owner and mode of {}; files that another user (root?) created are a usual cause.",
+                path.display()
+            )),
+        ),
+        io::ErrorKind::NotFound => (ErrorClass::NotFound, None),
+        _ => (ErrorClass::Failed, None),
+    }
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), BackendError> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| disk_error("make durable", path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_unavailable_with_a_remedy() {
+        for errno in [28, 122] {
+            let error = disk_error(
+                "write",
+                Path::new("/store"),
+                io::Error::from_raw_os_error(errno),
+            );
+            assert_eq!(error.class, ErrorClass::Unavailable);
+            assert!(error.hints[0].contains("Free some space"));
+        }
+        let error = disk_error(
+            "write",
+            Path::new("/store"),
+            io::Error::from_raw_os_error(13),
+        );
+        assert_eq!(error.class, ErrorClass::Denied);
+    }
+}

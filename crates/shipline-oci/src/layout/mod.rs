@@ -1,0 +1,247 @@
+//! An OCI image layout directory (`oci-layout`, `index.json`, `blobs/sha256/…`) that many processes may use at once. The
+//! store and the local registry are both made of one.
+
+mod blob;
+mod disk;
+mod index;
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use shipline_engine::backend::Manifest;
+use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::fault::Faults;
+use shipline_model::name::Digest;
+
+pub use blob::BlobWriter;
+pub(crate) use disk::{disk_error, sync_directory};
+
+use crate::image;
+
+/// A temporary file that nobody holds and that is this old was left by a process that died.
+const ABANDONED: Duration = Duration::from_secs(60);
+
+/// An OCI image layout directory.
+///
+/// Blobs are written to `tmp/`, verified, made durable and renamed into `blobs/sha256/`; `index.json` is replaced by rename
+/// under the lock `index.lock`. A process that dies leaves at most a temporary file, which the next one removes.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: PathBuf,
+    faults: Faults,
+}
+
+impl Layout {
+    /// Opens the layout at `root`, creates what is missing, and removes what dead processes left.
+    ///
+    /// # Errors
+    /// Where the directory cannot be created or written.
+    pub fn open(root: impl Into<PathBuf>, faults: Faults) -> Result<Self, BackendError> {
+        let root = root.into();
+        let layout = Self { root, faults };
+        for directory in [layout.blobs(), layout.temporary()] {
+            fs::create_dir_all(&directory)
+                .map_err(|error| disk_error("create", &directory, error))?;
+        }
+        let marker = layout.root.join("oci-layout");
+        if !marker.exists() {
+            layout.replace(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        }
+        if !layout.index_path().exists() {
+            layout.update_index(|_| Ok(()))?;
+        }
+        layout.sweep()?;
+        Ok(layout)
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs/sha256")
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// Where a blob lies, or would.
+    #[must_use]
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.blobs().join(digest.hex())
+    }
+
+    /// A blob's size in bytes, `None` where it is not there.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn size(&self, digest: &Digest) -> Result<Option<u64>, BackendError> {
+        let path = self.blob_path(digest);
+        match fs::metadata(&path) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(disk_error("read", &path, error)),
+        }
+    }
+
+    /// A blob, from its start.
+    ///
+    /// # Errors
+    /// `NotFound` where it is not there.
+    pub fn open_blob(&self, digest: &Digest) -> Result<File, BackendError> {
+        let path = self.blob_path(digest);
+        File::open(&path).map_err(|error| disk_error("read blob", &path, error))
+    }
+
+    /// A small blob's bytes, verified; `None` where it is not there.
+    ///
+    /// # Errors
+    /// `Conflict` where the bytes on the disk do not have the digest any more.
+    pub fn read_blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, BackendError> {
+        let path = self.blob_path(digest);
+        let mut bytes = Vec::new();
+        match File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(disk_error("read blob", &path, error)),
+        }
+        let found = image::digest_of(&bytes);
+        if found == *digest {
+            Ok(Some(bytes))
+        } else {
+            Err(
+                BackendError::new(ErrorClass::Conflict, format!("read blob {digest}"))
+                    .because(format!("{} holds {found}", path.display()))
+                    .hint(format!(
+                        "The file is damaged. Remove {} and run again.",
+                        path.display()
+                    )),
+            )
+        }
+    }
+
+    /// The image with this manifest digest, verified; `None` where it is not there.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or is no image manifest.
+    pub fn manifest(&self, digest: &Digest) -> Result<Option<Manifest>, BackendError> {
+        self.read_blob(digest)?
+            .map(|bytes| image::parse_manifest(None, &bytes))
+            .transpose()
+    }
+
+    /// Blobs of an image that are not there whole (by name and size).
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn missing(&self, manifest: &Manifest) -> Result<Vec<Digest>, BackendError> {
+        let mut missing = Vec::new();
+        for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            if self.size(&blob.digest)? != Some(blob.size) {
+                missing.push(blob.digest.clone());
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Takes an image manifest in whose blobs are all there; durable, with its blobs, when this returns.
+    ///
+    /// # Errors
+    /// `NotFound` naming the first blob that is missing, `Invalid` where the bytes are no manifest.
+    pub fn put_manifest(&self, media_type: &str, bytes: &[u8]) -> Result<Manifest, BackendError> {
+        let manifest = image::parse_manifest(Some(media_type), bytes)?;
+        let _collecting = self.lock("collect.lock", Lock::Shared)?;
+        if let Some(missing) = self.missing(&manifest)?.first() {
+            return Err(BackendError::new(
+                ErrorClass::NotFound,
+                format!(
+                    "take image {} into {}",
+                    manifest.descriptor.digest,
+                    self.root.display()
+                ),
+            )
+            .because(format!(
+                "its blob {missing} is not there, or not with its size"
+            )));
+        }
+        // What is used now is young again for the garbage collection.
+        for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            self.touch(&blob.digest);
+        }
+        sync_directory(&self.blobs())?;
+        let mut writer = self.writer()?;
+        io::Write::write_all(&mut writer, bytes)
+            .map_err(|error| disk_error("write manifest in", &self.root, error))?;
+        writer.commit(Some(&manifest.descriptor.digest))?;
+        sync_directory(&self.blobs())?;
+        Ok(manifest)
+    }
+
+    /// A writer for a blob whose digest is known at its end.
+    ///
+    /// # Errors
+    /// Where no temporary file can be made.
+    pub fn writer(&self) -> Result<BlobWriter, BackendError> {
+        BlobWriter::create(self)
+    }
+
+    pub(crate) fn touch(&self, digest: &Digest) {
+        let path = self.blob_path(digest);
+        // Only ages for the garbage collection: where it cannot be set, the blob is collected earlier, never wrongly used.
+        let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+    }
+
+    pub(crate) fn lock(&self, name: &str, lock: Lock) -> Result<File, BackendError> {
+        let path = self.root.join(name);
+        let failed = |error| disk_error("lock", &path, error);
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(failed)?;
+        match lock {
+            Lock::Shared => file.lock_shared().map_err(failed)?,
+            Lock::Exclusive => file.lock().map_err(failed)?,
+        }
+        Ok(file)
+    }
+
+    fn sweep(&self) -> Result<(), BackendError> {
+        let directory = self.temporary();
+        let entries =
+            fs::read_dir(&directory).map_err(|error| disk_error("read", &directory, error))?;
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let old = entry
+                .metadata()
+                .and_then(|metadata| metadata.modified())
+                .ok()
+                .and_then(|at| at.elapsed().ok())
+                .is_some_and(|age| age >= ABANDONED);
+            if old && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+                // Another process may sweep at the same time: then it is gone already.
+                let _ = fs::remove_file(&path);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a lock file is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// With others of the same kind.
+    Shared,
+    /// Alone.
+    Exclusive,
+}

@@ -1,0 +1,5 @@
+//! Registries that images are published to.
+
+mod layout;
+
+pub use layout::LayoutRegistry;

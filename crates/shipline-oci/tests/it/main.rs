@@ -1,0 +1,7 @@
+//! Integration tests of the image crate, one module for each part. `support` holds what they share; a module that compares
+//! builders takes its Dockerfiles from the same table.
+#![allow(missing_docs)]
+
+mod registry;
+mod store;
+mod support;
