@@ -1,5 +1,138 @@
 //! `pipeline.yaml` as a checked model: every default filled in, every reference resolved, every name a newtype.
+//!
+//! A text goes through four steps: the `yaml` tree says where everything stands, `structure` holds the tree against the
+//! shape of the language, serde reads the values, and `check` looks at what they mean. Every step reports all that it
+//! finds, and the later ones go on with what the earlier ones left whole.
 
+mod check;
+mod later;
+mod problem;
+mod raw;
+mod schema;
+mod show;
+mod structure;
+mod suggest;
+mod tree;
 mod types;
+mod variables;
+mod warning;
 
+pub use problem::{ConfigErrors, Problem};
+pub use schema::schema;
+pub use show::show;
 pub use types::*;
+pub use variables::MissingAt;
+pub use warning::{Warning, warnings};
+
+use crate::yaml::{self, Node, NodeKind, Stream};
+use problem::{Aliases, Problems, value};
+
+/// Reads and checks a `pipeline.yaml`. `file_name` is what errors call it.
+///
+/// # Errors
+/// All problems of the file, each with its place.
+pub fn load(file_name: &str, text: &str) -> Result<Config, ConfigErrors> {
+    let refused = |problems| Err(ConfigErrors::new(file_name, text, problems));
+    let stream = match tree::parse(text) {
+        Ok(stream) => stream,
+        Err(error) => return refused(vec![syntax(text, error.message, error.offset)]),
+    };
+    let root = match single_document(text, &stream) {
+        Ok(root) => root,
+        Err(problem) => return refused(vec![problem]),
+    };
+    let aliases = structure::aliases(root);
+    let mut problems = Problems::new(root, &aliases);
+    let Some(file) = read(text, root, &aliases, &mut problems) else {
+        return refused(problems.finish());
+    };
+    let lines = |byte: usize| 1 + text.bytes().take(byte).filter(|b| *b == b'\n').count();
+    let config = check::file(&file, &lines, &mut problems);
+    match (config, problems.is_empty()) {
+        (Some(config), true) => Ok(config),
+        (None, true) => {
+            problems.push(
+                value(&yaml::Route::root(), "something here is wrong")
+                    .help("this is a bug of Shipline: it should have said what"),
+            );
+            refused(problems.finish())
+        }
+        (_, false) => refused(problems.finish()),
+    }
+}
+
+/// A text that fits is read by serde_yaml as it is; of one that does not, what fits.
+fn read(
+    text: &str,
+    root: &Node,
+    aliases: &Aliases<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<raw::File> {
+    let fitting = structure::fit(root, schema::shape(), aliases, problems)?;
+    let read = if problems.is_empty() {
+        serde_yaml::from_str(text)
+    } else {
+        serde_yaml::from_value(fitting)
+    };
+    match read {
+        Ok(file) => Some(file),
+        Err(error) => {
+            if problems.is_empty() {
+                let at = error.location().map_or(0, |location| location.index());
+                let draft = value(&yaml::Route::root(), error.to_string());
+                problems.push_at(draft, place(text, at));
+            }
+            None
+        }
+    }
+}
+
+fn single_document<'a>(text: &str, stream: &'a Stream) -> Result<&'a Node, Problem> {
+    let problem = |message: &str, at: usize, help: &str| Problem {
+        route: yaml::Route::root(),
+        span: place(text, at),
+        message: message.to_owned(),
+        label: "here".to_owned(),
+        help: Some(help.to_owned()),
+    };
+    let nothing = |node: &Node| match &node.kind {
+        NodeKind::Scalar(scalar) => scalar.value.is_empty() && node.span.is_empty(),
+        NodeKind::Mapping(_) | NodeKind::Sequence(_) | NodeKind::Alias(_) => false,
+    };
+    match stream.documents.as_slice() {
+        [] => Err(problem("the file is empty", 0, "`init` writes one")),
+        [root] if nothing(root) => Err(problem("the file is empty", 0, "`init` writes one")),
+        [root] => Ok(root),
+        [_, second, ..] => Err(problem(
+            "the file holds more than one document",
+            second.span.start,
+            "remove the `---` and what belongs to another file",
+        )),
+    }
+}
+
+fn syntax(text: &str, message: String, at: usize) -> Problem {
+    Problem {
+        route: yaml::Route::root(),
+        span: place(text, at),
+        message: format!("this is no YAML: {message}"),
+        label: "here".to_owned(),
+        help: Some(
+            "look at the indentation, brackets and quotes at and above this place".to_owned(),
+        ),
+    }
+}
+
+/// The character at a byte, for places that come without an extent.
+fn place(text: &str, at: usize) -> std::ops::Range<usize> {
+    let mut start = at.min(text.len());
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    let length = text[start..]
+        .chars()
+        .next()
+        .filter(|c| *c != '\n')
+        .map_or(0, char::len_utf8);
+    start..start + length
+}

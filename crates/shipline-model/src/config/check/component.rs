@@ -1,0 +1,470 @@
+//! `components`.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use super::super::problem::{Draft, Problems, key, value};
+use super::super::raw;
+use super::super::types::{Component, Route as Gateway};
+use super::image;
+use super::text::{command, duration, is_service_name, key_name, path, plain, variables};
+use crate::name::{ComponentName, RepoPath, RepositoryName};
+use crate::yaml::Route;
+
+const TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// Words that the shell runs itself.
+const BUILTINS: &[&str] = &[
+    ".", ":", "[", "case", "cd", "command", "do", "done", "echo", "else", "eval", "exec", "exit",
+    "export", "false", "fi", "for", "if", "read", "set", "shift", "source", "test", "then", "time",
+    "trap", "true", "ulimit", "umask", "unset", "until", "wait", "while",
+];
+
+type Environments = IndexMap<String, raw::Environment>;
+
+pub(super) fn all(
+    raw: Option<&IndexMap<String, raw::Component>>,
+    environments: Option<&Environments>,
+    problems: &mut Problems<'_>,
+) -> IndexMap<ComponentName, Component> {
+    let route = Route::root().key("components");
+    let Some(raw) = raw else {
+        return IndexMap::new();
+    };
+    if raw.is_empty() {
+        problems.push(
+            key(&route, "holds no component")
+                .help("declare at least one: `frontend: { path: frontend, image: {} }`"),
+        );
+    }
+    let mut components = IndexMap::new();
+    for (name, component) in raw {
+        let here = route.key(name);
+        key_name(name, &here, ComponentName::new, problems);
+        if let Some(component) = one(name, component, environments, &here, problems) {
+            components.insert(component.name.clone(), component);
+        }
+    }
+    apart(&components, raw, &route, problems);
+    components
+}
+
+fn one(
+    name: &str,
+    raw: &raw::Component,
+    environments: Option<&Environments>,
+    here: &Route,
+    problems: &mut Problems<'_>,
+) -> Option<Component> {
+    let root = RepoPath::root();
+    let home = raw
+        .path
+        .as_ref()
+        .and_then(|text| path(&root, text, &here.key("path"), problems));
+    if raw.path.is_none() {
+        without_path(raw, here, problems);
+    }
+    let base = home.clone().unwrap_or_else(RepoPath::root);
+    let uses = paths(raw.uses.as_ref(), &root, &here.key("uses"), problems);
+    let caches = caches(raw, &base, here, problems);
+    let repository = repository(name, raw, here, problems);
+    let folder = folder(name, raw, here, problems);
+    let kubernetes = kubernetes(name, raw, here, problems);
+    let environment = variables(raw.environment.as_ref(), &here.key("environment"), problems);
+    let mut shell = |text: Option<&String>, key: &str| {
+        text.and_then(|text| command(text, &here.key(key), problems))
+    };
+    let setup = shell(raw.setup.as_ref(), "setup");
+    let test = shell(raw.test.as_ref(), "test");
+    let junit = junit(raw, here, problems);
+    let timeout = match &raw.timeout {
+        None => Some(TIMEOUT),
+        Some(text) => duration(text, &here.key("timeout"), problems),
+    };
+    let gateway = raw
+        .route
+        .as_ref()
+        .and_then(|raw| gateway(raw, &here.key("route"), problems));
+    let image = raw
+        .image
+        .as_ref()
+        .and_then(|raw| image::one(raw, &base, environments, &here.key("image"), problems));
+    let tools = match &raw.tools {
+        Some(tools) => tools_given(tools, &here.key("tools"), problems),
+        None => {
+            let prepare = image.as_ref().and_then(|image| image.prepare.as_deref());
+            tools_of([setup.as_deref(), test.as_deref(), prepare])
+        }
+    };
+    Some(Component {
+        name: ComponentName::new(name).ok()?,
+        path: home,
+        uses,
+        repository: repository?,
+        folder: folder?,
+        kubernetes: kubernetes?,
+        caches,
+        tools,
+        environment,
+        setup,
+        test,
+        junit,
+        timeout: timeout?,
+        route: gateway,
+        image,
+    })
+}
+
+/// A component without sources can be deployed, so it may say which variants there are, and nothing about building.
+fn without_path(raw: &raw::Component, here: &Route, problems: &mut Problems<'_>) {
+    let mut needs = |given: bool, route: Route| {
+        if given {
+            problems.push(
+                key(&route, "needs the component's `path`")
+                    .label("needs `path`")
+                    .help(
+                        "add `path: …`, or remove this: a component without sources is deployed, not built",
+                    ),
+            );
+        }
+    };
+    needs(raw.setup.is_some(), here.key("setup"));
+    needs(raw.test.is_some(), here.key("test"));
+    needs(raw.junit.is_some(), here.key("junit"));
+    needs(raw.caches.is_some(), here.key("caches"));
+    needs(raw.uses.is_some(), here.key("uses"));
+    needs(raw.tools.is_some(), here.key("tools"));
+    if let Some(image) = &raw.image {
+        for name in image::build_keys(image) {
+            needs(true, here.key("image").key(name));
+        }
+    }
+}
+
+fn paths(
+    texts: Option<&Vec<String>>,
+    base: &RepoPath,
+    route: &Route,
+    problems: &mut Problems<'_>,
+) -> Vec<RepoPath> {
+    let mut paths = Vec::new();
+    for (index, text) in texts.into_iter().flatten().enumerate() {
+        let here = route.index(index);
+        if let Some(path) = path(base, text, &here, problems) {
+            if paths.contains(&path) {
+                problems.push(value(&here, "this path is listed twice").help("remove one"));
+            }
+            paths.push(path);
+        }
+    }
+    paths
+}
+
+fn caches(
+    raw: &raw::Component,
+    base: &RepoPath,
+    here: &Route,
+    problems: &mut Problems<'_>,
+) -> Vec<RepoPath> {
+    let route = here.key("caches");
+    let caches = paths(raw.caches.as_ref(), base, &route, problems);
+    for (index, text) in raw.caches.iter().flatten().enumerate() {
+        let cache = RepoPath::resolve(base, text);
+        if cache.is_some_and(|cache| cache.contains(base.as_str())) {
+            problems.push(
+                value(
+                    &route.index(index),
+                    "the component itself would survive between runs",
+                )
+                .help("name what below it may survive, such as `node_modules` or `target`"),
+            );
+        }
+    }
+    caches
+}
+
+fn repository(
+    name: &str,
+    raw: &raw::Component,
+    here: &Route,
+    problems: &mut Problems<'_>,
+) -> Option<RepositoryName> {
+    match &raw.repository {
+        Some(text) => RepositoryName::new(text.clone())
+            .map_err(|error| {
+                let draft = value(&here.key("repository"), error.to_string());
+                let lower = text.to_lowercase();
+                problems.push(if RepositoryName::new(lower.clone()).is_ok() {
+                    draft.help(format!("did you mean `{lower}`?"))
+                } else {
+                    draft.help("the registry's host is the profile's, tags are made by the run")
+                });
+            })
+            .ok(),
+        None => RepositoryName::new(name)
+            .map_err(|error| {
+                unnamed(
+                    name,
+                    key(here, error.to_string()).help("name it: `repository: …`"),
+                    problems,
+                );
+            })
+            .ok(),
+    }
+}
+
+/// Reports a default that the component's name does not give, unless the name itself is wrong and said to be.
+fn unnamed(name: &str, draft: Draft, problems: &mut Problems<'_>) {
+    if ComponentName::new(name).is_ok() {
+        problems.push(draft.label("its default name"));
+    }
+}
+
+fn folder(
+    name: &str,
+    raw: &raw::Component,
+    here: &Route,
+    problems: &mut Problems<'_>,
+) -> Option<String> {
+    let Some(text) = &raw.folder else {
+        return Some(name.to_owned());
+    };
+    let here = here.key("folder");
+    let folder = path(&RepoPath::root(), text, &here, problems)?;
+    if folder == RepoPath::root() {
+        problems.push(
+            value(&here, "is the environment's own folder")
+                .help("name the component's folder below it"),
+        );
+    }
+    Some(folder.as_str().to_owned())
+}
+
+fn kubernetes(
+    name: &str,
+    raw: &raw::Component,
+    here: &Route,
+    problems: &mut Problems<'_>,
+) -> Option<String> {
+    const RULE: &str = "lower-case letters, digits and `-`, starting with a letter, at most 63";
+    match &raw.kubernetes {
+        Some(text) => {
+            if !is_service_name(text) {
+                problems.push(
+                    value(
+                        &here.key("kubernetes"),
+                        format!("`{text}` is no name of a Kubernetes Service"),
+                    )
+                    .help(RULE),
+                );
+            }
+            Some(text.clone())
+        }
+        None => {
+            let default = name.replace('_', "-");
+            if !is_service_name(&default) {
+                let message = format!("`{default}` is no name of a Kubernetes Service");
+                unnamed(
+                    name,
+                    key(here, message).help("name it: `kubernetes: …`"),
+                    problems,
+                );
+            }
+            Some(default)
+        }
+    }
+}
+
+fn junit(raw: &raw::Component, here: &Route, problems: &mut Problems<'_>) -> Vec<String> {
+    let route = here.key("junit");
+    let mut globs = Vec::new();
+    for (index, text) in raw.junit.iter().flatten().enumerate() {
+        let here = route.index(index);
+        if let Some(text) = plain(text, &here, problems) {
+            if text.starts_with('/') || text.split('/').any(|part| part == "..") {
+                problems.push(
+                    value(&here, format!("`{text}` leaves the component"))
+                        .help("write it from the component's path: `reports/*.xml`"),
+                );
+            }
+            globs.push(text);
+        }
+    }
+    if raw.junit.is_some() && raw.test.is_none() && raw.path.is_some() {
+        problems.push(
+            key(&route, "needs a `test` that writes the files")
+                .label("has no effect")
+                .help("add `test: …`, or remove it"),
+        );
+    }
+    globs
+}
+
+fn gateway(raw: &raw::Route, here: &Route, problems: &mut Problems<'_>) -> Option<Gateway> {
+    let mut slashed = |text: Option<&String>, key: &str| {
+        let route = here.key(key);
+        let text = plain(text?, &route, problems)?;
+        if !text.starts_with('/') || text.contains(['?', '#', ' ']) {
+            problems.push(
+                value(&route, format!("`{text}` is no path at the gateway"))
+                    .help(format!("write `/{}`", text.trim_matches('/'))),
+            );
+        }
+        Some(text)
+    };
+    let prefix = slashed(raw.prefix.as_ref(), "prefix");
+    let rewrite = slashed(raw.rewrite.as_ref(), "rewrite");
+    Some(Gateway {
+        prefix: prefix?,
+        rewrite,
+        port: raw.port?,
+    })
+}
+
+fn tools_given(tools: &[String], route: &Route, problems: &mut Problems<'_>) -> Vec<String> {
+    let mut known: Vec<String> = Vec::new();
+    for (index, tool) in tools.iter().enumerate() {
+        let here = route.index(index);
+        if !is_tool(tool) {
+            problems.push(
+                value(&here, format!("`{tool}` is no program's name")).help(
+                    "name programs on PATH that answer `--version`, without path and arguments",
+                ),
+            );
+        } else if known.contains(tool) {
+            problems.push(value(&here, "this tool is listed twice").help("remove one"));
+        }
+        known.push(tool.clone());
+    }
+    known
+}
+
+fn is_tool(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._+-".contains(&b))
+}
+
+/// The programs that commands start with, in order, each once.
+fn tools_of<const N: usize>(commands: [Option<&str>; N]) -> Vec<String> {
+    let mut tools: Vec<String> = Vec::new();
+    for command in commands.into_iter().flatten() {
+        for word in first_words(command) {
+            if is_tool(&word) && !BUILTINS.contains(&word.as_str()) && !tools.contains(&word) {
+                tools.push(word);
+            }
+        }
+    }
+    tools
+}
+
+/// The first word of each simple command of a shell line, after assignments. What is quoted or substituted is not looked
+/// into: `tools` says what this cannot see.
+fn first_words(command: &str) -> Vec<String> {
+    let mut simple = vec![String::new()];
+    let mut quote = None;
+    for c in command.chars() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if c == '\'' || c == '"' => quote = Some(c),
+            None if "&|;\n".contains(c) => {
+                simple.push(String::new());
+                continue;
+            }
+            None => {}
+        }
+        if let Some(last) = simple.last_mut() {
+            last.push(c);
+        }
+    }
+    let is_assignment = |word: &str| {
+        word.split_once('=').is_some_and(|(name, _)| {
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        })
+    };
+    simple
+        .iter()
+        .filter_map(|simple| simple.split_whitespace().find(|word| !is_assignment(word)))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Two components that answer to one name overwrite each other.
+fn apart(
+    components: &IndexMap<ComponentName, Component>,
+    raw: &IndexMap<String, raw::Component>,
+    route: &Route,
+    problems: &mut Problems<'_>,
+) {
+    let mut seen: HashMap<(&str, &str), &ComponentName> = HashMap::new();
+    for (name, component) in components {
+        let here = route.key(name.as_str());
+        let written = raw.get(name.as_str());
+        let given = |key: &str| {
+            written.is_some_and(|raw| match key {
+                "repository" => raw.repository.is_some(),
+                "folder" => raw.folder.is_some(),
+                "kubernetes" => raw.kubernetes.is_some(),
+                _ => false,
+            })
+        };
+        for (what, called, text) in [
+            ("repository", "repository", component.repository.as_str()),
+            (
+                "folder",
+                "folder in the GitOps repository",
+                component.folder.as_str(),
+            ),
+            (
+                "kubernetes",
+                "name in Kubernetes",
+                component.kubernetes.as_str(),
+            ),
+        ] {
+            if let Some(other) = seen.insert((what, text), name) {
+                let message = format!("`{text}` is the {called} of `{other}` too");
+                let draft = if given(what) {
+                    value(&here.key(what), message)
+                } else {
+                    key(&here, message).label("its default name")
+                };
+                problems.push(draft.help(format!("give one of them another `{what}`")));
+            }
+        }
+        if let Some(gateway) = &component.route
+            && let Some(other) = seen.insert(("route", &gateway.prefix), name)
+        {
+            problems.push(
+                value(
+                    &here.key("route").key("prefix"),
+                    format!("`{}` is the prefix of `{other}` too", gateway.prefix),
+                )
+                .help("give one of them another prefix"),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_are_the_words_that_commands_start_with() {
+        let check = |commands: [Option<&str>; 2], expected: &[&str]| {
+            assert_eq!(tools_of(commands), expected, "{commands:?}");
+        };
+        check([Some("npm ci"), Some("npm test")], &["npm"]);
+        check([Some("cargo test"), None], &["cargo"]);
+        check(
+            [Some("CI=1 cd web && pnpm i | tee log; node x"), None],
+            &["pnpm", "tee", "node"],
+        );
+        check([Some("./gradlew test"), Some("sh -c 'a; b'")], &["sh"]);
+        check([Some("[ -f x ] || make"), None], &["make"]);
+    }
+}

@@ -1,0 +1,509 @@
+//! `pipelines`: references, kinds, and an order in which nothing unsafe is published.
+
+use std::collections::BTreeSet;
+
+use indexmap::IndexMap;
+
+use super::super::problem::{Problems, key, value};
+use super::super::raw::{self, Kind};
+use super::super::types::{Pipeline, Stage, StageKind};
+use super::declared;
+use super::text::{branch, command, duration, key_name};
+use crate::name::{ComponentName, EnvironmentName, PipelineName, StageName};
+use crate::yaml::Route;
+
+type Stages = IndexMap<String, raw::Stage>;
+
+pub(super) fn all(
+    file: &raw::File,
+    problems: &mut Problems<'_>,
+) -> IndexMap<PipelineName, Pipeline> {
+    let route = Route::root().key("pipelines");
+    let Some(raw) = &file.pipelines else {
+        return IndexMap::new();
+    };
+    if raw.is_empty() {
+        problems.push(
+            key(&route, "holds no pipeline")
+                .help("declare at least one: `frontend: { components: […], stages: { … } }`"),
+        );
+    }
+    let mut pipelines = IndexMap::new();
+    for (name, pipeline) in raw {
+        let here = route.key(name);
+        key_name(name, &here, PipelineName::new, problems);
+        if let Some(pipeline) = one(name, pipeline, file, &here, problems) {
+            pipelines.insert(pipeline.name.clone(), pipeline);
+        }
+    }
+    pipelines
+}
+
+fn one(
+    name: &str,
+    raw: &raw::Pipeline,
+    file: &raw::File,
+    here: &Route,
+    problems: &mut Problems<'_>,
+) -> Option<Pipeline> {
+    let members = components(raw, file, &here.key("components"), problems);
+    let branch = match &raw.branch {
+        None => Some("main".to_owned()),
+        Some(text) => branch(text, &here.key("branch"), problems),
+    };
+    let route = here.key("stages");
+    let written = raw.stages.as_ref()?;
+    if written.is_empty() {
+        problems.push(
+            key(&route, "holds no stage").help("declare at least one: `test: { kind: test }`"),
+        );
+    }
+    let mut stages = IndexMap::new();
+    for (name, stage) in written {
+        let here = route.key(name);
+        key_name(name, &here, StageName::new, problems);
+        if let Some(stage) = self::stage(name, stage, written, file, &here, problems) {
+            stages.insert(stage.name.clone(), stage);
+        }
+    }
+    once(written, &route, problems);
+    if !cycles(written, &route, problems) {
+        order(written, &route, problems);
+    }
+    sources(raw, written, file, here, problems);
+    images(raw, written, file, here, problems);
+    Some(Pipeline {
+        name: PipelineName::new(name).ok()?,
+        components: members,
+        branch: branch?,
+        stages,
+    })
+}
+
+fn components(
+    raw: &raw::Pipeline,
+    file: &raw::File,
+    route: &Route,
+    problems: &mut Problems<'_>,
+) -> Vec<ComponentName> {
+    let mut components: Vec<ComponentName> = Vec::new();
+    if raw.components.as_ref().is_some_and(Vec::is_empty) {
+        problems.push(
+            key(route, "holds no component").help("name what the pipeline builds: `[frontend]`"),
+        );
+    }
+    let known = || file.components.iter().flat_map(IndexMap::keys);
+    for (index, name) in raw.components.iter().flatten().enumerate() {
+        let here = route.index(index);
+        declared(name, known(), "component", &here, problems);
+        if let Ok(name) = ComponentName::new(name.clone()) {
+            if components.contains(&name) {
+                problems.push(value(&here, format!("`{name}` is listed twice")).help("remove one"));
+            }
+            components.push(name);
+        }
+    }
+    components
+}
+
+fn stage(
+    name: &str,
+    raw: &raw::Stage,
+    stages: &Stages,
+    file: &raw::File,
+    here: &Route,
+    problems: &mut Problems<'_>,
+) -> Option<Stage> {
+    let mut needs: Vec<StageName> = Vec::new();
+    for (index, needed) in raw.needs.iter().flatten().enumerate() {
+        let here = here.key("needs").index(index);
+        if needed == name {
+            problems.push(value(&here, "a stage cannot need itself").help("remove it"));
+        } else {
+            declared(needed, stages.keys(), "stage", &here, problems);
+        }
+        if let Ok(needed) = StageName::new(needed.clone()) {
+            if needs.contains(&needed) {
+                problems
+                    .push(value(&here, format!("`{needed}` is listed twice")).help("remove one"));
+            }
+            needs.push(needed);
+        }
+    }
+    let timeout = match &raw.timeout {
+        None => None,
+        Some(text) => Some(duration(text, &here.key("timeout"), problems)?),
+    };
+    let kind = raw.kind?;
+    for (option, given, owner) in [
+        ("environment", raw.environment.is_some(), Kind::Gitops),
+        ("command", raw.command.is_some(), Kind::Run),
+    ] {
+        if given && kind != owner {
+            let message = format!(
+                "belongs to a stage with `kind: {}`, not `{}`",
+                word(owner),
+                word(kind)
+            );
+            problems.push(
+                key(&here.key(option), message)
+                    .label("has no effect")
+                    .help("remove it, or change the kind"),
+            );
+        }
+    }
+    let kind = match kind {
+        Kind::Detect => {
+            if raw.needs.as_ref().is_some_and(|needs| !needs.is_empty()) {
+                problems.push(
+                    key(
+                        &here.key("needs"),
+                        "what changed is known before anything runs",
+                    )
+                    .help("remove `needs`: a `detect` stage comes first"),
+                );
+            }
+            StageKind::Detect
+        }
+        Kind::Test => StageKind::Test,
+        Kind::Build => StageKind::Build,
+        Kind::ImageScan => StageKind::ImageScan,
+        Kind::Push => StageKind::Push,
+        Kind::Gitops => StageKind::Gitops {
+            environment: environment(raw, file, here, problems)?,
+        },
+        Kind::Run => StageKind::Run {
+            command: run_command(raw, here, problems)?,
+        },
+    };
+    Some(Stage {
+        name: StageName::new(name).ok()?,
+        kind,
+        needs,
+        timeout,
+    })
+}
+
+fn environment(
+    raw: &raw::Stage,
+    file: &raw::File,
+    here: &Route,
+    problems: &mut Problems<'_>,
+) -> Option<EnvironmentName> {
+    let Some(name) = &raw.environment else {
+        problems.push(
+            key(here, "a `gitops` stage needs an `environment`")
+                .label("in this")
+                .help("add the environment that it writes: `environment: staging`"),
+        );
+        return None;
+    };
+    let here = here.key("environment");
+    let environments = file.environments.as_ref();
+    let known = environments.into_iter().flat_map(IndexMap::keys);
+    if declared(name, known, "environment", &here, problems)
+        && let Some(raw::Delivery::Manual) = environments
+            .and_then(|all| all.get(name))
+            .and_then(|environment| environment.delivery)
+    {
+        let automatic = environments
+            .into_iter()
+            .flatten()
+            .find(|(_, it)| !matches!(it.delivery, Some(raw::Delivery::Manual)));
+        let instead = automatic.map_or(String::new(), |(other, _)| {
+            format!("write `environment: {other}`; ")
+        });
+        problems.push(
+            value(
+                &here,
+                format!("no pipeline may write `{name}`: its delivery is manual"),
+            )
+            .label("manual")
+            .help(format!("{instead}`deploy {name}` moves it by hand")),
+        );
+    }
+    EnvironmentName::new(name.clone()).ok()
+}
+
+fn run_command(raw: &raw::Stage, here: &Route, problems: &mut Problems<'_>) -> Option<String> {
+    match &raw.command {
+        Some(text) => command(text, &here.key("command"), problems),
+        None => {
+            problems.push(
+                key(here, "a `run` stage needs a `command`")
+                    .label("in this")
+                    .help("add what runs: `command: npm run lint`"),
+            );
+            None
+        }
+    }
+}
+
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Detect => "detect",
+        Kind::Test => "test",
+        Kind::Build => "build",
+        Kind::ImageScan => "image-scan",
+        Kind::Push => "push",
+        Kind::Gitops => "gitops",
+        Kind::Run => "run",
+    }
+}
+
+/// Kinds that make sense once in a pipeline (`gitops`: once for each environment).
+fn once(stages: &Stages, route: &Route, problems: &mut Problems<'_>) {
+    let mut seen: Vec<(Kind, Option<&str>, &str)> = Vec::new();
+    for (name, stage) in stages {
+        let Some(kind) = stage.kind else {
+            continue;
+        };
+        let environment = match kind {
+            Kind::Test | Kind::Run => continue,
+            Kind::Gitops => stage.environment.as_deref(),
+            Kind::Detect | Kind::Build | Kind::ImageScan | Kind::Push => None,
+        };
+        let before = seen
+            .iter()
+            .find(|(other, of, _)| *other == kind && *of == environment);
+        if let Some((_, _, first)) = before {
+            let what = match environment {
+                Some(environment) => format!("`{first}` writes `{environment}` already"),
+                None => format!("`{first}` is of kind `{}` already", word(kind)),
+            };
+            problems.push(
+                key(&route.key(name), what)
+                    .label("a second one")
+                    .help("keep one of the two"),
+            );
+        }
+        seen.push((kind, environment, name));
+    }
+}
+
+/// All stages that come before a stage, directly or not.
+fn before<'a>(stages: &'a Stages, name: &str) -> BTreeSet<&'a str> {
+    let mut found = BTreeSet::new();
+    let mut open: Vec<&str> = vec![name];
+    while let Some(next) = open.pop() {
+        let needs = stages.get(next).and_then(|stage| stage.needs.as_ref());
+        for needed in needs.into_iter().flatten() {
+            if stages.contains_key(needed) && found.insert(needed.as_str()) {
+                open.push(needed);
+            }
+        }
+    }
+    found
+}
+
+/// Reports stages that wait for each other, each circle once; gives whether there are any.
+fn cycles(stages: &Stages, route: &Route, problems: &mut Problems<'_>) -> bool {
+    let mut told: BTreeSet<&str> = BTreeSet::new();
+    let mut any = false;
+    for (name, stage) in stages {
+        let needs: Vec<&String> = stage.needs.iter().flatten().collect();
+        if needs.contains(&name) {
+            any = true;
+        }
+        if told.contains(name.as_str()) || !before(stages, name).contains(name.as_str()) {
+            continue;
+        }
+        any = true;
+        let way = circle(stages, name);
+        if way.len() < 2 {
+            continue;
+        }
+        told.extend(&way);
+        let drawn: Vec<&str> = way.iter().copied().chain([name.as_str()]).collect();
+        problems.push(
+            key(
+                &route.key(name).key("needs"),
+                format!("these stages wait for each other: {}", drawn.join(" → ")),
+            )
+            .label("waits in a circle")
+            .help("remove one of these `needs`"),
+        );
+    }
+    any
+}
+
+/// The shortest way along `needs` from a stage back to itself.
+fn circle<'a>(stages: &'a Stages, name: &'a str) -> Vec<&'a str> {
+    let mut ways: Vec<Vec<&str>> = vec![vec![name]];
+    let mut seen = BTreeSet::new();
+    let mut next = 0;
+    while let Some(way) = ways.get(next).cloned() {
+        next += 1;
+        let needs = way
+            .last()
+            .and_then(|last| stages.get(*last)?.needs.as_ref());
+        for needed in needs.into_iter().flatten() {
+            if needed == name {
+                return way;
+            }
+            if stages.contains_key(needed) && seen.insert(needed.as_str()) {
+                ways.push(way.iter().copied().chain([needed.as_str()]).collect());
+            }
+        }
+    }
+    Vec::new()
+}
+
+/// What is published was built, tested and scanned before.
+fn order(stages: &Stages, route: &Route, problems: &mut Problems<'_>) {
+    let of = |kind: Kind| {
+        stages
+            .iter()
+            .filter(move |(_, stage)| stage.kind == Some(kind))
+            .map(|(name, _)| name.as_str())
+    };
+    for (name, stage) in stages {
+        let wants: &[(Kind, Presence)] = match stage.kind {
+            Some(Kind::ImageScan) => &[(Kind::Build, Presence::Must)],
+            Some(Kind::Push) => &[
+                (Kind::Build, Presence::Must),
+                (Kind::Test, Presence::May),
+                (Kind::ImageScan, Presence::May),
+            ],
+            Some(Kind::Gitops) => &[(Kind::Push, Presence::Must)],
+            Some(Kind::Detect | Kind::Test | Kind::Build | Kind::Run) | None => &[],
+        };
+        let Some(kind) = stage.kind else {
+            continue;
+        };
+        let earlier = before(stages, name);
+        for (wanted, presence) in wants {
+            let mut there = of(*wanted).peekable();
+            if there.peek().is_none() && *presence == Presence::Must {
+                problems.push(
+                    key(
+                        &route.key(name),
+                        format!(
+                            "a `{}` stage needs a `{}` stage before it, and there is none",
+                            word(kind),
+                            word(*wanted)
+                        ),
+                    )
+                    .help(format!(
+                        "add `{0}: {{ kind: {0} }}` and name it in `needs`",
+                        word(*wanted)
+                    )),
+                );
+            }
+            for missing in there.filter(|stage| !earlier.contains(stage)) {
+                let at = if stage.needs.is_some() {
+                    route.key(name).key("needs")
+                } else {
+                    route.key(name)
+                };
+                let why = match wanted {
+                    Kind::Test => "what failed its tests would be published",
+                    Kind::ImageScan => "what was not scanned would be published",
+                    Kind::Detect | Kind::Build | Kind::Push | Kind::Gitops | Kind::Run => {
+                        "what it works on would not be there"
+                    }
+                };
+                problems.push(
+                    key(&at, format!("does not wait for `{missing}`: {why}"))
+                        .label("too early")
+                        .help(format!(
+                            "add `{missing}` to the `needs` of `{name}` or of a stage before it"
+                        )),
+                );
+            }
+        }
+    }
+}
+
+/// Whether a stage of a kind must be there, or is only waited for where it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Must,
+    May,
+}
+
+/// Stages that work on sources need components that have them.
+fn sources(
+    raw: &raw::Pipeline,
+    stages: &Stages,
+    file: &raw::File,
+    here: &Route,
+    problems: &mut Problems<'_>,
+) {
+    let worker = stages
+        .iter()
+        .find(|(_, stage)| matches!(stage.kind, Some(Kind::Test | Kind::Build | Kind::Run)));
+    let Some((worker, _)) = worker else {
+        return;
+    };
+    for (index, name) in raw.components.iter().flatten().enumerate() {
+        let component = file.components.as_ref().and_then(|all| all.get(name));
+        if component.is_some_and(|component| component.path.is_none()) {
+            problems.push(
+                value(
+                    &here.key("components").index(index),
+                    format!("`{name}` has no `path`, so `{worker}` has nothing to work on"),
+                )
+                .help(format!(
+                    "give `components.{name}` a `path`, or leave it out of this pipeline"
+                )),
+            );
+        }
+    }
+}
+
+/// Stages that work on images need components that have them, and one for the environment that is written.
+fn images(
+    raw: &raw::Pipeline,
+    stages: &Stages,
+    file: &raw::File,
+    here: &Route,
+    problems: &mut Problems<'_>,
+) {
+    let component = |name: &String| file.components.as_ref().and_then(|all| all.get(name));
+    let members: Vec<(&String, &raw::Component)> = raw
+        .components
+        .iter()
+        .flatten()
+        .filter_map(|name| Some((name, component(name)?)))
+        .collect();
+    for (name, stage) in stages {
+        let route = here.key("stages").key(name);
+        if stage.kind == Some(Kind::Build)
+            && !members.is_empty()
+            && members
+                .iter()
+                .all(|(_, component)| component.image.is_none())
+        {
+            problems.push(
+                key(&route, "no component of this pipeline has an `image`")
+                    .label("builds nothing")
+                    .help("add `image: {}` to a component that has a Dockerfile"),
+            );
+        }
+        let (Some(Kind::Gitops), Some(environment)) = (stage.kind, &stage.environment) else {
+            continue;
+        };
+        let known = file
+            .environments
+            .as_ref()
+            .is_some_and(|all| all.contains_key(environment));
+        for (member, component) in &members {
+            let variants = component
+                .image
+                .as_ref()
+                .and_then(|image| image.variants.as_ref());
+            if known && variants.is_some_and(|variants| !variants.contains_key(environment)) {
+                problems.push(
+                    value(
+                        &route.key("environment"),
+                        format!("`{member}` has variants, but none for `{environment}`"),
+                    )
+                    .help(format!(
+                        "add `components.{member}.image.variants.{environment}`"
+                    )),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! A checked configuration as a `pipeline.yaml` again, with every default filled in.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use indexmap::IndexMap;
+use serde_yaml::Value;
+
+use super::check::text::write_duration;
+use super::raw::{self, Texts};
+use super::types::{
+    BuildEngine, Component, Config, Delivery, DistributionSpec, EcrSpec, Environment, GitopsSpec,
+    Ignore, ImageSpec, Login, Pipeline, Profile, RegistrySpec, Scans, Stage, StageKind, Variant,
+    Variants,
+};
+use crate::name::RepoPath;
+use crate::value::Template;
+
+/// The configuration as YAML with every default filled in. Loading the text gives an equal configuration (but for the
+/// lines of `scans.ignore`).
+#[must_use]
+pub fn show(config: &Config) -> String {
+    let mut value = serde_yaml::to_value(file(config)).unwrap_or_default();
+    drop_null(&mut value);
+    serde_yaml::to_string(&value).unwrap_or_default()
+}
+
+/// A key that is not there is left out: `null` is no value of the language.
+fn drop_null(value: &mut Value) {
+    match value {
+        Value::Mapping(mapping) => {
+            mapping.retain(|_, value| !value.is_null());
+            mapping.values_mut().for_each(drop_null);
+        }
+        Value::Sequence(items) => items.iter_mut().for_each(drop_null),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Tagged(_) => {}
+    }
+}
+
+fn file(config: &Config) -> raw::File {
+    let Config {
+        project,
+        environments,
+        profiles,
+        components,
+        scans,
+        pipelines,
+    } = config;
+    raw::File {
+        version: Some(1),
+        project: Some(project.clone()),
+        environments: Some(map(environments, environment)),
+        profiles: Some(map(profiles, profile)),
+        components: Some(map(components, component)),
+        scans: Some(self::scans(scans)),
+        pipelines: Some(map(pipelines, pipeline)),
+    }
+}
+
+fn map<K: Display, V, R>(values: &IndexMap<K, V>, raw: impl Fn(&V) -> R) -> IndexMap<String, R> {
+    values
+        .iter()
+        .map(|(name, value)| (name.to_string(), raw(value)))
+        .collect()
+}
+
+fn text(value: impl Display) -> Option<String> {
+    Some(value.to_string())
+}
+
+fn optional(value: Option<&impl Display>) -> Option<String> {
+    value.map(ToString::to_string)
+}
+
+fn texts(templates: &BTreeMap<String, Template>) -> Option<Texts> {
+    let written = |(name, template): (&String, &Template)| (name.clone(), template.to_string());
+    Some(templates.iter().map(written).collect())
+}
+
+fn environment(environment: &Environment) -> raw::Environment {
+    let Environment {
+        name: _,
+        url,
+        api_urls,
+        delivery,
+    } = environment;
+    let (delivery, promotes, confirm) = match delivery {
+        Delivery::Automatic => (raw::Delivery::Automatic, None, None),
+        Delivery::Manual { promotes, confirm } => {
+            (raw::Delivery::Manual, text(promotes), Some(confirm.clone()))
+        }
+    };
+    raw::Environment {
+        url: url.clone(),
+        api_urls: Some(api_urls.clone()),
+        delivery: Some(delivery),
+        promotes,
+        confirm,
+    }
+}
+
+fn profile(profile: &Profile) -> raw::Profile {
+    raw::Profile {
+        registry: Some(registry(&profile.registry)),
+        gitops: Some(gitops(&profile.gitops)),
+    }
+}
+
+fn registry(registry: &RegistrySpec) -> raw::Registry {
+    match registry {
+        RegistrySpec::Layout { path } => raw::Registry {
+            layout: text(path),
+            ..raw::Registry::default()
+        },
+        RegistrySpec::Distribution(DistributionSpec {
+            url,
+            insecure,
+            ca,
+            login,
+        }) => raw::Registry {
+            url: text(url),
+            insecure: Some(*insecure),
+            ca: optional(ca.as_ref()),
+            username: login
+                .as_ref()
+                .map(|Login { username, .. }| username.to_string()),
+            password: login
+                .as_ref()
+                .map(|Login { password, .. }| password.to_string()),
+            layout: None,
+            ecr: None,
+        },
+        RegistrySpec::Ecr(EcrSpec {
+            account,
+            region,
+            create_repositories,
+            role,
+            endpoint,
+            registry_endpoint,
+            ca,
+        }) => raw::Registry {
+            ecr: Some(raw::Ecr {
+                account: Some(account.clone()),
+                region: Some(region.clone()),
+                create_repositories: Some(*create_repositories),
+                role: optional(role.as_ref()),
+                endpoint: optional(endpoint.as_ref()),
+                registry_endpoint: optional(registry_endpoint.as_ref()),
+                ca: optional(ca.as_ref()),
+            }),
+            ..raw::Registry::default()
+        },
+    }
+}
+
+fn gitops(gitops: &GitopsSpec) -> raw::Gitops {
+    match gitops {
+        GitopsSpec::Local { path, seed, branch } => raw::Gitops {
+            path: text(path),
+            seed: optional(seed.as_ref()),
+            branch: Some(branch.clone()),
+            url: None,
+            token: None,
+        },
+        GitopsSpec::Remote { url, branch, token } => raw::Gitops {
+            url: text(url),
+            branch: Some(branch.clone()),
+            token: optional(token.as_ref()),
+            path: None,
+            seed: None,
+        },
+    }
+}
+
+fn component(component: &Component) -> raw::Component {
+    let Component {
+        name: _,
+        path,
+        uses,
+        repository,
+        folder,
+        kubernetes,
+        caches,
+        tools,
+        environment,
+        setup,
+        test,
+        junit,
+        timeout,
+        route,
+        image,
+    } = component;
+    // What is about sources means nothing without them.
+    let base = path.clone().unwrap_or_else(RepoPath::root);
+    let sourced = path.is_some();
+    raw::Component {
+        path: optional(path.as_ref()),
+        uses: sourced.then(|| uses.iter().map(ToString::to_string).collect()),
+        repository: text(repository),
+        folder: Some(folder.clone()),
+        kubernetes: Some(kubernetes.clone()),
+        caches: sourced.then(|| caches.iter().map(|cache| relative(&base, cache)).collect()),
+        tools: sourced.then(|| tools.clone()),
+        environment: texts(environment),
+        setup: setup.clone(),
+        test: test.clone(),
+        junit: (!junit.is_empty()).then(|| junit.clone()),
+        timeout: Some(write_duration(*timeout)),
+        route: route.as_ref().map(|route| raw::Route {
+            prefix: Some(route.prefix.clone()),
+            rewrite: route.rewrite.clone(),
+            port: Some(route.port),
+        }),
+        image: image.as_ref().map(|spec| image_of(spec, &base, sourced)),
+    }
+}
+
+fn image_of(spec: &ImageSpec, base: &RepoPath, sourced: bool) -> raw::Image {
+    let ImageSpec {
+        engine,
+        dockerfile,
+        context,
+        target,
+        platform,
+        prepare,
+        args,
+        secrets,
+        network,
+        extra_hosts,
+        cache_from,
+        lock,
+        variants,
+    } = spec;
+    let variants = match variants {
+        Variants::One => None,
+        Variants::PerEnvironment(variants) => Some(map(variants, variant)),
+    };
+    if !sourced {
+        return raw::Image {
+            platform: text(platform),
+            variants,
+            ..raw::Image::default()
+        };
+    }
+    let engine = match engine {
+        BuildEngine::Auto => raw::Engine::Auto,
+        BuildEngine::Embedded => raw::Engine::Embedded,
+        BuildEngine::Docker => raw::Engine::Docker,
+    };
+    raw::Image {
+        engine: Some(engine),
+        dockerfile: Some(relative(base, dockerfile)),
+        context: Some(relative(base, context)),
+        target: target.clone(),
+        platform: text(platform),
+        prepare: prepare.clone(),
+        args: texts(args),
+        secrets: (!secrets.is_empty()).then(|| texts(secrets)).flatten(),
+        network: network.clone(),
+        extra_hosts: (!extra_hosts.is_empty()).then(|| extra_hosts.clone()),
+        cache_from: (!cache_from.is_empty())
+            .then(|| cache_from.iter().map(ToString::to_string).collect()),
+        lock: Some(*lock),
+        variants,
+    }
+}
+
+fn variant(variant: &Variant) -> raw::Variant {
+    raw::Variant {
+        tag_prefix: Some(variant.tag_prefix.clone()),
+        args: texts(&variant.args),
+    }
+}
+
+fn scans(scans: &Scans) -> raw::Scans {
+    let ignore = |ignore: &Ignore| raw::Ignore {
+        rule: Some(ignore.rule.clone()),
+        matched: ignore.matched.clone(),
+        file: ignore.file.clone(),
+        reason: Some(ignore.reason.clone()),
+        until: Some(ignore.until.clone()),
+    };
+    raw::Scans {
+        image: Some(raw::ImageScan {
+            fail_on: Some(scans.image_fail_on.into()),
+        }),
+        ignore: Some(scans.ignore.iter().map(ignore).collect()),
+    }
+}
+
+fn pipeline(pipeline: &Pipeline) -> raw::Pipeline {
+    let Pipeline {
+        name: _,
+        components,
+        branch,
+        stages,
+    } = pipeline;
+    raw::Pipeline {
+        components: Some(components.iter().map(ToString::to_string).collect()),
+        branch: Some(branch.clone()),
+        stages: Some(map(stages, stage)),
+    }
+}
+
+fn stage(stage: &Stage) -> raw::Stage {
+    let (kind, environment, command) = match &stage.kind {
+        StageKind::Detect => (raw::Kind::Detect, None, None),
+        StageKind::Test => (raw::Kind::Test, None, None),
+        StageKind::Build => (raw::Kind::Build, None, None),
+        StageKind::ImageScan => (raw::Kind::ImageScan, None, None),
+        StageKind::Push => (raw::Kind::Push, None, None),
+        StageKind::Gitops { environment } => (raw::Kind::Gitops, text(environment), None),
+        StageKind::Run { command } => (raw::Kind::Run, None, Some(command.clone())),
+    };
+    raw::Stage {
+        kind: Some(kind),
+        needs: Some(stage.needs.iter().map(ToString::to_string).collect()),
+        environment,
+        command,
+        timeout: stage.timeout.map(write_duration),
+    }
+}
+
+/// How `path` is written from `base`.
+fn relative(base: &RepoPath, path: &RepoPath) -> String {
+    let parts = |path: &RepoPath| -> Vec<String> {
+        path.as_str()
+            .split('/')
+            .filter(|part| *part != ".")
+            .map(str::to_owned)
+            .collect()
+    };
+    let (base, path) = (parts(base), parts(path));
+    let shared = base.iter().zip(&path).take_while(|(a, b)| a == b).count();
+    let up = base.iter().skip(shared).map(|_| "..".to_owned());
+    let steps: Vec<String> = up.chain(path.iter().skip(shared).cloned()).collect();
+    if steps.is_empty() {
+        ".".to_owned()
+    } else {
+        steps.join("/")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_written_from_their_base() {
+        let check = |base: &str, path: &str, expected: &str| {
+            let base = RepoPath::new(base).unwrap();
+            let path = RepoPath::new(path).unwrap();
+            let written = relative(&base, &path);
+            assert_eq!(written, expected);
+            assert_eq!(RepoPath::resolve(&base, &written), Some(path));
+        };
+        check("a/b", "a/b/c", "c");
+        check("a/b", "a/target", "../target");
+        check("a/b", "a/b", ".");
+        check(".", "a", "a");
+        check("a", ".", "..");
+    }
+}

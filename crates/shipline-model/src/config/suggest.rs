@@ -1,0 +1,87 @@
+//! "Did you mean …".
+
+/// Keys of other tools that people write for ours.
+const SYNONYMS: &[(&str, &str)] = &[
+    ("build_args", "args"),
+    ("cmd", "command"),
+    ("depends_on", "needs"),
+    ("env", "environment"),
+    ("expires", "until"),
+    ("jobs", "stages"),
+    ("script", "command"),
+    ("services", "components"),
+    ("stage", "target"),
+    ("type", "kind"),
+];
+
+/// The help for a word that is none of the known ones: the nearest, or all of them.
+pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    match nearest(word, &known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => "there are none yet".to_owned(),
+        None => format!("known here: {}", list(&known)),
+    }
+}
+
+/// The known word that was probably meant.
+pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let word = word.to_lowercase().replace(['-', ' '], "_");
+    let synonym = SYNONYMS
+        .iter()
+        .find(|(other, _)| *other == word)
+        .and_then(|(_, ours)| known.iter().find(|known| *known == ours));
+    if let Some(synonym) = synonym {
+        return Some(synonym);
+    }
+    let distance =
+        |known: &str| strsim::damerau_levenshtein(&word, &known.to_lowercase().replace('-', "_"));
+    known
+        .iter()
+        .map(|known| (distance(known), *known))
+        .min()
+        .filter(|(distance, known)| *distance <= known.len().max(word.len()).div_ceil(3).min(3))
+        .map(|(_, known)| known)
+}
+
+/// `a, b and c`, each in backquotes.
+pub(super) fn list<'a>(
+    words: impl IntoIterator<Item = &'a (impl AsRef<str> + ?Sized + 'a)>,
+) -> String {
+    let words: Vec<String> = words
+        .into_iter()
+        .map(|word| format!("`{}`", word.as_ref()))
+        .collect();
+    match words.as_slice() {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_found_and_a_far_one_is_not() {
+        let check = |word: &str, known: &[&'static str], expected: Option<&str>| {
+            assert_eq!(nearest(word, known), expected, "{word}");
+        };
+        check("imge", &["image", "path"], Some("image"));
+        check("depends_on", &["kind", "needs"], Some("needs"));
+        check("tag-prefix", &["args", "tag_prefix"], Some("tag_prefix"));
+        check("Components", &["components"], Some("components"));
+        check("stagign", &["staging", "production"], Some("staging"));
+        check("colour", &["image", "path"], None);
+        check("x", &["url"], None);
+    }
+
+    #[test]
+    fn far_words_list_what_is_known() {
+        assert_eq!(
+            did_you_mean("colour", ["image", "path", "uses"]),
+            "known here: `image`, `path` and `uses`"
+        );
+    }
+}

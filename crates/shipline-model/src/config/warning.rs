@@ -1,0 +1,78 @@
+//! What is allowed and still worth a word.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::types::{Config, Variants};
+use crate::value::{Source, Template};
+use crate::yaml::Route;
+
+/// Names that frameworks put into JavaScript for everybody to read.
+const PUBLIC: &[&str] = &[
+    "NEXT_PUBLIC_",
+    "VITE_",
+    "REACT_APP_",
+    "NUXT_PUBLIC_",
+    "EXPO_PUBLIC_",
+    "PUBLIC_",
+    "GATSBY_",
+];
+
+/// Something in a `pipeline.yaml` that is allowed and probably not meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// Where in the structure.
+    pub route: Route,
+    /// What is the matter: lower case, no period.
+    pub message: String,
+    /// What to write instead.
+    pub help: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.route, self.message)
+    }
+}
+
+/// All warnings of a configuration, in the file's order.
+#[must_use]
+pub fn warnings(config: &Config) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    for (name, component) in &config.components {
+        let Some(image) = &component.image else {
+            continue;
+        };
+        let route = Route::root()
+            .key("components")
+            .key(name.as_str())
+            .key("image");
+        secret_args(&image.args, &route.key("args"), &mut warnings);
+        if let Variants::PerEnvironment(variants) = &image.variants {
+            for (name, variant) in variants {
+                let route = route.key("variants").key(name.as_str()).key("args");
+                secret_args(&variant.args, &route, &mut warnings);
+            }
+        }
+    }
+    warnings
+}
+
+fn secret_args(args: &BTreeMap<String, Template>, route: &Route, warnings: &mut Vec<Warning>) {
+    for (name, template) in args {
+        let secret = template
+            .references()
+            .any(|reference| reference.source == Source::Secret);
+        if secret && !PUBLIC.iter().any(|prefix| name.starts_with(prefix)) {
+            warnings.push(Warning {
+                route: route.key(name),
+                message: format!(
+                    "the secret of the build arg `{name}` stays readable in the image's history"
+                ),
+                help: format!(
+                    "write it under `image.secrets` and mount it in the Dockerfile: `RUN --mount=type=secret,id={name} …`"
+                ),
+            });
+        }
+    }
+}
