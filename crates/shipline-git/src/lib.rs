@@ -1,1 +1,14 @@
 //! Shipline's source repository on git2: change sets, bases and the workspace.
+//!
+//! Nothing is ever written into the user's repository: object IDs of uncommitted content are computed in memory.
+
+mod base;
+mod changes;
+mod error;
+mod source;
+mod status;
+mod tree;
+mod workspace;
+
+pub use base::{Asked, BaseRequest, DeployedTag, PullRequest, change_set};
+pub use source::{GitSource, WorkTree};

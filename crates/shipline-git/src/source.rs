@@ -1,0 +1,418 @@
+//! The repository that holds the sources.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use git2::{Commit, ErrorCode, Oid, Repository, RepositoryOpenFlags};
+use sha2::{Digest as _, Sha256};
+use shipline_engine::backend::{Ancestry, Materialized, SourceRepo, SourceSet};
+use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::fault::Faults;
+use shipline_model::name::{CommitId, RepoPath};
+use shipline_model::plan::{Head, PathChange};
+
+use crate::status::{self, Dirty, STATE_FOLDER};
+use crate::tree::{Leaf, Mode, Node, Origin, Sources, lay, not_there};
+use crate::{changes, error, workspace};
+
+/// How far symlinks are followed by [`SourceRepo::read`].
+const LINKS: usize = 8;
+
+/// Whether the work tree is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkTree {
+    /// Uncommitted changes are found and belong to the sources.
+    Scan,
+    /// The caller knows that there are none (a fresh checkout): the sources are the head.
+    KnownClean,
+}
+
+/// The repository that holds the sources, on git2. What is checked out and what is uncommitted is found once, at the first
+/// question, and holds for its whole life.
+///
+/// The environment's `GIT_*` variables do not count; git's configuration files do.
+pub struct GitSource {
+    root: PathBuf,
+    work_tree: WorkTree,
+    faults: Faults,
+    state: Mutex<State>,
+}
+
+struct State {
+    repo: Repository,
+    snapshot: Option<Arc<Snapshot>>,
+}
+
+/// What the sources are, found once.
+struct Snapshot {
+    head: Head,
+    tree: Oid,
+    dirty: Dirty,
+}
+
+impl std::fmt::Debug for GitSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GitSource")
+            .field("root", &self.root)
+            .field("work_tree", &self.work_tree)
+            .finish_non_exhaustive()
+    }
+}
+
+impl GitSource {
+    /// The repository that `directory` is in: found upwards, as git does; work trees and submodules are repositories.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none, `Denied` where it belongs to another user, `Invalid` where it has no work tree.
+    pub fn open(
+        directory: &Path,
+        work_tree: WorkTree,
+        faults: Faults,
+    ) -> Result<Self, BackendError> {
+        let nowhere: [&Path; 0] = [];
+        // No flag: discovery upwards, and nothing from the environment.
+        let repo = Repository::open_ext(directory, RepositoryOpenFlags::empty(), nowhere)
+            .map_err(|cause| cannot_open(directory, cause))?;
+        let root = match repo.workdir() {
+            Some(root) if !repo.is_bare() => root.to_owned(),
+            Some(_) | None => {
+                return Err(BackendError::new(
+                    ErrorClass::Invalid,
+                    format!(
+                        "use {} as the source repository: it is bare and has no work tree",
+                        repo.path().display()
+                    ),
+                )
+                .hint("clone it and run there"));
+            }
+        };
+        // Objects that have to be made (trees of the index, converted files) go to memory and not into the repository.
+        repo.odb()
+            .and_then(|odb| odb.add_new_mempack_backend(1000).map(drop))
+            .map_err(|cause| error::git("add memory to the object database", cause))?;
+        Ok(Self {
+            root,
+            work_tree,
+            faults,
+            state: Mutex::new(State {
+                repo,
+                snapshot: None,
+            }),
+        })
+    }
+
+    /// The work tree's root, absolute.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic in libgit2's callbacks cannot leave the state half changed: it is set in one go.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn snapshot(&self, state: &mut State) -> Result<Arc<Snapshot>, BackendError> {
+        if let Some(snapshot) = &state.snapshot {
+            return Ok(Arc::clone(snapshot));
+        }
+        let snapshot = Arc::new(self.look(&state.repo)?);
+        state.snapshot = Some(Arc::clone(&snapshot));
+        Ok(snapshot)
+    }
+
+    fn look(&self, repo: &Repository) -> Result<Snapshot, BackendError> {
+        let reference = repo.head().map_err(|cause| {
+            let head = format!("read the head of {}", self.root.display());
+            if matches!(cause.code(), ErrorCode::UnbornBranch | ErrorCode::NotFound) {
+                BackendError::new(
+                    ErrorClass::Invalid,
+                    format!("{head}: nothing is committed yet"),
+                )
+                .because(cause)
+                .hint("make a first commit (`git add --all && git commit`)")
+            } else {
+                error::git(head, cause)
+            }
+        })?;
+        let commit = reference
+            .peel_to_commit()
+            .map_err(|cause| error::object("read the head's commit", cause))?;
+        let tree = commit
+            .tree()
+            .map_err(|cause| error::object("read the head's tree", cause))?;
+        let branch = reference
+            .is_branch()
+            .then(|| String::from_utf8_lossy(reference.shorthand_bytes()).into_owned());
+        let mut dirty = match self.work_tree {
+            WorkTree::Scan => status::scan(repo, &self.root, tree.id())?,
+            WorkTree::KnownClean => Dirty::default(),
+        };
+        let paths = dirty
+            .paths
+            .iter()
+            .map(|(path, _)| String::from_utf8_lossy(path).into_owned())
+            .collect();
+        if tree.iter().any(|entry| entry.name_bytes() == STATE_FOLDER) {
+            lay(&mut dirty.overlay, STATE_FOLDER, None);
+        }
+        Ok(Snapshot {
+            head: Head {
+                commit: commit_id(commit.id())?,
+                time: commit.time().seconds(),
+                branch,
+                dirty: paths,
+            },
+            tree: tree.id(),
+            dirty,
+        })
+    }
+}
+
+impl SourceRepo for GitSource {
+    fn head(&self) -> Result<Head, BackendError> {
+        let mut state = self.state();
+        Ok(self.snapshot(&mut state)?.head.clone())
+    }
+
+    fn resolve(&self, revision: &str) -> Result<CommitId, BackendError> {
+        let state = self.state();
+        let what = format!("find a commit by the name `{revision}`");
+        let shallow = state.repo.is_shallow();
+        let found = state
+            .repo
+            .revparse_single(revision)
+            .and_then(|object| object.peel_to_commit().map(|commit| commit.id()))
+            .map_err(|cause| {
+                if shallow {
+                    error::object(what, cause)
+                } else {
+                    error::git(what, cause)
+                }
+            })?;
+        commit_id(found)
+    }
+
+    fn ancestry(&self, commit: &CommitId) -> Result<Ancestry, BackendError> {
+        let mut state = self.state();
+        let head = oid(&self.snapshot(&mut state)?.head.commit)?;
+        let repo = &state.repo;
+        let wanted = oid(commit)?;
+        let cut = |why: &str| {
+            Ok(Ancestry::Unknown {
+                why: format!("{why}; {}", error::FETCH_ALL),
+            })
+        };
+        if let Err(cause) = repo.find_commit(wanted) {
+            if cause.code() != ErrorCode::NotFound {
+                return Err(error::git(format!("read commit {commit}"), cause));
+            }
+            let why = format!("commit {} is not in this clone", commit.short());
+            return if repo.is_shallow() {
+                cut(&why)
+            } else {
+                Ok(Ancestry::Unknown { why })
+            };
+        }
+        if head == wanted {
+            return Ok(Ancestry::Ancestor);
+        }
+        match descends(repo, head, wanted) {
+            Ok(true) => Ok(Ancestry::Ancestor),
+            Ok(false) if repo.is_shallow() => cut(&format!(
+                "the history is cut off before commit {} is reached",
+                commit.short()
+            )),
+            Ok(false) => Ok(Ancestry::NotAncestor),
+            Err(cause) if cause.code() == ErrorCode::NotFound => cut("the history is cut off"),
+            Err(cause) => Err(error::git(format!("look for commit {commit}"), cause)),
+        }
+    }
+
+    fn merge_base(&self, commit: &CommitId) -> Result<Option<CommitId>, BackendError> {
+        let mut state = self.state();
+        let head = oid(&self.snapshot(&mut state)?.head.commit)?;
+        match state.repo.merge_base(head, oid(commit)?) {
+            Ok(found) => commit_id(found).map(Some),
+            Err(cause) if cause.code() == ErrorCode::NotFound => Ok(None),
+            Err(cause) => Err(error::git(
+                format!("find the merge base with commit {commit}"),
+                cause,
+            )),
+        }
+    }
+
+    fn changes(&self, base: &CommitId) -> Result<Vec<PathChange>, BackendError> {
+        let mut state = self.state();
+        let snapshot = self.snapshot(&mut state)?;
+        let tree = state
+            .repo
+            .find_commit(oid(base)?)
+            .and_then(|commit| commit.tree())
+            .map_err(|cause| error::object(format!("read commit {base}"), cause))?
+            .id();
+        changes::between(&state.repo, tree, snapshot.tree, &snapshot.dirty)
+    }
+
+    /// A hash over the git object IDs at the paths: of trees and blobs, or of those that git would make of the dirty tree. A
+    /// clean tree is thereby never read, and the same content gives the same key, committed or not.
+    fn key(&self, paths: &[RepoPath]) -> Result<String, BackendError> {
+        let mut state = self.state();
+        let snapshot = self.snapshot(&mut state)?;
+        let sources = Sources::new(&state.repo, snapshot.tree, &snapshot.dirty.overlay);
+        let mut outermost: Vec<&RepoPath> = paths
+            .iter()
+            .filter(|path| {
+                !paths
+                    .iter()
+                    .any(|other| other != *path && other.contains(path.as_str()))
+            })
+            .collect();
+        outermost.sort();
+        outermost.dedup();
+        let mut hash = Sha256::new();
+        hash.update(b"shipline sources 1\n");
+        for path in outermost {
+            let node = if path.as_str() == "." {
+                Some(Node::Folder(sources.root()))
+            } else {
+                sources.find(path.as_str().as_bytes())?
+            };
+            let found = match node {
+                Some(Node::Leaf(leaf)) => Some((leaf.mode.octal(), leaf.id)),
+                Some(Node::Folder(folder)) => sources.id(folder)?.map(|id| ("040000", id)),
+                None => None,
+            };
+            let (mode, id) = found.ok_or_else(|| not_there(path.as_str()))?;
+            hash.update(format!("{mode} {id} {}\0", path.as_str()));
+        }
+        Ok(hex::encode(hash.finalize()))
+    }
+
+    fn read(&self, path: &RepoPath) -> Result<Option<Vec<u8>>, BackendError> {
+        let mut state = self.state();
+        let snapshot = self.snapshot(&mut state)?;
+        let sources = Sources::new(&state.repo, snapshot.tree, &snapshot.dirty.overlay);
+        let mut path = path.clone();
+        for _ in 0..LINKS {
+            let leaf = match sources.find(path.as_str().as_bytes())? {
+                None => return Ok(None),
+                Some(Node::Folder(_)) => return Err(no_file(&path, "a folder")),
+                Some(Node::Leaf(leaf)) => leaf,
+            };
+            match leaf.mode {
+                Mode::Submodule => return Err(no_file(&path, "a submodule")),
+                Mode::File | Mode::Executable => {
+                    return self.bytes(&sources, &path, leaf).map(Some);
+                }
+                Mode::Link => {
+                    let target = self.bytes(&sources, &path, leaf)?;
+                    let folder = match path.as_str().rsplit_once('/') {
+                        Some((folder, _)) => RepoPath::new(folder).ok(),
+                        None => Some(RepoPath::root()),
+                    };
+                    path = folder
+                        .zip(std::str::from_utf8(&target).ok())
+                        .and_then(|(folder, target)| RepoPath::resolve(&folder, target))
+                        .ok_or_else(|| no_file(&path, "a symlink that leaves the repository"))?;
+                }
+            }
+        }
+        Err(no_file(&path, "a chain of symlinks"))
+    }
+
+    fn materialize(&self, set: &SourceSet, to: &Path) -> Result<Materialized, BackendError> {
+        let mut state = self.state();
+        let snapshot = self.snapshot(&mut state)?;
+        let sources = Sources::new(&state.repo, snapshot.tree, &snapshot.dirty.overlay);
+        workspace::materialize(&state.repo, &sources, &self.root, set, to, &self.faults)
+    }
+
+    fn extras(&self, set: &SourceSet, workspace: &Path) -> Result<Vec<RepoPath>, BackendError> {
+        let mut state = self.state();
+        let snapshot = self.snapshot(&mut state)?;
+        let sources = Sources::new(&state.repo, snapshot.tree, &snapshot.dirty.overlay);
+        workspace::extras(&state.repo, &sources, &self.root, set, workspace)
+    }
+}
+
+impl GitSource {
+    fn bytes(
+        &self,
+        sources: &Sources<'_>,
+        path: &RepoPath,
+        leaf: Leaf,
+    ) -> Result<Vec<u8>, BackendError> {
+        let file = self.root.join(path.as_str());
+        match (leaf.origin, leaf.mode) {
+            (Origin::Objects, _) => Ok(sources
+                .blob(leaf.id, path.as_str().as_bytes())?
+                .content()
+                .to_vec()),
+            (Origin::WorkTree, Mode::Link) => std::fs::read_link(&file)
+                .map(|target| target.into_os_string().into_encoded_bytes())
+                .map_err(|cause| error::file("read the symlink", &file, cause)),
+            (Origin::WorkTree, Mode::File | Mode::Executable | Mode::Submodule) => {
+                std::fs::read(&file).map_err(|cause| error::file("read", &file, cause))
+            }
+        }
+    }
+}
+
+fn no_file(path: &RepoPath, what: &str) -> BackendError {
+    BackendError::new(
+        ErrorClass::Invalid,
+        format!("read {path} as a file: it is {what}"),
+    )
+}
+
+fn cannot_open(directory: &Path, cause: git2::Error) -> BackendError {
+    let what = format!("open the git repository at {}", directory.display());
+    let code = cause.code();
+    let error = error::git(what, cause);
+    if code == ErrorCode::NotFound {
+        error.hint("run in a clone of the repository, or make one: `git init`, then a first commit")
+    } else if code == ErrorCode::Owner {
+        let root = directory
+            .ancestors()
+            .find(|folder| folder.join(".git").exists())
+            .unwrap_or(directory);
+        error.hint(format!(
+            "it belongs to another user; if you trust it: `git config --global --add safe.directory {}`",
+            root.display()
+        ))
+    } else {
+        error
+    }
+}
+
+/// Whether `wanted` can be reached from `head`. Walked here because libgit2's own walk does not know where a shallow clone ends.
+fn descends(repo: &Repository, head: Oid, wanted: Oid) -> Result<bool, git2::Error> {
+    if !repo.is_shallow() {
+        return repo.graph_descendant_of(head, wanted);
+    }
+    let mut seen = std::collections::HashSet::new();
+    let mut next = vec![head];
+    while let Some(id) = next.pop() {
+        if id == wanted {
+            return Ok(true);
+        }
+        if seen.insert(id) {
+            // A commit at which the history is cut off has no parents here.
+            let commit: Commit<'_> = repo.find_commit(id)?;
+            next.extend(commit.parent_ids());
+        }
+    }
+    Ok(false)
+}
+
+fn commit_id(id: Oid) -> Result<CommitId, BackendError> {
+    CommitId::new(id.to_string()).map_err(|cause| {
+        BackendError::new(ErrorClass::Invalid, "read a commit's ID").because(cause)
+    })
+}
+
+fn oid(commit: &CommitId) -> Result<Oid, BackendError> {
+    Oid::from_str(commit.as_str())
+        .map_err(|cause| error::git(format!("read the commit ID {commit}"), cause))
+}

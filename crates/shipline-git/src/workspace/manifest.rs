@@ -1,0 +1,176 @@
+//! What each file of the workspace looked like when its content was last known.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use git2::Oid;
+use shipline_engine::error::BackendError;
+
+use crate::error;
+
+/// First line; another version is not read.
+const HEADER: &[u8] = b"shipline workspace 1\n";
+
+/// Last line; a file that was cut off lacks it.
+const END: &[u8] = b"end\n";
+
+/// File systems stamp files by a clock that ticks; a file may change twice within a tick and look the same.
+const TICK_NS: i128 = 20_000_000;
+
+/// How a file looks from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Look {
+    size: u64,
+    mtime_ns: i128,
+    ctime_ns: i128,
+    inode: u64,
+}
+
+impl Look {
+    pub(crate) fn of(meta: &std::fs::Metadata) -> Self {
+        let ns = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
+        Self {
+            size: meta.size(),
+            mtime_ns: ns(meta.mtime(), meta.mtime_nsec()),
+            ctime_ns: ns(meta.ctime(), meta.ctime_nsec()),
+            inode: meta.ino(),
+        }
+    }
+}
+
+/// A file's content and how it looked when that was known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) content: Oid,
+    pub(crate) look: Look,
+}
+
+/// The records of a workspace by path.
+#[derive(Debug, Default)]
+pub(crate) struct Manifest {
+    pub(crate) records: HashMap<Vec<u8>, Record>,
+    /// When it was written, by the file system's clock.
+    written_ns: i128,
+}
+
+impl Manifest {
+    /// The manifest in a file; empty where it is not there or not whole.
+    pub(crate) fn read(file: &Path) -> Result<Self, BackendError> {
+        let failed = |cause| error::file("read", file, cause);
+        let bytes = match std::fs::read(file) {
+            Ok(bytes) => bytes,
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(cause) => return Err(failed(cause)),
+        };
+        let look = Look::of(&file.metadata().map_err(failed)?);
+        Ok(Self {
+            records: parse(&bytes).unwrap_or_default(),
+            written_ns: look.mtime_ns,
+        })
+    }
+
+    /// The content of the file at `path`, if it looks as it did when that was known, and long enough before the manifest was
+    /// written.
+    pub(crate) fn content(&self, path: &[u8], look: &Look) -> Option<Oid> {
+        let record = self.records.get(path)?;
+        let settled = look.mtime_ns.max(look.ctime_ns) + TICK_NS < self.written_ns;
+        (settled && record.look == *look).then_some(record.content)
+    }
+
+    /// Writes it as a whole, by rename.
+    pub(crate) fn write(&self, file: &Path) -> Result<(), BackendError> {
+        let mut bytes = HEADER.to_vec();
+        for (path, Record { content, look }) in &self.records {
+            bytes.extend_from_slice(
+                format!(
+                    "{content} {} {} {} {} ",
+                    look.size, look.mtime_ns, look.ctime_ns, look.inode
+                )
+                .as_bytes(),
+            );
+            bytes.extend_from_slice(path);
+            bytes.extend_from_slice(b"\0\n");
+        }
+        bytes.extend_from_slice(END);
+        let mut name = file.as_os_str().to_owned();
+        name.push(".new");
+        let new = Path::new(&name);
+        let failed = |cause| error::file("write", new, cause);
+        let mut output = std::fs::File::create(new).map_err(failed)?;
+        output.write_all(&bytes).map_err(failed)?;
+        output.sync_all().map_err(failed)?;
+        std::fs::rename(new, file).map_err(|cause| error::file("replace", file, cause))
+    }
+}
+
+/// `None` where the bytes are no whole manifest.
+fn parse(bytes: &[u8]) -> Option<HashMap<Vec<u8>, Record>> {
+    let mut rest = bytes.strip_prefix(HEADER)?;
+    let mut records = HashMap::new();
+    while rest != END {
+        let end = rest.iter().position(|byte| *byte == 0)?;
+        let line = &rest[..end];
+        rest = rest[end..].strip_prefix(b"\0\n")?;
+        let mut fields = line.splitn(6, |byte| *byte == b' ');
+        let mut text = || std::str::from_utf8(fields.next()?).ok();
+        let content = Oid::from_str(text()?).ok()?;
+        let look = Look {
+            size: text()?.parse().ok()?,
+            mtime_ns: text()?.parse().ok()?,
+            ctime_ns: text()?.parse().ok()?,
+            inode: text()?.parse().ok()?,
+        };
+        records.insert(fields.next()?.to_vec(), Record { content, look });
+    }
+    Some(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        let record = |n: i128| Record {
+            content: Oid::from_str("e69de29bb2d1d6434b8b29ae775ad8c2e48c5391").unwrap(),
+            look: Look {
+                size: 3,
+                mtime_ns: n,
+                ctime_ns: n,
+                inode: 7,
+            },
+        };
+        Manifest {
+            records: HashMap::from([
+                (b"a b\nc".to_vec(), record(1)),
+                (b"\xff".to_vec(), record(2_000_000_000)),
+            ]),
+            written_ns: 2_000_000_000,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_a_cut_file_is_no_manifest() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("m");
+        manifest().write(&file).unwrap();
+        let bytes = std::fs::read(&file).unwrap();
+        assert_eq!(parse(&bytes), Some(manifest().records));
+        for cut in 0..bytes.len() {
+            assert_eq!(parse(&bytes[..cut]), None, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_file_stamped_in_the_tick_of_the_manifest_is_not_trusted() {
+        let manifest = manifest();
+        for (path, trusted) in [(&b"a b\nc"[..], true), (b"\xff", false), (b"other", false)] {
+            let look = manifest.records.get(path).map(|record| record.look);
+            let content = look.and_then(|look| manifest.content(path, &look));
+            assert_eq!(content.is_some(), trusted, "{path:?}");
+        }
+    }
+}
