@@ -1,9 +1,10 @@
 //! The repository that holds the sources.
 
+use std::collections::{BinaryHeap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use git2::{Commit, ErrorCode, Oid, Repository, RepositoryOpenFlags};
+use git2::{ErrorCode, Oid, Repository, RepositoryOpenFlags};
 use sha2::{Digest as _, Sha256};
 use shipline_engine::backend::{Ancestry, Materialized, SourceRepo, SourceSet};
 use shipline_engine::error::{BackendError, ErrorClass};
@@ -232,14 +233,26 @@ impl SourceRepo for GitSource {
     fn merge_base(&self, commit: &CommitId) -> Result<Option<CommitId>, BackendError> {
         let mut state = self.state();
         let head = oid(&self.snapshot(&mut state)?.head.commit)?;
-        match state.repo.merge_base(head, oid(commit)?) {
-            Ok(found) => commit_id(found).map(Some),
-            Err(cause) if cause.code() == ErrorCode::NotFound => Ok(None),
-            Err(cause) => Err(error::git(
-                format!("find the merge base with commit {commit}"),
-                cause,
-            )),
+        let wanted = oid(commit)?;
+        let failed = |cause| error::git(format!("find the merge base with commit {commit}"), cause);
+        // libgit2 does not say which of its failures is a missing commit.
+        if let Err(cause) = state.repo.find_commit(wanted) {
+            return if cause.code() == ErrorCode::NotFound {
+                Ok(None)
+            } else {
+                Err(failed(cause))
+            };
         }
+        let found = if state.repo.is_shallow() {
+            shallow_merge_base(&state.repo, head, wanted).map_err(failed)?
+        } else {
+            match state.repo.merge_base(head, wanted) {
+                Ok(found) => Some(found),
+                Err(cause) if cause.code() == ErrorCode::NotFound => None,
+                Err(cause) => return Err(failed(cause)),
+            }
+        };
+        found.map(commit_id).transpose()
     }
 
     fn changes(&self, base: &CommitId) -> Result<Vec<PathChange>, BackendError> {
@@ -386,24 +399,48 @@ fn cannot_open(directory: &Path, cause: git2::Error) -> BackendError {
     }
 }
 
-/// Whether `wanted` can be reached from `head`. Walked here because libgit2's own walk does not know where a shallow clone ends.
+/// Whether `wanted` can be reached from `head`.
 fn descends(repo: &Repository, head: Oid, wanted: Oid) -> Result<bool, git2::Error> {
-    if !repo.is_shallow() {
-        return repo.graph_descendant_of(head, wanted);
+    if repo.is_shallow() {
+        Ok(reachable(repo, head)?.contains(&wanted))
+    } else {
+        repo.graph_descendant_of(head, wanted)
     }
-    let mut seen = std::collections::HashSet::new();
+}
+
+/// All commits from `head` on. For shallow clones: libgit2's own walks do not know where one ends.
+fn reachable(repo: &Repository, head: Oid) -> Result<HashSet<Oid>, git2::Error> {
+    let mut seen = HashSet::new();
     let mut next = vec![head];
     while let Some(id) = next.pop() {
-        if id == wanted {
-            return Ok(true);
-        }
         if seen.insert(id) {
             // A commit at which the history is cut off has no parents here.
-            let commit: Commit<'_> = repo.find_commit(id)?;
-            next.extend(commit.parent_ids());
+            next.extend(repo.find_commit(id)?.parent_ids());
         }
     }
-    Ok(false)
+    Ok(seen)
+}
+
+/// The youngest commit of `other`'s history that is in that of `head`.
+fn shallow_merge_base(
+    repo: &Repository,
+    head: Oid,
+    other: Oid,
+) -> Result<Option<Oid>, git2::Error> {
+    let ours = reachable(repo, head)?;
+    let mut seen = HashSet::new();
+    let mut next = BinaryHeap::from([(0, other)]);
+    while let Some((_, id)) = next.pop() {
+        if ours.contains(&id) {
+            return Ok(Some(id));
+        }
+        for parent in repo.find_commit(id)?.parents() {
+            if seen.insert(parent.id()) {
+                next.push((parent.time().seconds(), parent.id()));
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn commit_id(id: Oid) -> Result<CommitId, BackendError> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -182,27 +183,18 @@ impl<'r> Filters<'r> {
             return Ok(None);
         }
         let absolute = root.join(relative);
-        let meta = match absolute.symlink_metadata() {
-            Ok(meta) => meta,
-            Err(cause)
-                if matches!(
-                    cause.kind(),
-                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-                ) =>
-            {
-                // A sparse checkout leaves files out that are not deleted.
-                return Ok(entry
-                    .filter(|entry| {
-                        IndexEntryExtendedFlag::from_bits_truncate(entry.flags_extended)
-                            .is_skip_worktree()
-                    })
-                    .map(|entry| Leaf {
-                        mode: index_mode(entry.mode),
-                        id: entry.id,
-                        origin: Origin::Objects,
-                    }));
-            }
-            Err(cause) => return Err(error::file("look at", &absolute, cause)),
+        let Some(meta) = look(root, relative)? else {
+            // A sparse checkout leaves files out that are not deleted.
+            return Ok(entry
+                .filter(|entry| {
+                    IndexEntryExtendedFlag::from_bits_truncate(entry.flags_extended)
+                        .is_skip_worktree()
+                })
+                .map(|entry| Leaf {
+                    mode: index_mode(entry.mode),
+                    id: entry.id,
+                    origin: Origin::Objects,
+                }));
         };
         let kind = meta.file_type();
         if kind.is_symlink() {
@@ -297,6 +289,24 @@ impl<'r> Filters<'r> {
         }
         Ok(false)
     }
+}
+
+/// What is at `path`, `None` where nothing is: what can only be reached through a symlink is not there, as for git.
+fn look(root: &Path, path: &Path) -> Result<Option<Metadata>, BackendError> {
+    let mut at = root.to_owned();
+    let mut found = None;
+    for name in path {
+        if found.as_ref().is_some_and(|meta: &Metadata| !meta.is_dir()) {
+            return Ok(None);
+        }
+        at.push(name);
+        match at.symlink_metadata() {
+            Ok(meta) => found = Some(meta),
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(cause) => return Err(error::file("look at", &at, cause)),
+        }
+    }
+    Ok(found)
 }
 
 fn index_mode(mode: u32) -> Mode {

@@ -1,0 +1,465 @@
+//! Opening, the head, what is dirty, changes, keys, reading.
+
+use shipline_engine::backend::{Ancestry, SourceRepo};
+use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::fault::Faults;
+use shipline_git::{GitSource, WorkTree};
+use shipline_model::name::CommitId;
+
+use crate::world::{World, git, path, shown};
+
+fn key(world: &World, paths: &[&str]) -> String {
+    let paths: Vec<_> = paths.iter().map(|text| path(text)).collect();
+    world.open().key(&paths).unwrap()
+}
+
+fn refused(error: &BackendError, class: ErrorClass, hint: &str) {
+    assert_eq!(error.class, class, "{error}");
+    assert!(
+        error.hints.iter().any(|text| text.contains(hint)),
+        "{error}: {:?}",
+        error.hints
+    );
+}
+
+#[test]
+fn a_repository_is_found_from_below_and_a_work_tree_is_one() {
+    let world = World::with(&[("a/b/c", "1")]);
+    let below = GitSource::open(&world.path().join("a/b"), WorkTree::Scan, Faults::none()).unwrap();
+    assert_eq!(below.root().canonicalize().unwrap(), world.path());
+
+    let other = world.beside("other");
+    world.git(&[
+        "worktree",
+        "add",
+        "-q",
+        "-b",
+        "side",
+        other.to_str().unwrap(),
+    ]);
+    let head = world.at(other).open().head().unwrap();
+    assert_eq!(
+        (head.branch.as_deref(), head.dirty.len()),
+        (Some("side"), 0)
+    );
+    assert_eq!(head.time, 1_767_323_045);
+}
+
+#[test]
+fn what_cannot_be_a_source_is_refused_with_what_to_do() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let open = |folder: &std::path::Path| GitSource::open(folder, WorkTree::Scan, Faults::none());
+    refused(
+        &open(nowhere.path()).unwrap_err(),
+        ErrorClass::NotFound,
+        "git init",
+    );
+
+    let world = World::with(&[("a", "1")]);
+    let bare = world.beside("bare.git");
+    world.git(&["clone", "-q", "--bare", ".", bare.to_str().unwrap()]);
+    refused(&open(&bare).unwrap_err(), ErrorClass::Invalid, "clone it");
+
+    let unborn = World::empty();
+    unborn.write("a", "1");
+    refused(
+        &unborn.open().head().unwrap_err(),
+        ErrorClass::Invalid,
+        "git commit",
+    );
+}
+
+#[test]
+fn the_head_names_commit_branch_and_dirty_paths() {
+    let world = World::with(&[
+        ("a", "1"),
+        ("b", "1"),
+        ("c", "1"),
+        (".gitignore", "*.log\n"),
+    ]);
+    world.write("a", "2");
+    world.git(&["add", "a"]);
+    world.write("b", "2");
+    world.remove("c");
+    world.write("new/file", "1");
+    world.write("noise.log", "1");
+    world.write(".shipline/work/x", "1");
+    let head = world.open().head().unwrap();
+    assert_eq!(head.commit, world.rev("HEAD"));
+    assert_eq!(head.branch.as_deref(), Some("main"));
+    assert_eq!(head.dirty, ["a", "b", "c", "new/file"]);
+
+    world.git(&["checkout", "-q", "--detach"]);
+    assert_eq!(world.open().head().unwrap().branch, None);
+    assert_eq!(world.clean().head().unwrap().dirty, Vec::<String>::new());
+}
+
+#[test]
+fn all_of_gits_ignore_files_count() {
+    let world = World::with(&[("a", "1"), ("sub/.gitignore", "local\n")]);
+    let global = world.beside("global-ignore");
+    std::fs::write(&global, "everywhere\n").unwrap();
+    world.git(&["config", "core.excludesFile", global.to_str().unwrap()]);
+    std::fs::write(world.path().join(".git/info/exclude"), "excluded\n").unwrap();
+    for name in ["sub/local", "everywhere", "sub/excluded", "local"] {
+        world.write(name, "1");
+    }
+    assert_eq!(world.open().head().unwrap().dirty, ["local"]);
+
+    // A tracked file stays tracked whatever ignores it; one that was removed from the index and is ignored is gone.
+    world.write("everywhere", "2");
+    world.git(&["add", "--force", "everywhere", "sub/excluded"]);
+    world.git(&["commit", "-q", "-m", "forced"]);
+    world.write("everywhere", "3");
+    world.git(&["rm", "-q", "--cached", "sub/excluded"]);
+    assert_eq!(
+        world.changes(&world.rev("HEAD")),
+        "~everywhere +local -sub/excluded"
+    );
+}
+
+#[test]
+fn changes_are_told_with_the_dirty_tree_over_the_commits() {
+    let world = World::with(&[
+        ("keep", "1"),
+        ("move", "text of some length\n"),
+        ("mode", "1"),
+        ("type", "1"),
+        ("back", "1"),
+    ]);
+    let base = world.rev("HEAD");
+    world.git(&["mv", "move", "moved"]);
+    world.mode("mode", 0o755);
+    world.remove("type");
+    world.link("type", "keep");
+    world.write("back", "2");
+    world.write("added", "1");
+    world.commit("second");
+    assert_eq!(
+        world.changes(&base),
+        "+added ~back ~mode -move +moved ~type"
+    );
+
+    world.write("back", "1");
+    world.remove("added");
+    world.write("dirty", "1");
+    world.remove("keep");
+    world.write("keep/inside", "1");
+    assert_eq!(
+        world.changes(&base),
+        "+dirty -keep +keep/inside ~mode -move +moved ~type"
+    );
+    assert_eq!(
+        shown(&world.clean().changes(&base).unwrap()),
+        "+added ~back ~mode -move +moved ~type"
+    );
+}
+
+#[test]
+fn a_touched_file_and_a_staged_one_that_was_put_back_are_no_changes() {
+    let world = World::with(&[("a", "1"), ("b", "1")]);
+    world.write("a", "2");
+    world.git(&["add", "a"]);
+    world.write("a", "1");
+    world.remove("b");
+    world.write("b", "1");
+    assert_eq!(world.open().head().unwrap().dirty, Vec::<String>::new());
+}
+
+#[test]
+fn an_index_with_conflicts_is_compared_by_the_work_tree() {
+    let world = World::with(&[("a", "1\n"), ("b", "1\n")]);
+    let base = world.rev("HEAD");
+    world.git(&["checkout", "-q", "-b", "side"]);
+    world.write("a", "side\n");
+    world.commit("side");
+    world.git(&["checkout", "-q", "main"]);
+    world.write("a", "main\n");
+    world.commit("main");
+    let script = "git merge side >/dev/null 2>&1; true";
+    world.git(&["-c", &format!("alias.clash=!{script}"), "clash"]);
+    assert_eq!(world.changes(&base), "~a");
+    let text = world.open().read(&path("a")).unwrap().unwrap();
+    assert!(text.starts_with(b"<<<<<<<"));
+}
+
+#[test]
+fn a_key_is_the_same_whether_content_is_committed_dirty_or_cloned() {
+    let world = World::with(&[
+        ("svc/a", "1"),
+        ("svc/deep/er/b", "1"),
+        ("svc.x", "1"),
+        ("other/c", "1"),
+    ]);
+    let first = key(&world, &["svc"]);
+    world.write("svc/deep/er/b", "2");
+    world.write("svc/new", "1");
+    world.mode("svc/a", 0o755);
+    world.link("svc/link", "a");
+    world.remove("other/c");
+    world.write("other/d", "1");
+    let dirty = (
+        key(&world, &["svc"]),
+        key(&world, &["svc", "other"]),
+        key(&world, &["."]),
+    );
+    assert_ne!(first, dirty.0);
+    world.commit("second");
+    let committed = (
+        key(&world, &["svc"]),
+        key(&world, &["other", "svc", "svc/deep"]),
+        key(&world, &["."]),
+    );
+    assert_eq!(dirty, committed);
+
+    let clone = world.beside("clone");
+    world.git(&["clone", "-q", ".", clone.to_str().unwrap()]);
+    let clone = world.at(clone);
+    assert_eq!(key(&clone, &["svc"]), committed.0);
+}
+
+#[test]
+fn a_key_of_something_that_is_not_there_says_what() {
+    let world = World::with(&[("a/b", "1"), (".gitignore", "hidden\n")]);
+    world.write("a/hidden", "1");
+    world.remove("a/b");
+    for missing in ["b", "a", "a/b", "a/b/c", "a/hidden"] {
+        let error = world.open().key(&[path(missing)]).unwrap_err();
+        assert_eq!(error.class, ErrorClass::NotFound);
+        assert!(error.message.contains(&format!("`{missing}`")), "{error}");
+    }
+}
+
+#[test]
+fn shiplines_own_folder_is_no_source_even_if_it_is_committed() {
+    let world = World::with(&[("a", "1")]);
+    let before = key(&world, &["."]);
+    let base = world.rev("HEAD");
+    world.write(".shipline/runs/1", "1");
+    world.git(&["add", "--force", ".shipline"]);
+    assert_eq!(key(&world, &["."]), before);
+    world.commit("oops");
+    assert_eq!(key(&world, &["."]), before);
+    assert_eq!(world.changes(&base), "");
+    assert_eq!(world.open().read(&path(".shipline/runs/1")).unwrap(), None);
+}
+
+#[test]
+fn line_ends_are_converted_as_git_add_does() {
+    let world = World::with(&[
+        ("a.txt", "1\n2\n"),
+        (".gitattributes", "*.txt text\n*.bin -text\n"),
+    ]);
+    let before = key(&world, &["a.txt"]);
+    world.write("a.txt", "1\r\n2\r\n");
+    world.write("b.bin", "1\r\n");
+    assert_eq!(world.open().head().unwrap().dirty, ["b.bin"]);
+    assert_eq!(key(&world, &["a.txt"]), before);
+    world.write("a.txt", "1\r\n3\r\n");
+    assert_eq!(
+        world.open().read(&path("a.txt")).unwrap().unwrap(),
+        b"1\n3\n"
+    );
+    assert_eq!(
+        world.open().read(&path("b.bin")).unwrap().unwrap(),
+        b"1\r\n"
+    );
+
+    world.git(&["config", "core.autocrlf", "true"]);
+    world.write("c", "1\r\n");
+    assert_eq!(world.open().read(&path("c")).unwrap().unwrap(), b"1\n");
+    let dirty = key(&world, &["."]);
+    world.commit("second");
+    assert_eq!(key(&world, &["."]), dirty);
+}
+
+#[test]
+fn nothing_is_written_into_the_repository() {
+    let world = World::with(&[("a", "1"), (".gitattributes", "* text=auto\n")]);
+    world.write("a", "2\r\n");
+    world.write("b", "1");
+    world.git(&["add", "b"]);
+    let before = crate::world::files(&world.path().join(".git"));
+    let source = world.open();
+    source.head().unwrap();
+    source.key(&[path(".")]).unwrap();
+    source.changes(&world.rev("HEAD")).unwrap();
+    drop(source);
+    assert_eq!(crate::world::files(&world.path().join(".git")), before);
+}
+
+#[test]
+fn the_mode_of_the_work_tree_counts_unless_git_was_told_otherwise() {
+    let world = World::with(&[("a", "1")]);
+    world.mode("a", 0o755);
+    assert_eq!(world.open().head().unwrap().dirty, ["a"]);
+    world.git(&["config", "core.fileMode", "false"]);
+    assert_eq!(world.open().head().unwrap().dirty, Vec::<String>::new());
+    world.write("a", "2");
+    let dirty = key(&world, &["a"]);
+    world.commit("second");
+    assert_eq!(key(&world, &["a"]), dirty);
+}
+
+#[test]
+fn a_submodule_is_one_path() {
+    let inner = World::with(&[("lib.rs", "1")]);
+    let world = World::with(&[("a", "1")]);
+    let base = world.rev("HEAD");
+    world.git(&[
+        "submodule",
+        "add",
+        "-q",
+        inner.path().to_str().unwrap(),
+        "vendor/inner",
+    ]);
+    world.commit("submodule");
+    assert_eq!(world.changes(&base), "+.gitmodules +vendor/inner");
+    let before = key(&world, &["vendor"]);
+    assert_eq!(
+        world.open().read(&path("vendor/inner")).unwrap_err().class,
+        ErrorClass::Invalid
+    );
+
+    let nested = world.path().join("vendor/inner");
+    std::fs::write(nested.join("lib.rs"), "2").unwrap();
+    assert_eq!(
+        key(&world, &["vendor"]),
+        before,
+        "git add does not take what is dirty in a submodule"
+    );
+    git(&nested, &["commit", "-q", "-a", "-m", "inner"], &[]);
+    assert_eq!(world.open().head().unwrap().dirty, ["vendor/inner"]);
+    let dirty = key(&world, &["vendor"]);
+    world.commit("moved");
+    assert_eq!(key(&world, &["vendor"]), dirty);
+    let opened = GitSource::open(&nested, WorkTree::Scan, Faults::none()).unwrap();
+    assert_eq!(opened.head().unwrap().dirty, Vec::<String>::new());
+}
+
+#[test]
+fn a_sparse_checkout_deletes_nothing() {
+    let world = World::with(&[("in/a", "1"), ("out/b", "1")]);
+    let before = key(&world, &["out"]);
+    world.git(&["sparse-checkout", "set", "in"]);
+    assert!(!world.path().join("out/b").exists());
+    assert_eq!(world.open().head().unwrap().dirty, Vec::<String>::new());
+    assert_eq!(key(&world, &["out"]), before);
+}
+
+#[test]
+fn reading_follows_symlinks_inside_the_repository_only() {
+    let world = World::with(&[("dir/real", "text"), ("a", "1")]);
+    world.link("dir/link", "../link");
+    world.link("link", "dir/real");
+    world.link("out", "../secret");
+    world.link("loop", "loop");
+    let source = world.open();
+    assert_eq!(source.read(&path("dir/link")).unwrap().unwrap(), b"text");
+    assert_eq!(source.read(&path("missing")).unwrap(), None);
+    for bad in ["out", "loop", "dir"] {
+        assert_eq!(
+            source.read(&path(bad)).unwrap_err().class,
+            ErrorClass::Invalid,
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn revisions_resolve_or_say_why_not() {
+    let world = World::with(&[("a", "1")]);
+    let first = world.rev("HEAD");
+    let second = world.commit("second");
+    let source = world.open();
+    for (name, commit) in [
+        ("HEAD", &second),
+        ("HEAD~1", &first),
+        ("main", &second),
+        (first.short(), &first),
+    ] {
+        assert_eq!(&source.resolve(name).unwrap(), commit, "{name}");
+    }
+    assert_eq!(
+        source.resolve("nowhere").unwrap_err().class,
+        ErrorClass::NotFound
+    );
+    assert_eq!(
+        source.resolve("HEAD:a").unwrap_err().class,
+        ErrorClass::Invalid
+    );
+}
+
+#[test]
+fn ancestry_and_merge_bases_are_told() {
+    let world = World::with(&[("a", "1")]);
+    let first = world.rev("HEAD");
+    world.git(&["checkout", "-q", "-b", "side"]);
+    let side = world.commit("side");
+    world.git(&["checkout", "-q", "main"]);
+    let second = world.commit("second");
+    world.git(&["checkout", "-q", "--orphan", "other"]);
+    let orphan = world.commit("orphan");
+    world.git(&["checkout", "-q", "main"]);
+    let source = world.open();
+    assert_eq!(source.ancestry(&first).unwrap(), Ancestry::Ancestor);
+    assert_eq!(source.ancestry(&second).unwrap(), Ancestry::Ancestor);
+    assert_eq!(source.ancestry(&side).unwrap(), Ancestry::NotAncestor);
+    let missing = CommitId::new("1".repeat(40)).unwrap();
+    assert!(matches!(
+        source.ancestry(&missing).unwrap(),
+        Ancestry::Unknown { .. }
+    ));
+    assert_eq!(source.merge_base(&side).unwrap(), Some(first));
+    assert_eq!(source.merge_base(&orphan).unwrap(), None);
+    assert_eq!(source.merge_base(&missing).unwrap(), None);
+}
+
+#[test]
+fn a_shallow_clone_does_not_know_and_says_how_it_would() {
+    let world = World::with(&[("a", "1")]);
+    let first = world.rev("HEAD");
+    world.commit("second");
+    let third = world.commit("third");
+    let url = format!("file://{}", world.path().display());
+    let clone = world.beside("clone");
+    world.git(&["clone", "-q", "--depth", "2", &url, clone.to_str().unwrap()]);
+    let clone = world.at(clone);
+    let source = clone.open();
+    assert_eq!(source.ancestry(&third).unwrap(), Ancestry::Ancestor);
+    assert_eq!(
+        source.ancestry(&clone.rev("HEAD~1")).unwrap(),
+        Ancestry::Ancestor
+    );
+    let Ancestry::Unknown { why } = source.ancestry(&first).unwrap() else {
+        panic!("a commit beyond the cut is not known");
+    };
+    assert!(why.contains("fetch-depth: 0"), "{why}");
+    refused(
+        &source.changes(&first).unwrap_err(),
+        ErrorClass::NotFound,
+        "fetch-depth: 0",
+    );
+    refused(
+        &source.resolve(first.as_str()).unwrap_err(),
+        ErrorClass::NotFound,
+        "fetch-depth: 0",
+    );
+    assert_eq!(source.merge_base(&first).unwrap(), None);
+}
+
+#[test]
+fn a_missing_object_is_no_panic() {
+    let world = World::with(&[("dir/a", "1")]);
+    let base = world.rev("HEAD");
+    world.write("dir/a", "2");
+    world.commit("second");
+    let tree = world.git(&["rev-parse", "HEAD~1:dir"]);
+    let (folder, file) = tree.trim().split_at(2);
+    std::fs::remove_file(world.path().join(".git/objects").join(folder).join(file)).unwrap();
+    refused(
+        &world.open().changes(&base).unwrap_err(),
+        ErrorClass::NotFound,
+        "fetch-depth: 0",
+    );
+}
