@@ -87,6 +87,9 @@ fn read(
     }
 }
 
+const EMPTY: &str =
+    "it needs at least `version`, `project`, `environments`, `components` and `pipelines`";
+
 fn single_document<'a>(text: &str, stream: &'a Stream) -> Result<&'a Node, Problem> {
     let problem = |message: &str, at: usize, help: &str| Problem {
         route: yaml::Route::root(),
@@ -100,8 +103,8 @@ fn single_document<'a>(text: &str, stream: &'a Stream) -> Result<&'a Node, Probl
         NodeKind::Mapping(_) | NodeKind::Sequence(_) | NodeKind::Alias(_) => false,
     };
     match stream.documents.as_slice() {
-        [] => Err(problem("the file is empty", 0, "`init` writes one")),
-        [root] if nothing(root) => Err(problem("the file is empty", 0, "`init` writes one")),
+        [] => Err(problem("the file is empty", 0, EMPTY)),
+        [root] if nothing(root) => Err(problem("the file is empty", 0, EMPTY)),
         [root] => Ok(root),
         [_, second, ..] => Err(problem(
             "the file holds more than one document",

@@ -204,6 +204,18 @@ impl<'a> Problems<'a> {
         });
     }
 
+    /// Whether the value at this route was replaced by a blank.
+    pub(super) fn is_unfit(&self, route: &Route) -> bool {
+        self.unfit.contains(route)
+    }
+
+    /// Whether something is wrong at this route or below it. What would follow from it is not worth saying.
+    pub(super) fn are_within(&self, route: &Route) -> bool {
+        self.found
+            .iter()
+            .any(|problem| problem.route.steps().starts_with(route.steps()))
+    }
+
     /// Whether nothing is wrong so far.
     pub(super) fn is_empty(&self) -> bool {
         self.found.is_empty()
@@ -213,6 +225,9 @@ impl<'a> Problems<'a> {
     pub(super) fn finish(mut self) -> Vec<Problem> {
         self.found
             .sort_by_key(|problem| (problem.span.start, problem.span.end));
+        // Through aliases one place can be wrong on several routes.
+        self.found
+            .dedup_by(|a, b| a.span == b.span && a.message == b.message);
         self.found
     }
 

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::Severity;
 
+/// How time limits look.
+const LIMIT: &str = "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$";
+
+/// Texts by name.
 pub(super) type Texts = IndexMap<String, String>;
 
 /// One pipeline, from commit to cluster.
@@ -161,7 +165,7 @@ pub(super) struct Component {
     /// Globs, from its path, of JUnit files that `test` writes.
     pub junit: Option<Vec<String>>,
     /// Limit of each of its tasks: `90s`, `30m`, `1h30m`.
-    #[schemars(extend("default" = "30m"))]
+    #[schemars(extend("default" = "30m", "pattern" = LIMIT))]
     pub timeout: Option<String>,
     /// How requests reach it.
     pub route: Option<Route>,
@@ -325,6 +329,7 @@ pub(super) struct Stage {
     /// What runs, once for each component, in its workspace (with `kind: run`).
     pub command: Option<String>,
     /// Limit of its tasks, instead of the component's: `90s`, `30m`, `1h30m`.
+    #[schemars(extend("pattern" = LIMIT))]
     pub timeout: Option<String>,
 }
 

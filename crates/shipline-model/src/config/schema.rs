@@ -147,17 +147,17 @@ mod tests {
     use super::*;
 
     fn field<'a>(shape: &'a Shape, name: &str) -> &'a Field {
-        match shape {
-            Shape::Record(fields) => &fields[name],
-            other => panic!("no record: {other:?}"),
-        }
+        let Shape::Record(fields) = shape else {
+            panic!("no record: {shape:?}");
+        };
+        &fields[name]
     }
 
     fn item(shape: &Shape) -> &Shape {
-        match shape {
-            Shape::Map(item) | Shape::List(item) => item,
-            other => panic!("no collection: {other:?}"),
-        }
+        let (Shape::Map(item) | Shape::List(item)) = shape else {
+            panic!("no collection: {shape:?}");
+        };
+        item
     }
 
     #[test]

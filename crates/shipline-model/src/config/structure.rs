@@ -9,7 +9,7 @@ use super::later::{is_later_key, is_later_word};
 use super::problem::{Aliases, Problems, key, value};
 use super::schema::{Field, Shape};
 use super::suggest::did_you_mean;
-use crate::yaml::{Node, NodeKind, Route, Scalar, ScalarStyle};
+use crate::yaml::{Node, NodeKind, Route, Scalar, ScalarStyle, Step};
 
 /// More nodes than any file of people has; aliases of aliases have as many as they like.
 const NODES: usize = 200_000;
@@ -171,7 +171,11 @@ impl Fit<'_, '_> {
             let message = format!("`{name}` is missing");
             self.problems.push(
                 key(route, message)
-                    .label("in this")
+                    .label(if route.steps().is_empty() {
+                        "in this file"
+                    } else {
+                        "in this"
+                    })
                     .help(format!("add `{name}: …`")),
             );
         }
@@ -303,7 +307,11 @@ impl Fit<'_, '_> {
             Shape::Flag => "`true` or `false`",
         };
         let unquoted = |scalar: &&Scalar| scalar.style == ScalarStyle::Plain;
+        let is_limit = matches!(route.steps().last(), Some(Step::Key(key)) if key == "timeout");
         let help = match (shape, scalar) {
+            (Shape::Text, Some(Scalar { value, .. })) if is_limit => {
+                format!("write it with its unit: {value}s or {value}m")
+            }
             (Shape::Text, Some(scalar)) if unquoted(&scalar) => {
                 format!("write it in quotes: \"{}\"", scalar.value)
             }
@@ -362,7 +370,7 @@ fn example(shape: &Shape) -> String {
 fn described(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",
-        Value::Bool(_) => "a truth value",
+        Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
         Value::String(_) => "a text",
         Value::Sequence(_) => "a list",

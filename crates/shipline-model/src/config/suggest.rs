@@ -34,6 +34,12 @@ pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     if let Some(synonym) = synonym {
         return Some(synonym);
     }
+    let mut longer = known
+        .iter()
+        .filter(|known| word.len() >= 3 && known.starts_with(&word));
+    if let (Some(only), None) = (longer.next(), longer.next()) {
+        return Some(only);
+    }
     let distance =
         |known: &str| strsim::damerau_levenshtein(&word, &known.to_lowercase().replace('-', "_"));
     known
@@ -75,6 +81,7 @@ mod tests {
         check("stagign", &["staging", "production"], Some("staging"));
         check("colour", &["image", "path"], None);
         check("x", &["url"], None);
+        check("prod", &["staging", "production"], Some("production"));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::super::problem::{Draft, Problems, key, value};
-use super::super::raw;
 use super::super::types::{Component, Route as Gateway};
+use super::super::{raw, suggest};
 use super::image;
 use super::text::{command, duration, is_service_name, key_name, path, plain, variables};
 use crate::name::{ComponentName, RepoPath, RepositoryName};
@@ -119,28 +119,34 @@ fn one(
 
 /// A component without sources can be deployed, so it may say which variants there are, and nothing about building.
 fn without_path(raw: &raw::Component, here: &Route, problems: &mut Problems<'_>) {
-    let mut needs = |given: bool, route: Route| {
-        if given {
-            problems.push(
-                key(&route, "needs the component's `path`")
-                    .label("needs `path`")
-                    .help(
-                        "add `path: …`, or remove this: a component without sources is deployed, not built",
-                    ),
-            );
-        }
-    };
-    needs(raw.setup.is_some(), here.key("setup"));
-    needs(raw.test.is_some(), here.key("test"));
-    needs(raw.junit.is_some(), here.key("junit"));
-    needs(raw.caches.is_some(), here.key("caches"));
-    needs(raw.uses.is_some(), here.key("uses"));
-    needs(raw.tools.is_some(), here.key("tools"));
-    if let Some(image) = &raw.image {
-        for name in image::build_keys(image) {
-            needs(true, here.key("image").key(name));
-        }
+    let own = [
+        ("uses", raw.uses.is_some()),
+        ("caches", raw.caches.is_some()),
+        ("tools", raw.tools.is_some()),
+        ("setup", raw.setup.is_some()),
+        ("test", raw.test.is_some()),
+        ("junit", raw.junit.is_some()),
+    ];
+    let own = own
+        .into_iter()
+        .filter(|(_, given)| *given)
+        .map(|(name, _)| name.to_owned());
+    let image = raw.image.iter().flat_map(image::build_keys);
+    let needing: Vec<String> = own
+        .chain(image.map(|name| format!("image.{name}")))
+        .collect();
+    if needing.is_empty() {
+        return;
     }
+    let verb = if needing.len() == 1 { "needs" } else { "need" };
+    problems.push(
+        key(
+            here,
+            format!("has no `path`, but {} {verb} one", suggest::list(&needing)),
+        )
+        .label("no `path`")
+        .help("add `path: …`; a component without sources is deployed, not built"),
+    );
 }
 
 fn paths(

@@ -73,6 +73,9 @@ fn delivery(
     here: &Route,
     problems: &mut Problems<'_>,
 ) -> Option<Delivery> {
+    if problems.is_unfit(&here.key("delivery")) {
+        return None;
+    }
     match raw.delivery.unwrap_or(raw::Delivery::Automatic) {
         raw::Delivery::Automatic => {
             for (key_name, given) in [

@@ -257,7 +257,9 @@ fn variants(
             );
         }
     }
-    siblings(environments, raw, route, problems);
+    if !problems.are_within(route) {
+        siblings(environments, raw, route, problems);
+    }
     prefixes(&variants, raw, route, problems);
     Variants::PerEnvironment(variants)
 }
@@ -321,7 +323,9 @@ fn prefixes(
         let Some((other_name, other)) = clash else {
             continue;
         };
-        let message = if *prefix == other.tag_prefix {
+        let message = if *prefix == other.tag_prefix && prefix.is_empty() {
+            format!("has no tag prefix, and neither has `{other_name}`")
+        } else if *prefix == other.tag_prefix {
             format!("`{other_name}` has the same tag prefix, \"{prefix}\"")
         } else {
             format!(

@@ -67,7 +67,7 @@ fn one(
         }
     }
     once(written, &route, problems);
-    if !cycles(written, &route, problems) {
+    if !problems.are_within(&route) && !cycles(written, &route, problems) {
         order(written, &route, problems);
     }
     sources(raw, written, file, here, problems);
@@ -211,7 +211,7 @@ fn environment(
             .flatten()
             .find(|(_, it)| !matches!(it.delivery, Some(raw::Delivery::Manual)));
         let instead = automatic.map_or(String::new(), |(other, _)| {
-            format!("write `environment: {other}`; ")
+            format!("write `environment: {other}`: ")
         });
         problems.push(
             value(
@@ -219,7 +219,7 @@ fn environment(
                 format!("no pipeline may write `{name}`: its delivery is manual"),
             )
             .label("manual")
-            .help(format!("{instead}`deploy {name}` moves it by hand")),
+            .help(format!("{instead}what is manual moves by hand only")),
         );
     }
     EnvironmentName::new(name.clone()).ok()
@@ -300,19 +300,12 @@ fn before<'a>(stages: &'a Stages, name: &str) -> BTreeSet<&'a str> {
 fn cycles(stages: &Stages, route: &Route, problems: &mut Problems<'_>) -> bool {
     let mut told: BTreeSet<&str> = BTreeSet::new();
     let mut any = false;
-    for (name, stage) in stages {
-        let needs: Vec<&String> = stage.needs.iter().flatten().collect();
-        if needs.contains(&name) {
-            any = true;
-        }
+    for name in stages.keys() {
         if told.contains(name.as_str()) || !before(stages, name).contains(name.as_str()) {
             continue;
         }
         any = true;
         let way = circle(stages, name);
-        if way.len() < 2 {
-            continue;
-        }
         told.extend(&way);
         let drawn: Vec<&str> = way.iter().copied().chain([name.as_str()]).collect();
         problems.push(
@@ -438,7 +431,8 @@ fn sources(
     };
     for (index, name) in raw.components.iter().flatten().enumerate() {
         let component = file.components.as_ref().and_then(|all| all.get(name));
-        if component.is_some_and(|component| component.path.is_none()) {
+        let wrong = problems.are_within(&Route::root().key("components").key(name));
+        if !wrong && component.is_some_and(|component| component.path.is_none()) {
             problems.push(
                 value(
                     &here.key("components").index(index),
@@ -460,6 +454,10 @@ fn images(
     here: &Route,
     problems: &mut Problems<'_>,
 ) {
+    let declared = Route::root().key("components");
+    if problems.are_within(&declared) || problems.are_within(&here.key("components")) {
+        return;
+    }
     let component = |name: &String| file.components.as_ref().and_then(|all| all.get(name));
     let members: Vec<(&String, &raw::Component)> = raw
         .components

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::problem::{Problems, key, value};
 use super::super::raw::Texts;
 use crate::name::{NameError, RepoPath};
-use crate::value::{Source, Template};
+use crate::value::{Source, Template, TemplateError};
 use crate::yaml::Route;
 
 /// The longest limit of a task: a week.
@@ -31,8 +31,30 @@ pub(super) fn key_name<T>(
     problems: &mut Problems<'_>,
 ) -> Option<T> {
     new(text.to_owned())
-        .map_err(|error| problems.push(key(route, error.to_string()).label("this name")))
+        .map_err(|error| {
+            let draft = key(route, error.to_string()).label("this name");
+            let near = snake(text);
+            problems.push(match new(near.clone()) {
+                Ok(_) => draft.help(format!("write `{near}`")),
+                Err(_) => draft,
+            });
+        })
         .ok()
+}
+
+/// `UserService 2` as `user_service_2`.
+fn snake(text: &str) -> String {
+    let mut snake = String::new();
+    for c in text.chars() {
+        let border = c.is_ascii_uppercase() || !(c.is_ascii_alphanumeric() || c == '-');
+        if border && !snake.is_empty() && !snake.ends_with(['_', '-']) {
+            snake.push('_');
+        }
+        if c.is_ascii_alphanumeric() || c == '-' {
+            snake.push(c.to_ascii_lowercase());
+        }
+    }
+    snake.trim_end_matches(['_', '-']).to_owned()
 }
 
 /// A text that stands for itself: not empty, one line, no `${…}`.
@@ -41,9 +63,13 @@ pub(super) fn plain(text: &str, route: &Route, problems: &mut Problems<'_>) -> O
         value(route, "is empty").help("write a text, or remove the line where it may be left out")
     } else if text.chars().any(char::is_control) {
         value(route, "holds a line break or another control character").help("write it in one line")
+    } else if let Some(reference) = reference(text).filter(|text| text.starts_with("${secret")) {
+        value(route, format!("`{reference}` would be public here"))
+            .label("shown in plans and records")
+            .help("write a value that is no secret")
     } else if let Some(reference) = reference(text) {
         value(route, format!("`{reference}` has no meaning here"))
-            .help("only texts that a run resolves take variables: write the value itself")
+            .help("this is the same for every run: write the value itself")
     } else {
         return Some(text.to_owned());
     };
@@ -88,10 +114,22 @@ pub(super) fn template(
     let template = match Template::parse(text) {
         Ok(template) => template,
         Err(error) => {
+            let help = match &error {
+                TemplateError::Unclosed { .. } => {
+                    "add the `}`, or write `$$` for a dollar sign".to_owned()
+                }
+                TemplateError::Unknown { text } => {
+                    let name = text.rsplit(['.', ':']).next().unwrap_or_default();
+                    format!(
+                        "did you mean `${{env.{}}}`?",
+                        if is_variable(name) { name } else { "NAME" }
+                    )
+                }
+            };
             problems.push(
                 value(route, error.to_string())
                     .label("this text")
-                    .help("a `$` that no `{` follows needs no escape; `$${` stands for `${`"),
+                    .help(help),
             );
             return None;
         }

@@ -1,8 +1,22 @@
-//! Files that are right.
+//! Files that are right: what they mean, what is filled in, what is said of them all the same.
 
-use shipline_model::config::{self, Config};
+use std::time::Duration;
 
-use super::{GOOD, load};
+use shipline_model::config::{self, Config, Delivery, GitopsSpec, RegistrySpec, Variants};
+use shipline_model::finding::Severity;
+use shipline_model::name::ComponentName;
+use shipline_model::value::Variables;
+
+use super::{BASE, GOOD, load};
+
+/// The least that is a configuration.
+const LEAST: &str = "\
+version: 1
+project: p
+environments: { staging: {} }
+components: { user_service: { path: services/user_service, image: {} } }
+pipelines: { p: { components: [user_service], stages: { build: { kind: build } } } }
+";
 
 /// The same without what differs between two texts of one meaning.
 fn without_lines(mut config: Config) -> Config {
@@ -14,8 +28,169 @@ fn without_lines(mut config: Config) -> Config {
 
 #[test]
 fn a_shown_configuration_loads_as_an_equal_one() {
+    for text in [GOOD, BASE, LEAST] {
+        let config = load(text);
+        let shown = config::show(&config);
+        assert_eq!(without_lines(load(&shown)), without_lines(config));
+        assert_eq!(config::show(&load(&shown)), shown);
+    }
+    insta::assert_snapshot!("shown", config::show(&load(GOOD)));
+}
+
+#[test]
+fn everything_that_may_be_left_out_has_a_default() {
+    let config = load(LEAST);
+    assert_eq!(config.environments["staging"].delivery, Delivery::Automatic);
+    assert_eq!(config.scans.image_fail_on, Severity::High);
+
+    let local = &config.profiles["local"];
+    let RegistrySpec::Layout { path } = &local.registry else {
+        panic!("no layout: {local:?}");
+    };
+    assert_eq!(path.as_str(), ".shipline/registry");
+    let GitopsSpec::Local { path, seed, branch } = &local.gitops else {
+        panic!("not local: {local:?}");
+    };
+    assert_eq!(
+        (path.as_str(), seed, branch.as_str()),
+        (".shipline/gitops.git", &None, "main")
+    );
+
+    let component = &config.components["user_service"];
+    assert_eq!(component.repository.as_str(), "user_service");
+    assert_eq!(component.folder, "user_service");
+    assert_eq!(component.kubernetes, "user-service");
+    assert_eq!(component.timeout, Duration::from_secs(1800));
+    assert!(component.tools.is_empty());
+    let image = component.image.as_ref().unwrap();
+    assert_eq!(
+        image.dockerfile.as_str(),
+        "services/user_service/Dockerfile"
+    );
+    assert_eq!(image.context.as_str(), "services/user_service");
+    assert_eq!(image.platform.to_string(), "linux/amd64");
+    assert_eq!(image.variants, Variants::One);
+    assert_eq!(config.pipelines["p"].branch, "main");
+}
+
+#[test]
+fn paths_and_lines_are_those_of_the_repository() {
     let config = load(GOOD);
-    let shown = config::show(&config);
-    insta::assert_snapshot!("shown", shown);
-    assert_eq!(without_lines(load(&shown)), without_lines(config));
+    let frontend = &config.components["frontend"];
+    let image = frontend.image.as_ref().unwrap();
+    assert_eq!(
+        image.dockerfile.as_str(),
+        "examples/aurora-glam/frontend/docker/Dockerfile"
+    );
+    assert_eq!(image.context.as_str(), "examples/aurora-glam");
+    let caches: Vec<&str> = config.components["user_service"]
+        .caches
+        .iter()
+        .map(|cache| cache.as_str())
+        .collect();
+    assert_eq!(caches, ["examples/aurora-glam/services/target"]);
+    assert_eq!(config.components["user_service"].tools, ["cargo"]);
+
+    let ignore = &config.scans.ignore[0];
+    let line = GOOD.lines().nth(ignore.line - 1).unwrap();
+    assert!(line.contains("rule: environment-leak"), "{line}");
+}
+
+#[test]
+fn a_profile_local_that_says_less_than_all_keeps_the_rest() {
+    let config = load(&format!(
+        "{LEAST}profiles: {{ local: {{ gitops: {{ seed: seed }} }} }}\n"
+    ));
+    let GitopsSpec::Local { path, seed, .. } = &config.profiles["local"].gitops else {
+        panic!("not local");
+    };
+    assert_eq!(path.as_str(), ".shipline/gitops.git");
+    assert_eq!(seed.as_ref().unwrap().as_str(), "seed");
+}
+
+#[test]
+fn aliases_stand_for_what_they_name() {
+    let text = BASE
+        .replace("setup: npm ci", "setup: &setup npm ci")
+        .replace(
+            "    test: cargo test",
+            "    setup: *setup\n    test: cargo test",
+        );
+    assert_eq!(
+        load(&text).components["user_service"].setup.as_deref(),
+        Some("npm ci")
+    );
+}
+
+#[test]
+fn a_secret_in_an_arg_that_is_not_public_warns() {
+    let check = |arg: &str, expected: &[&str]| {
+        let config = load(&BASE.replace("NEXT_PUBLIC_API: \"${env.STAGING_API}\"", arg));
+        let found: Vec<String> = config::warnings(&config)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(found, expected, "{arg}");
+    };
+    check("NPM_TOKEN: \"${env.NPM_TOKEN}\"", &[]);
+    check("NEXT_PUBLIC_KEY: \"${secret.KEY}\"", &[]);
+    check("VITE_KEY: \"${secret.KEY}\"", &[]);
+    check(
+        "NPM_TOKEN: \"${secret.NPM_TOKEN}\"",
+        &[
+            "components.frontend.image.variants.staging.args.NPM_TOKEN: the secret of the build arg \
+           `NPM_TOKEN` stays readable in the image's history",
+        ],
+    );
+}
+
+#[test]
+fn all_variables_that_are_missing_are_named_with_their_places() {
+    let config = load(GOOD);
+    let check = |profile: &str, components: &[&str], set: &[&str], expected: &[&str]| {
+        let names: Vec<ComponentName> = components
+            .iter()
+            .map(|name| ComponentName::new(*name).unwrap())
+            .collect();
+        let variables = Variables::new(set.iter().map(|name| (name.to_string(), "x".into())));
+        let missing: Vec<String> = config
+            .missing_variables(
+                &config.pipelines["frontend"],
+                &config.profiles[profile],
+                &names,
+                &variables,
+            )
+            .into_iter()
+            .map(|missing| {
+                let routes: Vec<String> = missing.routes.iter().map(ToString::to_string).collect();
+                format!("{}: {}", missing.variable.written(), routes.join(" "))
+            })
+            .collect();
+        assert_eq!(missing, expected);
+    };
+    let token = "${secret.NPM_TOKEN}: components.frontend.environment.NPM_TOKEN \
+                 components.frontend.image.secrets.npm";
+    let base = "${env.PROD_USER_API_BASE}: \
+                components.frontend.image.variants.production.args.NEXT_PUBLIC_USER_API_BASE";
+    check("local", &["user_service"], &[], &[]);
+    check("local", &["frontend"], &[], &[base, token]);
+    check("local", &["frontend"], &["PROD_USER_API_BASE"], &[token]);
+    check(
+        "ci",
+        &[],
+        &[],
+        &[
+            "${env.ECR_CA}: profiles.ci.registry.ecr.ca",
+            "${secret.GITOPS_TOKEN}: profiles.ci.gitops.token",
+        ],
+    );
+}
+
+#[test]
+fn the_committed_schema_is_in_step() {
+    let committed = include_str!("../../../../../pipeline.schema.json");
+    assert!(
+        committed == config::schema(),
+        "pipeline.schema.json is not that of this version: `cargo xtask schema > pipeline.schema.json`"
+    );
 }
