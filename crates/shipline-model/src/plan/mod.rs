@@ -1,5 +1,13 @@
 //! The plan: plain data that says what a run will do and why, made before anything happens.
 
+mod affected;
+mod key;
+mod make;
+mod scheduler;
+mod tasks;
 mod types;
 
+pub use affected::{affected, sources};
+pub use make::{Caching, PlanError, PlanRequest, Publishing, make};
+pub use scheduler::{Ending, Limits, NeverStarts, OnFailure, Scheduler};
 pub use types::*;

@@ -1,0 +1,131 @@
+//! Source and build keys: SHA-256 over everything that decides a result, each field with its name and length.
+
+use sha2::{Digest as _, Sha256};
+
+use super::types::{BuildKey, SourceKey};
+use crate::config::{Component, ImageSpec, Pipeline, StageKind};
+use crate::name::{Digest, EnvironmentName};
+use crate::value::Value;
+
+/// Grows with every change of what is hashed, or of what our own builders make of the same input.
+const VERSION: &str = "shipline-key-1";
+
+/// Hashes named fields: no two lists of fields give the same bytes.
+struct Hasher(Sha256);
+
+impl Hasher {
+    fn new(domain: &str) -> Self {
+        let mut hasher = Self(Sha256::new());
+        hasher.field("version", VERSION);
+        hasher.field("domain", domain);
+        hasher
+    }
+
+    fn field(&mut self, name: &str, value: &str) {
+        for text in [name, value] {
+            self.0.update((text.len() as u64).to_le_bytes());
+            self.0.update(text.as_bytes());
+        }
+    }
+
+    fn optional(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.field(name, value),
+            None => self.field(&format!("no {name}"), ""),
+        }
+    }
+
+    fn finish(self) -> String {
+        hex::encode(self.0.finalize())
+    }
+}
+
+/// What a component's source key is made of.
+pub(super) struct SourceInputs<'a> {
+    pub(super) component: &'a Component,
+    pub(super) pipeline: &'a Pipeline,
+    /// Key of everything at `path` and `uses`.
+    pub(super) tree: &'a str,
+    /// Versions of `tools`, by name.
+    pub(super) tools: &'a [(String, String)],
+    /// Digests of base images, in the Dockerfile's order.
+    pub(super) bases: &'a [(String, Digest)],
+    /// Resolved `environment`; secrets as fingerprints.
+    pub(super) environment: &'a [(String, String)],
+}
+
+/// The key of everything but the args of variants: the same for twins.
+pub(super) fn source_key(inputs: &SourceInputs<'_>) -> SourceKey {
+    let component = inputs.component;
+    let mut hasher = Hasher::new("source");
+    hasher.field("component", component.name.as_str());
+    hasher.field("tree", inputs.tree);
+    hasher.optional("path", component.path.as_ref().map(AsRef::as_ref));
+    hasher.optional("setup", component.setup.as_deref());
+    hasher.optional("test", component.test.as_deref());
+    for stage in inputs.pipeline.stages.values() {
+        match &stage.kind {
+            StageKind::Run { command } => hasher.field("run", command),
+            StageKind::Detect
+            | StageKind::Test
+            | StageKind::Build
+            | StageKind::ImageScan
+            | StageKind::Push
+            | StageKind::Gitops { environment: _ } => {}
+        }
+    }
+    for (name, value) in inputs.environment {
+        hasher.field(&format!("environment {name}"), value);
+    }
+    for (name, version) in inputs.tools {
+        hasher.field(&format!("tool {name}"), version);
+    }
+    if let Some(image) = &component.image {
+        image_fields(&mut hasher, image);
+    }
+    for (reference, digest) in inputs.bases {
+        hasher.field(&format!("base {reference}"), digest.as_str());
+    }
+    SourceKey(hasher.finish())
+}
+
+fn image_fields(hasher: &mut Hasher, image: &ImageSpec) {
+    hasher.field("dockerfile", image.dockerfile.as_str());
+    hasher.field("context", image.context.as_str());
+    hasher.optional("target", image.target.as_deref());
+    hasher.field("platform", &image.platform.to_string());
+    hasher.field("engine", &format!("{:?}", image.engine));
+    hasher.optional("prepare", image.prepare.as_deref());
+    hasher.optional("network", image.network.as_deref());
+    for host in &image.extra_hosts {
+        hasher.field("extra host", host);
+    }
+}
+
+/// The key of one image: its source key, its variant and its resolved args and secrets.
+pub(super) fn build_key<'a>(
+    source: &SourceKey,
+    variant: Option<&EnvironmentName>,
+    args: impl Iterator<Item = (&'a String, &'a Value)>,
+    secrets: impl Iterator<Item = (&'a String, &'a Value)>,
+    fingerprint: &dyn Fn(&str) -> String,
+) -> BuildKey {
+    let mut hasher = Hasher::new("build");
+    hasher.field("source", &source.0);
+    hasher.optional("variant", variant.map(EnvironmentName::as_str));
+    for (name, value) in args {
+        hasher.field(&format!("arg {name}"), &shown(value, fingerprint));
+    }
+    for (name, value) in secrets {
+        hasher.field(&format!("secret {name}"), &fingerprint(value.expose()));
+    }
+    BuildKey(hasher.finish())
+}
+
+/// A value as it may stand in a key.
+pub(super) fn shown(value: &Value, fingerprint: &dyn Fn(&str) -> String) -> String {
+    match value {
+        Value::Public(text) => format!("public {text}"),
+        Value::Secret(secret) => format!("secret {}", fingerprint(secret.expose())),
+    }
+}

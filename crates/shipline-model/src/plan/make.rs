@@ -1,0 +1,409 @@
+//! Makes the plan: everything that can be decided before a run is decided here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::affected::affected;
+use super::key::{self, SourceInputs};
+use super::tasks;
+use super::types::{
+    BuildKey, ChangeSet, ImageAction, ImageId, Known, KnownBuild, Plan, PlannedComponent,
+    PlannedImage, Reason, SourceKey,
+};
+use crate::config::{Component, Config, ImageSpec, Pipeline, StageKind, Variants};
+use crate::name::{ComponentName, Digest, EnvironmentName, PipelineName, ProfileName, StageName};
+use crate::tag::{ImageTag, TagBase, TagInstant};
+use crate::value::{MissingVariable, Template, Value, Variables};
+
+/// Whether results of earlier runs may be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caching {
+    /// Yes.
+    Use,
+    /// No (`--no-cache`).
+    Ignore,
+}
+
+/// Whether this run may publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Publishing {
+    /// Yes.
+    Publish,
+    /// No: the tasks that publish are in the plan as skipped.
+    Withhold {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// All that a plan is made from.
+pub struct PlanRequest<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The pipeline.
+    pub pipeline: &'a PipelineName,
+    /// The profile.
+    pub profile: &'a ProfileName,
+    /// What changed.
+    pub changes: &'a ChangeSet,
+    /// Only these stages run; empty: all.
+    pub only: &'a [StageName],
+    /// Only these components are looked at; empty: all of the pipeline.
+    pub components: &'a [ComponentName],
+    /// Whether results of earlier runs may be taken.
+    pub caching: Caching,
+    /// Whether this run may publish.
+    pub publishing: Publishing,
+    /// Key of everything at `path` and `uses`, for each affected component that has a path.
+    pub trees: &'a BTreeMap<ComponentName, String>,
+    /// Versions of programs by name.
+    pub tools: &'a BTreeMap<String, String>,
+    /// Digests of base images by component, in the Dockerfile's order.
+    pub bases: &'a BTreeMap<ComponentName, Vec<(String, Digest)>>,
+    /// What is known from earlier runs.
+    pub known: &'a Known,
+    /// The instant of this run.
+    pub instant: &'a TagInstant,
+    /// The caller's variables.
+    pub variables: &'a Variables,
+    /// A keyed fingerprint of a secret's text.
+    pub fingerprint: &'a dyn Fn(&str) -> String,
+    /// Things that were noticed while the facts were found.
+    pub notes: &'a [String],
+}
+
+/// Why no plan can be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A name that the configuration does not know.
+    #[error("there is no {what} `{name}`")]
+    Unknown {
+        /// What kind of thing.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Variables that are not set and have no default.
+    #[error("not set: {}", .0.iter().map(MissingVariable::written).collect::<Vec<_>>().join(", "))]
+    MissingVariables(BTreeSet<MissingVariable>),
+    /// A fact that was not given.
+    #[error("the sources of `{0}` have no key")]
+    NoTree(ComponentName),
+    /// `--only` leaves out the build of an image that is not in the store.
+    #[error("stage `{stage}` needs the image {image}, which is not in the store")]
+    NotBuilt {
+        /// The stage.
+        stage: StageName,
+        /// The image.
+        image: ImageId,
+    },
+}
+
+/// Makes the plan.
+///
+/// # Errors
+/// [`PlanError`]; missing variables are all named at once.
+pub fn make(request: &PlanRequest<'_>) -> Result<Plan, PlanError> {
+    let pipeline = request
+        .config
+        .pipelines
+        .get(request.pipeline)
+        .ok_or_else(|| PlanError::Unknown {
+            what: "pipeline",
+            name: request.pipeline.to_string(),
+        })?;
+    if let Some(stage) = request
+        .only
+        .iter()
+        .find(|stage| !pipeline.stages.contains_key(*stage))
+    {
+        return Err(PlanError::Unknown {
+            what: "stage",
+            name: stage.to_string(),
+        });
+    }
+    if let Some(component) = request
+        .components
+        .iter()
+        .find(|name| !pipeline.components.contains(name))
+    {
+        return Err(PlanError::Unknown {
+            what: "component",
+            name: component.to_string(),
+        });
+    }
+    let mut reasons = affected(request.config, pipeline, request.changes);
+    let mut missing = BTreeSet::new();
+    let mut components = Vec::new();
+    let wanted =
+        |name: &ComponentName| request.components.is_empty() || request.components.contains(name);
+    for name in pipeline.components.iter().filter(|name| wanted(name)) {
+        let (Some(component), Some(change)) = (
+            request.config.components.get(name),
+            request.changes.components.get(name),
+        ) else {
+            continue;
+        };
+        let reasons = reasons.remove(name).unwrap_or_default();
+        let planned = if reasons.is_empty() || component.path.is_none() {
+            PlannedComponent {
+                name: name.clone(),
+                base: change.base.clone(),
+                reasons,
+                source_key: None,
+                images: Vec::new(),
+            }
+        } else {
+            let builds = pipeline
+                .stages
+                .values()
+                .any(|stage| stage.kind == StageKind::Build);
+            let mut resolver = Resolver {
+                variables: request.variables,
+                missing: &mut missing,
+            };
+            let source_key = source_key(request, pipeline, component, &mut resolver)?;
+            let images = match (&component.image, builds) {
+                (Some(image), true) => {
+                    images(request, component, image, &source_key, &mut resolver)
+                }
+                (Some(_) | None, _) => Vec::new(),
+            };
+            PlannedComponent {
+                name: name.clone(),
+                base: change.base.clone(),
+                reasons,
+                source_key: Some(source_key),
+                images,
+            }
+        };
+        components.push(planned);
+    }
+    if !missing.is_empty() {
+        return Err(PlanError::MissingVariables(missing));
+    }
+    let tasks = tasks::tasks(request, pipeline, &components)?;
+    Ok(Plan {
+        pipeline: request.pipeline.clone(),
+        profile: request.profile.clone(),
+        head: request.changes.head.clone(),
+        notes: notes(request, &components),
+        components,
+        tasks,
+    })
+}
+
+/// Puts variables in and collects those that are missing.
+struct Resolver<'a> {
+    variables: &'a Variables,
+    missing: &'a mut BTreeSet<MissingVariable>,
+}
+
+impl Resolver<'_> {
+    fn value(&mut self, template: &Template) -> Value {
+        template.resolve(self.variables).unwrap_or_else(|missing| {
+            self.missing.extend(missing);
+            Value::Public(String::new())
+        })
+    }
+
+    fn values(&mut self, templates: &BTreeMap<String, Template>) -> BTreeMap<String, Value> {
+        templates
+            .iter()
+            .map(|(name, template)| (name.clone(), self.value(template)))
+            .collect()
+    }
+}
+
+fn source_key(
+    request: &PlanRequest<'_>,
+    pipeline: &Pipeline,
+    component: &Component,
+    resolver: &mut Resolver<'_>,
+) -> Result<SourceKey, PlanError> {
+    let tree = request
+        .trees
+        .get(&component.name)
+        .ok_or_else(|| PlanError::NoTree(component.name.clone()))?;
+    let tools: Vec<(String, String)> = component
+        .tools
+        .iter()
+        .map(|tool| {
+            (
+                tool.clone(),
+                request
+                    .tools
+                    .get(tool)
+                    .cloned()
+                    .unwrap_or_else(|| "not found".to_owned()),
+            )
+        })
+        .collect();
+    let environment: Vec<(String, String)> = resolver
+        .values(&component.environment)
+        .iter()
+        .map(|(name, value)| (name.clone(), key::shown(value, request.fingerprint)))
+        .collect();
+    let bases = request
+        .bases
+        .get(&component.name)
+        .map_or(&[][..], Vec::as_slice);
+    Ok(key::source_key(&SourceInputs {
+        component,
+        pipeline,
+        tree,
+        tools: &tools,
+        bases,
+        environment: &environment,
+    }))
+}
+
+/// What is needed of one variant before its tag is known.
+struct Draft {
+    id: ImageId,
+    prefix: String,
+    args: BTreeMap<String, Value>,
+    secrets: BTreeMap<String, Value>,
+    build_key: BuildKey,
+}
+
+fn images(
+    request: &PlanRequest<'_>,
+    component: &Component,
+    image: &ImageSpec,
+    source_key: &SourceKey,
+    resolver: &mut Resolver<'_>,
+) -> Vec<PlannedImage> {
+    let shared = resolver.values(&image.args);
+    let secrets = resolver.values(&image.secrets);
+    let draft =
+        |variant: Option<&EnvironmentName>, prefix: &str, own: BTreeMap<String, Value>| {
+            let mut args = shared.clone();
+            args.extend(own);
+            let build_key = key::build_key(
+                source_key,
+                variant,
+                args.iter(),
+                secrets.iter(),
+                request.fingerprint,
+            );
+            Draft {
+                id: ImageId {
+                    component: component.name.clone(),
+                    variant: variant.cloned(),
+                },
+                prefix: prefix.to_owned(),
+                args,
+                secrets: secrets.clone(),
+                build_key,
+            }
+        };
+    let drafts: Vec<Draft> = match &image.variants {
+        Variants::One => vec![draft(None, "", BTreeMap::new())],
+        Variants::PerEnvironment(variants) => variants
+            .iter()
+            .map(|(environment, variant)| {
+                let own = resolver.values(&variant.args);
+                draft(Some(environment), &variant.tag_prefix, own)
+            })
+            .collect(),
+    };
+    let earlier = request.known.builds.get(source_key);
+    let continued = match request.caching {
+        Caching::Use => earlier.filter(|build| continues(build, &drafts)),
+        Caching::Ignore => None,
+    };
+    let head = &request.changes.head;
+    let (base, commit, commit_time) = match continued {
+        Some(build) => (build.base.clone(), build.commit.clone(), build.commit_time),
+        None => {
+            let base = TagBase::new(
+                &head.commit,
+                request.instant.clone(),
+                is_dirty(request, component),
+            );
+            (base, head.commit.clone(), head.time)
+        }
+    };
+    let why = match (request.caching, earlier, continued) {
+        (Caching::Ignore, ..) => "--no-cache",
+        (Caching::Use, None, _) => "these sources have not been built here",
+        (Caching::Use, Some(_), None) => "these sources have been built with other args",
+        (Caching::Use, Some(_), Some(_)) => "an earlier run was cut off before this image",
+    };
+    drafts
+        .into_iter()
+        .map(|draft| PlannedImage {
+            repository: component.repository.clone(),
+            tag: ImageTag::new(&draft.prefix, base.clone()),
+            commit: commit.clone(),
+            commit_time,
+            source_key: source_key.clone(),
+            platform: image.platform.clone(),
+            action: match continued
+                .and_then(|build| Some((build, build.images.get(&draft.id.variant)?)))
+            {
+                Some((build, (_, digest))) => ImageAction::Take {
+                    digest: digest.clone(),
+                    from: build.run.clone(),
+                },
+                None => ImageAction::Build {
+                    why: why.to_owned(),
+                },
+            },
+            id: draft.id,
+            build_key: draft.build_key,
+            args: draft.args,
+            secrets: draft.secrets,
+        })
+        .collect()
+}
+
+/// Whether an earlier build can be completed: each of its images is one that would be built now. Else siblings would be of
+/// two builds under one tag.
+fn continues(build: &KnownBuild, drafts: &[Draft]) -> bool {
+    drafts
+        .iter()
+        .all(|draft| match build.images.get(&draft.id.variant) {
+            Some((key, _)) => *key == draft.build_key,
+            None => true,
+        })
+}
+
+/// Only what lies in a component's own sources makes its image dirty.
+fn is_dirty(request: &PlanRequest<'_>, component: &Component) -> bool {
+    let sources = super::affected::sources(component);
+    request
+        .changes
+        .head
+        .dirty
+        .iter()
+        .any(|path| sources.iter().any(|source| source.contains(path)))
+}
+
+fn notes(request: &PlanRequest<'_>, components: &[PlannedComponent]) -> Vec<String> {
+    let mut notes = request.notes.to_vec();
+    let dirty = &request.changes.head.dirty;
+    if let [first, rest @ ..] = dirty.as_slice() {
+        let more = if rest.is_empty() {
+            String::new()
+        } else {
+            format!(" and {} more", rest.len())
+        };
+        notes.push(format!(
+            "the work tree has changes that are in no commit: {first}{more}"
+        ));
+    }
+    let mut unknown: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for component in components {
+        if let Some(Reason::NoBase { why }) = component.reasons.first() {
+            unknown
+                .entry(why)
+                .or_default()
+                .push(component.name.as_str());
+        }
+    }
+    for (why, names) in unknown {
+        notes.push(format!("{} counts as changed: {why}", names.join(", ")));
+    }
+    notes
+}
