@@ -12,7 +12,6 @@ mod schema;
 mod show;
 mod structure;
 mod suggest;
-mod tree;
 mod types;
 mod variables;
 mod warning;
@@ -33,7 +32,7 @@ use problem::{Aliases, Problems, value};
 /// All problems of the file, each with its place.
 pub fn load(file_name: &str, text: &str) -> Result<Config, ConfigErrors> {
     let refused = |problems| Err(ConfigErrors::new(file_name, text, problems));
-    let stream = match tree::parse(text) {
+    let stream = match yaml::parse(text) {
         Ok(stream) => stream,
         Err(error) => return refused(vec![syntax(text, error.message, error.offset)]),
     };

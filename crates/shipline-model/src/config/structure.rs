@@ -385,16 +385,18 @@ fn resolve(scalar: &Scalar) -> Value {
     if scalar.style != ScalarStyle::Plain {
         return text();
     }
-    let suspicious = match scalar.value.bytes().next() {
-        None => return Value::Null,
-        Some(first) => {
-            first.is_ascii_digit()
-                || b"+-.~".contains(&first)
-                || matches!(
-                    scalar.value.to_ascii_lowercase().as_str(),
-                    "true" | "false" | "null"
-                )
-        }
+    let Some(first) = scalar.value.bytes().next() else {
+        return Value::Null;
+    };
+    // Numbers start with a digit, a sign or a point, and hold nothing else than these (`0x1F`, `1e3`, `-.inf`, `.nan`).
+    let numeric = |b: u8| b.is_ascii_hexdigit() || b"+-.xXoOiInNfFaA_".contains(&b);
+    let suspicious = if first.is_ascii_digit() || b"+-.".contains(&first) {
+        scalar.value.bytes().all(numeric)
+    } else {
+        let words = ["~", "null", "true", "false"];
+        words
+            .iter()
+            .any(|word| scalar.value.eq_ignore_ascii_case(word))
     };
     if !suspicious {
         return text();
@@ -402,5 +404,76 @@ fn resolve(scalar: &Scalar) -> Value {
     match serde_yaml::from_str::<Value>(&scalar.value) {
         Ok(Value::Sequence(_) | Value::Mapping(_) | Value::Tagged(_)) | Err(_) => text(),
         Ok(value) => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scalars_are_what_serde_yaml_takes_them_for() {
+        for text in [
+            "",
+            "~",
+            "null",
+            "Null",
+            "NULL",
+            "nULL",
+            "true",
+            "True",
+            "TRUE",
+            "tRue",
+            "yes",
+            "on",
+            "0",
+            "-1",
+            "+2",
+            "007",
+            "0x1F",
+            "0o17",
+            "0b1",
+            "1_000",
+            "1.5",
+            ".5",
+            "1e3",
+            "1E-3",
+            ".inf",
+            "-.Inf",
+            ".nan",
+            ".NaN",
+            "12e03",
+            "1h30m",
+            "2027-12-31",
+            "1.2.3",
+            "+",
+            ".",
+            "...a",
+            ".shipline/x",
+            "08",
+            "1.",
+            "0xZZ",
+            "18446744073709551616",
+            "-9223372036854775809",
+            "a",
+            "é",
+            "text with spaces",
+        ] {
+            let plain = Scalar {
+                value: text.to_owned(),
+                style: ScalarStyle::Plain,
+            };
+            let wanted = serde_yaml::from_str::<Vec<Value>>(&format!("- {text}\n"))
+                .map(|mut values| values.remove(0))
+                .unwrap_or_else(|_| Value::String(text.to_owned()));
+            let found = resolve(&plain);
+            // No number equals itself that is none.
+            assert_eq!(format!("{found:?}"), format!("{wanted:?}"), "{text:?}");
+            let quoted = Scalar {
+                style: ScalarStyle::SingleQuoted,
+                ..plain
+            };
+            assert_eq!(resolve(&quoted), Value::String(text.to_owned()));
+        }
     }
 }

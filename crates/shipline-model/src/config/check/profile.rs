@@ -26,6 +26,20 @@ pub(super) fn all(
         let checked_name = key_name(name, &here, ProfileName::new, problems);
         let registry = registry(name, profile.registry.as_ref(), &here, problems);
         let gitops = gitops(name, profile.gitops.as_ref(), &here, problems);
+        if let (
+            Some(RegistrySpec::Layout { path: images }),
+            Some(GitopsSpec::Local { path: commits, .. }),
+        ) = (&registry, &gitops)
+            && (images.contains(commits.as_str()) || commits.contains(images.as_str()))
+        {
+            problems.push(
+                key(
+                    &here,
+                    format!("its registry `{images}` and its GitOps repository `{commits}` are in one another"),
+                )
+                .help("give each a directory of its own"),
+            );
+        }
         if let (Some(name), Some(registry), Some(gitops)) = (checked_name, registry, gitops) {
             profiles.insert(
                 name.clone(),

@@ -166,6 +166,7 @@ fn values_of_wrong_types() {
         &[
             ("    delivery: manual", "    delivery: manually"),
             ("kind: push", "kind: pusch"),
+            ("  ignore:", "  image: { fail_on: severe }\n  ignore:"),
             ("prepare: npm", "engine: buildah\n      prepare: npm"),
         ],
     );
@@ -404,7 +405,7 @@ fn environments_and_profiles() {
         "registries",
         &[(
             "  ci:\n",
-            "  a: { registry: { layout: x, url: y }, gitops: { path: g, url: u, token: t } }\n  b: { registry: { url: https://registry.lab/, username: ci }, gitops: {} }\n  c: { registry: { layout: x, insecure: true } }\n  d: {}\n  ci:\n",
+            "  a: { registry: { layout: x, url: y }, gitops: { path: g, url: u, token: t } }\n  b: { registry: { url: https://registry.lab/, username: ci }, gitops: {} }\n  c: { registry: { layout: x, insecure: true } }\n  d: {}\n  local: { registry: { layout: .shipline }, gitops: { seed: seed } }\n  ci:\n",
         )],
     );
     check(
@@ -415,4 +416,45 @@ fn environments_and_profiles() {
         )],
     );
     check("without_path", &[("    path: web\n", "")]);
+}
+
+#[test]
+fn texts_that_nest_far_too_deep_do_no_harm() {
+    for piece in ["[", "- ", "{a: ", "? ", "a:\n "] {
+        for depth in [200, 5_000, 100_000] {
+            let text = piece.repeat(depth);
+            assert!(
+                config::load("pipeline.yaml", &text).is_err(),
+                "{piece:?} {depth} times"
+            );
+        }
+    }
+}
+
+#[test]
+fn aliases_that_multiply_do_no_harm() {
+    let uses: Vec<String> = (0..300).map(|n| format!("a{n}")).collect();
+    let mut text = BASE.replace(
+        "uses: [services/common]",
+        &format!("uses: &uses [{}]", uses.join(", ")),
+    );
+    let more: String = (0..1000)
+        .map(|n| format!("  c{n}: {{ path: c, uses: *uses }}\n"))
+        .collect();
+    text = text.replace("scans:", &format!("{more}scans:"));
+    let errors = config::load("pipeline.yaml", &text).unwrap_err();
+    let expand = "the file's aliases expand to far too much";
+    let messages: Vec<&str> = errors
+        .problems()
+        .iter()
+        .map(|problem| problem.message.as_str())
+        .collect();
+    assert_eq!(
+        messages
+            .iter()
+            .filter(|message| **message == expand)
+            .count(),
+        1,
+        "{messages:?}"
+    );
 }
