@@ -275,28 +275,27 @@ fn images(
 ) -> Vec<PlannedImage> {
     let shared = resolver.values(&image.args);
     let secrets = resolver.values(&image.secrets);
-    let draft =
-        |variant: Option<&EnvironmentName>, prefix: &str, own: BTreeMap<String, Value>| {
-            let mut args = shared.clone();
-            args.extend(own);
-            let build_key = key::build_key(
-                source_key,
-                variant,
-                args.iter(),
-                secrets.iter(),
-                request.fingerprint,
-            );
-            Draft {
-                id: ImageId {
-                    component: component.name.clone(),
-                    variant: variant.cloned(),
-                },
-                prefix: prefix.to_owned(),
-                args,
-                secrets: secrets.clone(),
-                build_key,
-            }
-        };
+    let draft = |variant: Option<&EnvironmentName>, prefix: &str, own: BTreeMap<String, Value>| {
+        let mut args = shared.clone();
+        args.extend(own);
+        let build_key = key::build_key(
+            source_key,
+            variant,
+            args.iter(),
+            secrets.iter(),
+            request.fingerprint,
+        );
+        Draft {
+            id: ImageId {
+                component: component.name.clone(),
+                variant: variant.cloned(),
+            },
+            prefix: prefix.to_owned(),
+            args,
+            secrets: secrets.clone(),
+            build_key,
+        }
+    };
     let drafts: Vec<Draft> = match &image.variants {
         Variants::One => vec![draft(None, "", BTreeMap::new())],
         Variants::PerEnvironment(variants) => variants

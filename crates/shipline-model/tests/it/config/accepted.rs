@@ -194,3 +194,13 @@ fn the_committed_schema_is_in_step() {
         "pipeline.schema.json is not that of this version: `cargo xtask schema > pipeline.schema.json`"
     );
 }
+
+#[test]
+fn the_sample_platform_is_right() {
+    let config = load(include_str!("../../../../../pipeline.yaml"));
+    assert_eq!(config::warnings(&config), []);
+    assert_eq!(
+        without_lines(load(&config::show(&config))),
+        without_lines(config)
+    );
+}
