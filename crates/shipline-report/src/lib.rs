@@ -1,1 +1,20 @@
 //! Shipline's reporters: events to terminal, plain lines and JSON lines.
+//!
+//! A reporter writes only to the writer that it is given, reads no clock and no environment, and falls silent for good when
+//! its writer breaks.
+
+pub mod describe;
+mod opening;
+mod plain;
+mod screen;
+mod sink;
+mod style;
+mod summary;
+mod terminal;
+mod text;
+
+pub use plain::PlainReporter;
+pub use screen::Width;
+pub use style::Palette;
+pub use summary::{Repeat, Summary};
+pub use terminal::{TerminalReporter, Ticking};

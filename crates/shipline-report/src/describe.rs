@@ -1,0 +1,217 @@
+//! Decisions and results in a few words, for reporters and for `plan` and `explain`.
+
+use shipline_engine::event::{CancelReason, Facts, Outcome, SkipReason};
+use shipline_model::finding::{Finding, Location};
+use shipline_model::plan::{Base, BaseRule, ChangeKind, DeclaredBy, Head, PathChange, Reason};
+
+use crate::text::{bytes, counted};
+
+/// What is checked out: `1a2b3c4d on main, 2 uncommitted files`.
+#[must_use]
+pub fn head(head: &Head) -> String {
+    let branch = match &head.branch {
+        Some(branch) => format!("on {branch}"),
+        None => "detached".to_owned(),
+    };
+    let dirty = match head.dirty.len() {
+        0 => String::new(),
+        count => format!(
+            ", {}",
+            counted(count, "uncommitted file", "uncommitted files")
+        ),
+    };
+    format!("{} {branch}{dirty}", head.commit.short())
+}
+
+/// What a change is measured from: `since 1a2b3c4d, which staging runs`.
+#[must_use]
+pub fn base(base: &Base) -> String {
+    match base {
+        Base::Commit { id, rule } => {
+            let rule = match rule {
+                BaseRule::Asked => "as asked for".to_owned(),
+                BaseRule::PullRequest => "the pull request's merge base".to_owned(),
+                BaseRule::Deployed { tag, environment } => {
+                    format!("which {environment} runs ({tag})")
+                }
+                BaseRule::PushBefore => "the head before this push".to_owned(),
+                BaseRule::DefaultBranch { branch } => format!("the merge base with {branch}"),
+            };
+            format!("since {}, {rule}", id.short())
+        }
+        Base::Unknown { reason } => format!("since when is not known: {reason}"),
+        Base::All => "everything was asked for".to_owned(),
+    }
+}
+
+/// Why a component is affected: `src/main.rs modified`.
+#[must_use]
+pub fn reason(reason: &Reason) -> String {
+    match reason {
+        Reason::Path {
+            file,
+            under,
+            declared,
+        } => {
+            let through = match declared {
+                DeclaredBy::Path => String::new(),
+                DeclaredBy::Uses => format!(" (it uses {under})"),
+            };
+            format!("{}{through}", change(file))
+        }
+        Reason::PipelineFile { file } => format!("{} (it affects all)", change(file)),
+        Reason::NoBase { why } => format!("since when is not known: {why}"),
+        Reason::All => "everything was asked for".to_owned(),
+    }
+}
+
+fn change(file: &PathChange) -> String {
+    let kind = match file.kind {
+        ChangeKind::Added => "added",
+        ChangeKind::Modified => "modified",
+        ChangeKind::Deleted => "deleted",
+    };
+    format!("{} {kind}", file.path)
+}
+
+/// What a task produced; empty where there is nothing to tell.
+#[must_use]
+pub fn facts(facts: &Facts) -> String {
+    match facts {
+        Facts::None => String::new(),
+        Facts::Detected { affected, of } => {
+            format!(
+                "{affected} of {} affected",
+                counted(*of, "component", "components")
+            )
+        }
+        Facts::Built(image) => {
+            let reused = match image.reused_layers {
+                0 => String::new(),
+                reused => format!(" ({reused} reused)"),
+            };
+            format!(
+                "sha256:{}  {}, {}{reused}",
+                image.digest.short(),
+                bytes(image.size),
+                counted(image.layers, "layer", "layers"),
+            )
+        }
+        Facts::Scanned {
+            bytes: looked_at,
+            findings,
+            suppressed,
+        } => {
+            let found = match (findings, suppressed) {
+                (0, _) => "no findings".to_owned(),
+                (found, 0) => counted(*found, "finding", "findings"),
+                (found, ignored) => format!(
+                    "{} ({ignored} ignored)",
+                    counted(*found, "finding", "findings")
+                ),
+            };
+            format!("{found} in {}", bytes(*looked_at))
+        }
+        Facts::Pushed(images) => {
+            let sent: u64 = images.iter().map(|image| image.sent).sum();
+            let there = images.iter().filter(|image| image.already_there).count();
+            let there = match there {
+                0 => String::new(),
+                there if there == images.len() => ", already there".to_owned(),
+                there => format!(", {there} already there"),
+            };
+            format!(
+                "{}, {} sent{there}",
+                counted(images.len(), "image", "images"),
+                bytes(sent)
+            )
+        }
+        Facts::Deployed(commit) if commit.made => format!(
+            "commit {}, {} changed",
+            short(&commit.commit),
+            counted(commit.changes.len(), "image", "images")
+        ),
+        Facts::Deployed(commit) => format!("up to date at commit {}", short(&commit.commit)),
+    }
+}
+
+/// How a task ended, in a word and what there is to tell: `cached from 20260102030405-abcdef`.
+#[must_use]
+pub fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Passed(produced) => facts(produced),
+        Outcome::Cached {
+            from,
+            facts: produced,
+            ..
+        } => match facts(produced) {
+            text if text.is_empty() => format!("cached from run {from}"),
+            text => format!("{text}, cached from run {from}"),
+        },
+        Outcome::Failed(failure) => failure.message.clone(),
+        Outcome::Skipped { reason } => skip(reason),
+        Outcome::NotAssessed { why } => format!("not assessed: {why}"),
+        Outcome::Cancelled => "stopped".to_owned(),
+    }
+}
+
+/// Why a task did not run.
+#[must_use]
+pub fn skip(reason: &SkipReason) -> String {
+    match reason {
+        SkipReason::Planned { reason } => reason.clone(),
+        SkipReason::Dependency { failed } => format!("{failed} did not pass"),
+        SkipReason::RunFailed => "the run had failed".to_owned(),
+    }
+}
+
+/// What was found and where, in one line.
+#[must_use]
+pub fn finding(finding: &Finding) -> String {
+    let ignored = match &finding.suppression {
+        Some(suppression) => format!(
+            " (ignored until {}: {})",
+            suppression.until, suppression.reason
+        ),
+        None => String::new(),
+    };
+    format!(
+        "{} {}: {} in {}{ignored}",
+        finding.severity.as_str(),
+        finding.rule,
+        finding.message,
+        location(&finding.location),
+    )
+}
+
+/// A place.
+#[must_use]
+pub fn location(location: &Location) -> String {
+    match location {
+        Location::ImageFile {
+            layer_index,
+            path,
+            offset,
+            ..
+        } => format!("{path}, byte {offset} (layer {})", layer_index + 1),
+        Location::ImageConfig { field } => format!("the image's {field}"),
+        Location::SourceFile { path, line } => format!("{path}:{line}"),
+    }
+}
+
+/// Why a run is being stopped, and what a person can do.
+#[must_use]
+pub fn cancel(reason: CancelReason) -> &'static str {
+    match reason {
+        CancelReason::Interrupt => {
+            "stopping: interrupted; commands have 10 s to end, a second Ctrl-C kills them"
+        }
+        CancelReason::Terminate => "stopping: told to terminate; commands have 10 s to end",
+        CancelReason::Kill => "killing what still runs",
+    }
+}
+
+/// The first 8 hex digits of a commit.
+pub(crate) fn short(commit: &str) -> &str {
+    commit.get(..8).unwrap_or(commit)
+}

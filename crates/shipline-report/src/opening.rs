@@ -1,0 +1,57 @@
+//! The start of a run: what it will do, and why.
+
+use shipline_model::name::RunId;
+use shipline_model::plan::{Decision, Plan};
+
+use crate::describe;
+use crate::style::Palette;
+use crate::text::{clean, counted};
+
+/// Lines about the plan.
+pub(crate) fn lines(run: &RunId, plan: &Plan, palette: Palette) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{} {}",
+        palette.bold(&format!("pipeline {}", plan.pipeline)),
+        palette.dim(&format!(
+            "(profile {}, run {run}, {})",
+            plan.profile,
+            describe::head(&plan.head)
+        )),
+    )];
+    for note in &plan.notes {
+        lines.push(format!("{} {}", palette.warn("note:"), clean(note)));
+    }
+    let mut unchanged = Vec::new();
+    for component in &plan.components {
+        let Some(first) = component.reasons.first() else {
+            unchanged.push(component.name.as_str());
+            continue;
+        };
+        let more = match component.reasons.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {}", counted(more, "other reason", "other reasons")),
+        };
+        lines.push(format!(
+            "  {}: {}{}",
+            palette.bold(component.name.as_str()),
+            clean(&describe::reason(first)),
+            palette.dim(&more),
+        ));
+    }
+    if !unchanged.is_empty() && unchanged.len() < plan.components.len() {
+        lines.push(palette.dim(&format!("  unchanged: {}", unchanged.join(", "))));
+    }
+    lines
+}
+
+/// Whether anything of the plan runs or is taken from earlier runs.
+pub(crate) fn has_work(plan: &Plan) -> bool {
+    plan.components
+        .iter()
+        .any(|component| !component.reasons.is_empty())
+        || plan.tasks.iter().any(|task| match task.decision {
+            Decision::Run { .. } => task.id.component.is_some() || task.kind.is_barrier(),
+            Decision::Cached { .. } => true,
+            Decision::Skip { .. } => false,
+        })
+}

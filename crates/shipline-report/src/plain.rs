@@ -1,0 +1,83 @@
+//! Plain lines, for pipes and logs: no escape codes, each line of a task behind the task's ID.
+
+use std::io::Write;
+
+use shipline_engine::event::{Event, EventKind, Outcome, OutputStream, Reporter};
+
+use crate::sink::Sink;
+use crate::style::Palette;
+use crate::summary::{Repeat, Summary};
+use crate::text::{clean, duration};
+use crate::{describe, opening};
+
+/// Writes plain lines.
+#[derive(Debug)]
+pub struct PlainReporter {
+    sink: Sink,
+    summary: Summary,
+}
+
+impl PlainReporter {
+    /// A reporter that writes to `output`.
+    #[must_use]
+    pub fn new(output: Box<dyn Write + Send>, repeat: Repeat) -> Self {
+        Self {
+            sink: Sink::new(output),
+            summary: Summary::new(repeat),
+        }
+    }
+}
+
+impl Reporter for PlainReporter {
+    fn event(&mut self, event: &Event) {
+        self.summary.event(event);
+        let mut lines = Vec::new();
+        match &event.kind {
+            EventKind::RunStarted { run, plan } => {
+                lines = opening::lines(run, plan, Palette::Plain);
+            }
+            EventKind::TaskStarted { id, attempt: 1 } => lines.push(format!("{id}: started")),
+            EventKind::TaskStarted { id, attempt } => {
+                lines.push(format!("{id}: attempt {attempt}"));
+            }
+            EventKind::TaskOutput { id, stream, line } => lines.push(match stream {
+                OutputStream::Stdout | OutputStream::Stderr => format!("{id} | {}", clean(line)),
+                OutputStream::Note => format!("{id}: {}", clean(line)),
+            }),
+            EventKind::TaskRetrying { id, error, after } => lines.push(format!(
+                "{id}: {}; again in {}",
+                clean(error),
+                duration(*after)
+            )),
+            EventKind::FindingReported { id, finding } => {
+                lines.push(format!("{id}: {}", clean(&describe::finding(finding))));
+            }
+            EventKind::TaskFinished { id, outcome, took } => {
+                let told = describe::outcome(outcome);
+                let told = clean(told.lines().next().unwrap_or_default());
+                let told = if told.is_empty() {
+                    told
+                } else {
+                    format!(": {told}")
+                };
+                let took = duration(*took);
+                match outcome {
+                    Outcome::Passed(_) => lines.push(format!("{id}: passed in {took}{told}")),
+                    Outcome::Cached { .. } => lines.push(format!("{id}: known{told}")),
+                    Outcome::Failed(_) => lines.push(format!("{id}: failed after {took}{told}")),
+                    Outcome::NotAssessed { .. } => lines.push(format!("{id}{told}")),
+                    Outcome::Cancelled => lines.push(format!("{id}: stopped after {took}")),
+                    // The end says once for all what was left out and why.
+                    Outcome::Skipped { .. } => {}
+                }
+            }
+            EventKind::RunCancelling { reason } => lines.push(describe::cancel(*reason).to_owned()),
+            EventKind::RunFinished { summary } => {
+                lines.push(String::new());
+                lines.extend(self.summary.lines(summary, Palette::Plain));
+            }
+            EventKind::TaskProgress { .. } => {}
+        }
+        self.sink.lines(&lines);
+    }
+}

@@ -1,0 +1,345 @@
+//! The end of a run: what was published, or why nothing was to do, and last of all what failed.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use shipline_engine::event::{
+    DeployedCommit, Event, EventKind, Facts, Failure, Outcome, PushedImage, RunSummary, SkipReason,
+    Verdict,
+};
+use shipline_model::config::StageKind;
+use shipline_model::finding::Finding;
+use shipline_model::plan::{Plan, TaskId};
+
+use crate::style::Palette;
+use crate::text::{clean, counted, duration};
+use crate::{describe, opening};
+
+/// Lines of a failed task's log that are shown.
+const TAIL: usize = 20;
+
+/// Failures that are shown in full; further ones are named.
+const IN_FULL: usize = 3;
+
+/// Gives the command that repeats a task, as a person would type it.
+pub type Repeat = Box<dyn Fn(&TaskId) -> String + Send>;
+
+/// Gathers a run's events, and tells in the end what became of it.
+pub struct Summary {
+    repeat: Repeat,
+    plan: Option<Box<Plan>>,
+    tails: HashMap<TaskId, VecDeque<String>>,
+    findings: Vec<(TaskId, Finding)>,
+    finished: Vec<Finished>,
+}
+
+struct Finished {
+    id: TaskId,
+    outcome: Outcome,
+    took: Duration,
+}
+
+impl std::fmt::Debug for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Summary")
+            .field("finished", &self.finished.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Summary {
+    /// The summary of a run that has not begun.
+    #[must_use]
+    pub fn new(repeat: Repeat) -> Self {
+        Self {
+            repeat,
+            plan: None,
+            tails: HashMap::new(),
+            findings: Vec::new(),
+            finished: Vec::new(),
+        }
+    }
+
+    /// Takes the next event.
+    pub fn event(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::RunStarted { plan, .. } => self.plan = Some(plan.clone()),
+            EventKind::TaskOutput { id, line, .. } => {
+                let tail = self.tails.entry(id.clone()).or_default();
+                if tail.len() == TAIL {
+                    tail.pop_front();
+                }
+                tail.push_back(clean(line));
+            }
+            EventKind::FindingReported { id, finding } => {
+                self.findings.push((id.clone(), finding.clone()));
+            }
+            EventKind::TaskFinished { id, outcome, took } => {
+                if failure(outcome).is_none() {
+                    self.tails.remove(id);
+                }
+                self.finished.push(Finished {
+                    id: id.clone(),
+                    outcome: outcome.clone(),
+                    took: *took,
+                });
+            }
+            EventKind::TaskStarted { .. }
+            | EventKind::TaskProgress { .. }
+            | EventKind::TaskRetrying { .. }
+            | EventKind::RunCancelling { .. }
+            | EventKind::RunFinished { .. } => {}
+        }
+    }
+
+    /// The lines that end the run's output.
+    #[must_use]
+    pub fn lines(&self, end: &RunSummary, palette: Palette) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(plan) = &self.plan {
+            if opening::has_work(plan) {
+                self.published(plan, palette, &mut lines);
+            } else {
+                nothing_to_do(plan, palette, &mut lines);
+            }
+        }
+        self.skipped(palette, &mut lines);
+        lines.push(total(end, palette));
+        self.failures(palette, &mut lines);
+        lines
+    }
+
+    fn published(&self, plan: &Plan, palette: Palette, lines: &mut Vec<String>) {
+        let before = lines.len();
+        for finished in &self.finished {
+            match produced(&finished.outcome) {
+                Some(Facts::Pushed(images)) => pushed(images, palette, lines),
+                Some(Facts::Deployed(commit)) => {
+                    let environment = plan
+                        .tasks
+                        .iter()
+                        .find(|task| task.id == finished.id)
+                        .and_then(|task| match &task.kind {
+                            StageKind::Gitops { environment } => Some(environment.as_str()),
+                            StageKind::Detect
+                            | StageKind::Test
+                            | StageKind::Build
+                            | StageKind::ImageScan
+                            | StageKind::Push
+                            | StageKind::Run { .. } => None,
+                        })
+                        .unwrap_or("deployment");
+                    deployed(environment, commit, palette, lines);
+                }
+                Some(
+                    Facts::None | Facts::Detected { .. } | Facts::Built(_) | Facts::Scanned { .. },
+                )
+                | None => {}
+            }
+        }
+        if lines.len() > before {
+            lines.insert(before, palette.bold("published"));
+        }
+    }
+
+    /// What the plan left out, by reason; what a failure kept from running needs no line of its own.
+    fn skipped(&self, palette: Palette, lines: &mut Vec<String>) {
+        let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for finished in &self.finished {
+            if let Outcome::Skipped {
+                reason: SkipReason::Planned { reason },
+            } = &finished.outcome
+            {
+                let stages = by_reason.entry(reason).or_default();
+                let stage = finished.id.stage.as_str();
+                if !stages.contains(&stage) {
+                    stages.push(stage);
+                }
+            }
+        }
+        for (reason, stages) in by_reason {
+            lines.push(palette.dim(&format!("skipped {}: {}", stages.join(", "), clean(reason))));
+        }
+    }
+
+    fn failures(&self, palette: Palette, lines: &mut Vec<String>) {
+        let failed: Vec<(&Finished, Failure)> = self
+            .finished
+            .iter()
+            .filter_map(|finished| Some((finished, failure(&finished.outcome)?)))
+            .collect();
+        // The first to fail is the most telling: it comes last, where people look.
+        for (position, (finished, failure)) in failed.iter().enumerate().rev() {
+            lines.push(String::new());
+            if position < IN_FULL {
+                self.failure(finished, failure, palette, lines);
+            } else {
+                lines.push(format!(
+                    "{} {}: {}",
+                    palette.bad("✗"),
+                    palette.bold(&finished.id.to_string()),
+                    clean(&failure.message)
+                ));
+            }
+        }
+    }
+
+    fn failure(
+        &self,
+        finished: &Finished,
+        failure: &Failure,
+        palette: Palette,
+        lines: &mut Vec<String>,
+    ) {
+        let word = if matches!(finished.outcome, Outcome::NotAssessed { .. }) {
+            "was not assessed"
+        } else {
+            "failed"
+        };
+        lines.push(format!(
+            "{} {} {word} after {}",
+            palette.bad("✗"),
+            palette.bold(&finished.id.to_string()),
+            duration(finished.took)
+        ));
+        for line in failure.message.lines() {
+            lines.push(format!("  {}", clean(line)));
+        }
+        let counting = self
+            .findings
+            .iter()
+            .filter(|(id, finding)| *id == finished.id && finding.suppression.is_none());
+        let mut findings = counting.clone().take(TAIL).peekable();
+        if findings.peek().is_some() {
+            lines.push(String::new());
+        }
+        for (_, finding) in findings {
+            lines.push(format!(
+                "  {} {}",
+                palette.bad("!"),
+                clean(&describe::finding(finding))
+            ));
+            if !finding.matched.is_empty() {
+                lines.push(palette.dim(&format!("      {}", clean(&finding.matched))));
+            }
+        }
+        let further = counting.count().saturating_sub(TAIL);
+        if further > 0 {
+            lines.push(palette.dim(&format!("  and {further} more")));
+        }
+        if let Some(tail) = self.tails.get(&finished.id).filter(|tail| !tail.is_empty()) {
+            lines.push(String::new());
+            for line in tail {
+                lines.push(format!("  {} {line}", palette.dim("│")));
+            }
+        }
+        lines.push(String::new());
+        for hint in &failure.hints {
+            lines.push(format!("  {} {}", palette.warn("hint:"), clean(hint)));
+        }
+        lines.push(format!(
+            "  {} {}",
+            palette.bold("again:"),
+            (self.repeat)(&finished.id)
+        ));
+    }
+}
+
+fn produced(outcome: &Outcome) -> Option<&Facts> {
+    match outcome {
+        Outcome::Passed(facts) | Outcome::Cached { facts, .. } => Some(facts),
+        Outcome::Failed(_)
+        | Outcome::Skipped { .. }
+        | Outcome::NotAssessed { .. }
+        | Outcome::Cancelled => None,
+    }
+}
+
+/// Why the task counts as failed, if it does.
+fn failure(outcome: &Outcome) -> Option<Failure> {
+    match outcome {
+        Outcome::Failed(failure) => Some(failure.clone()),
+        Outcome::NotAssessed { why } => Some(Failure {
+            class: shipline_engine::error::ErrorClass::Unavailable,
+            message: why.clone(),
+            hints: Vec::new(),
+        }),
+        Outcome::Passed(_)
+        | Outcome::Cached { .. }
+        | Outcome::Skipped { .. }
+        | Outcome::Cancelled => None,
+    }
+}
+
+fn pushed(images: &[PushedImage], palette: Palette, lines: &mut Vec<String>) {
+    for image in images {
+        let there = if image.already_there {
+            palette.dim("  already there")
+        } else {
+            String::new()
+        };
+        lines.push(format!("  {}{there}", image.reference));
+        lines.push(palette.dim(&format!("      {}", image.digest)));
+    }
+}
+
+fn deployed(environment: &str, commit: &DeployedCommit, palette: Palette, lines: &mut Vec<String>) {
+    let id = describe::short(&commit.commit);
+    if !commit.made {
+        lines.push(format!("  {environment} is up to date at commit {id}"));
+        return;
+    }
+    lines.push(format!("  {environment}: commit {id}"));
+    for change in &commit.changes {
+        lines.push(format!("      {}:{}", change.file, change.line));
+        lines.push(palette.dim(&format!("      - {}", change.from)));
+        lines.push(format!(
+            "      {}",
+            palette.good(&format!("+ {}", change.to))
+        ));
+    }
+}
+
+fn nothing_to_do(plan: &Plan, palette: Palette, lines: &mut Vec<String>) {
+    let mut by_base: Vec<(String, Vec<&str>)> = Vec::new();
+    for component in &plan.components {
+        let base = describe::base(&component.base);
+        match by_base.iter_mut().find(|(known, _)| *known == base) {
+            Some((_, names)) => names.push(component.name.as_str()),
+            None => by_base.push((base, vec![component.name.as_str()])),
+        }
+    }
+    lines.push(palette.bold("nothing to do"));
+    for (base, names) in by_base {
+        lines.push(format!(
+            "  {}: unchanged {}",
+            names.join(", "),
+            clean(&base)
+        ));
+    }
+}
+
+fn total(end: &RunSummary, palette: Palette) -> String {
+    let mut parts = Vec::new();
+    for (count, word) in [
+        (end.passed, "passed"),
+        (end.cached, "cached"),
+        (end.failed, "failed"),
+        (end.cancelled, "stopped"),
+        (end.skipped, "skipped"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {word}"));
+        }
+    }
+    if parts.is_empty() {
+        parts.push(counted(0, "task", "tasks"));
+    }
+    let verdict = match end.verdict {
+        Verdict::Green => palette.good("green"),
+        Verdict::Red => palette.bad("red"),
+        Verdict::NotReady => palette.bad("not ready"),
+        Verdict::Cancelled => palette.warn("cancelled"),
+    };
+    format!("{verdict}: {} in {}", parts.join(", "), duration(end.took))
+}

@@ -1,0 +1,8 @@
+//! Reporters, by replaying runs that are made by hand.
+
+#![allow(clippy::unwrap_used)]
+
+mod plain;
+mod runs;
+mod screen;
+mod terminal;
