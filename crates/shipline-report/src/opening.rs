@@ -1,6 +1,5 @@
 //! The start of a run: what it will do, and why.
 
-use shipline_model::name::RunId;
 use shipline_model::plan::{Decision, Plan};
 
 use crate::describe;
@@ -8,12 +7,12 @@ use crate::style::Palette;
 use crate::text::{clean, counted};
 
 /// Lines about the plan.
-pub(crate) fn lines(run: &RunId, plan: &Plan, palette: Palette) -> Vec<String> {
+pub(crate) fn lines(plan: &Plan, palette: Palette) -> Vec<String> {
     let mut lines = vec![format!(
         "{} {}",
         palette.bold(&format!("pipeline {}", plan.pipeline)),
         palette.dim(&format!(
-            "(profile {}, run {run}, {})",
+            "(profile {}, {})",
             plan.profile,
             describe::head(&plan.head)
         )),

@@ -33,8 +33,8 @@ impl Reporter for PlainReporter {
         self.summary.event(event);
         let mut lines = Vec::new();
         match &event.kind {
-            EventKind::RunStarted { run, plan } => {
-                lines = opening::lines(run, plan, Palette::Plain);
+            EventKind::RunStarted { plan, .. } => {
+                lines = opening::lines(plan, Palette::Plain);
             }
             EventKind::TaskStarted { id, attempt: 1 } => lines.push(format!("{id}: started")),
             EventKind::TaskStarted { id, attempt } => {

@@ -9,6 +9,7 @@ use shipline_engine::event::{
 };
 use shipline_model::config::StageKind;
 use shipline_model::finding::Finding;
+use shipline_model::name::RunId;
 use shipline_model::plan::{Plan, TaskId};
 
 use crate::style::Palette;
@@ -27,6 +28,7 @@ pub type Repeat = Box<dyn Fn(&TaskId) -> String + Send>;
 /// Gathers a run's events, and tells in the end what became of it.
 pub struct Summary {
     repeat: Repeat,
+    run: Option<RunId>,
     plan: Option<Box<Plan>>,
     tails: HashMap<TaskId, VecDeque<String>>,
     findings: Vec<(TaskId, Finding)>,
@@ -53,6 +55,7 @@ impl Summary {
     pub fn new(repeat: Repeat) -> Self {
         Self {
             repeat,
+            run: None,
             plan: None,
             tails: HashMap::new(),
             findings: Vec::new(),
@@ -63,7 +66,10 @@ impl Summary {
     /// Takes the next event.
     pub fn event(&mut self, event: &Event) {
         match &event.kind {
-            EventKind::RunStarted { plan, .. } => self.plan = Some(plan.clone()),
+            EventKind::RunStarted { run, plan } => {
+                self.run = Some(run.clone());
+                self.plan = Some(plan.clone());
+            }
             EventKind::TaskOutput { id, line, .. } => {
                 let tail = self.tails.entry(id.clone()).or_default();
                 if tail.len() == TAIL {
@@ -104,7 +110,7 @@ impl Summary {
             }
         }
         self.skipped(palette, &mut lines);
-        lines.push(total(end, palette));
+        lines.push(self.total(end, palette));
         self.failures(palette, &mut lines);
         lines
     }
@@ -160,6 +166,39 @@ impl Summary {
         for (reason, stages) in by_reason {
             lines.push(palette.dim(&format!("skipped {}: {}", stages.join(", "), clean(reason))));
         }
+    }
+
+    fn total(&self, end: &RunSummary, palette: Palette) -> String {
+        let mut parts = Vec::new();
+        for (count, word) in [
+            (end.passed, "passed"),
+            (end.cached, "cached"),
+            (end.failed, "failed"),
+            (end.cancelled, "stopped"),
+            (end.skipped, "skipped"),
+        ] {
+            if count > 0 {
+                parts.push(format!("{count} {word}"));
+            }
+        }
+        if parts.is_empty() {
+            parts.push(counted(0, "task", "tasks"));
+        }
+        let verdict = match end.verdict {
+            Verdict::Green => palette.good("green"),
+            Verdict::Red => palette.bad("red"),
+            Verdict::NotReady => palette.bad("not ready"),
+            Verdict::Cancelled => palette.warn("cancelled"),
+        };
+        let run = match &self.run {
+            Some(run) => palette.dim(&format!(" (run {run})")),
+            None => String::new(),
+        };
+        format!(
+            "{verdict}: {} in {}{run}",
+            parts.join(", "),
+            duration(end.took)
+        )
     }
 
     fn failures(&self, palette: Palette, lines: &mut Vec<String>) {
@@ -317,29 +356,4 @@ fn nothing_to_do(plan: &Plan, palette: Palette, lines: &mut Vec<String>) {
             clean(&base)
         ));
     }
-}
-
-fn total(end: &RunSummary, palette: Palette) -> String {
-    let mut parts = Vec::new();
-    for (count, word) in [
-        (end.passed, "passed"),
-        (end.cached, "cached"),
-        (end.failed, "failed"),
-        (end.cancelled, "stopped"),
-        (end.skipped, "skipped"),
-    ] {
-        if count > 0 {
-            parts.push(format!("{count} {word}"));
-        }
-    }
-    if parts.is_empty() {
-        parts.push(counted(0, "task", "tasks"));
-    }
-    let verdict = match end.verdict {
-        Verdict::Green => palette.good("green"),
-        Verdict::Red => palette.bad("red"),
-        Verdict::NotReady => palette.bad("not ready"),
-        Verdict::Cancelled => palette.warn("cancelled"),
-    };
-    format!("{verdict}: {} in {}", parts.join(", "), duration(end.took))
 }

@@ -174,9 +174,9 @@ impl Reporter for TerminalReporter {
         self.summary.event(event);
         self.now_ms.store(event.at_ms, Ordering::Relaxed);
         match &event.kind {
-            EventKind::RunStarted { run, plan } => {
+            EventKind::RunStarted { plan, .. } => {
                 self.line_up(plan);
-                let lines = opening::lines(run, plan, self.palette);
+                let lines = opening::lines(plan, self.palette);
                 self.print(&lines);
             }
             EventKind::TaskStarted { id, attempt } => {
