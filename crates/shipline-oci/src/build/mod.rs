@@ -1,1 +1,288 @@
-//! Builders.
+//! Builders of images, what they share (Dockerfiles, ignore files, patterns), and which of them builds what.
+
+pub mod dockerfile;
+mod embedded;
+pub mod ignore;
+mod pattern;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shipline_engine::backend::{BuildRequest, ImageBuilder, ImageStore};
+use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::event::BuiltImage;
+use shipline_engine::task::TaskContext;
+use shipline_model::config::{BuildEngine, Platform};
+use shipline_model::value::Value;
+
+pub use embedded::{BaseImages, EmbeddedBuilder};
+pub use pattern::BadPattern;
+
+use dockerfile::{
+    Base, Copy, CopySource, Dockerfile, DockerfileError, Globals, Instruction, InstructionKind,
+};
+
+use crate::layout::disk_error;
+
+/// Which builder a Dockerfile needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlannedBuilder {
+    /// Nothing has to be executed: it is assembled in this process.
+    Embedded,
+    /// A Docker engine.
+    Docker {
+        /// Why, for people ("RUN must be executed").
+        why: String,
+        /// 1-based line of the Dockerfile.
+        line: usize,
+    },
+}
+
+/// Decides by the Dockerfile alone (and the stage to build), so that every machine decides alike.
+///
+/// # Errors
+/// Where the Dockerfile is wrong or has no such stage.
+pub fn plan_builder(text: &str, target: Option<&str>) -> Result<PlannedBuilder, DockerfileError> {
+    let dockerfile = Dockerfile::parse(text)?;
+    let target = dockerfile.target(target)?;
+    if let Some((syntax, line)) = &dockerfile.syntax
+        && !is_usual_syntax(syntax)
+    {
+        return Ok(PlannedBuilder::Docker {
+            why: format!("`# syntax={syntax}` is a language of its own"),
+            line: *line,
+        });
+    }
+    // A base that only args can name decides nothing: it is an image of some registry either way.
+    let none = BTreeMap::new();
+    let globals = Globals::new(&dockerfile, &none, &any_platform());
+    let stages = globals
+        .as_ref()
+        .ok()
+        .and_then(|globals| dockerfile.needed(target, globals).ok())
+        .unwrap_or_else(|| (0..dockerfile.stages.len()).collect());
+    let inherited = stages.iter().filter_map(|index| {
+        match dockerfile.base(*index, globals.as_ref().ok()?).ok()? {
+            Base::Stage(base) => Some(dockerfile.triggers(base)),
+            Base::Scratch | Base::Image(_) => None,
+        }
+    });
+    let found = stages
+        .iter()
+        .flat_map(|index| &dockerfile.stages[*index].instructions)
+        .chain(inherited.flatten())
+        .find_map(|instruction| needs_engine(instruction).map(|why| (why, instruction.line)));
+    Ok(match found {
+        Some((why, line)) => PlannedBuilder::Docker { why, line },
+        None => PlannedBuilder::Embedded,
+    })
+}
+
+fn needs_engine(instruction: &Instruction) -> Option<String> {
+    match &instruction.kind {
+        InstructionKind::Run => Some("RUN must be executed".to_owned()),
+        InstructionKind::Copy(Copy { sources, .. }) => sources.iter().find_map(|source| match source {
+            CopySource::Path(path) if dockerfile::is_remote(path) => {
+                Some(format!("ADD fetches `{path}`"))
+            }
+            CopySource::Path(_) | CopySource::Heredoc(_) => None,
+        }),
+        InstructionKind::Arg(_)
+        | InstructionKind::Env(_)
+        | InstructionKind::Label(_)
+        | InstructionKind::Workdir(_)
+        | InstructionKind::User(_)
+        | InstructionKind::Expose(_)
+        | InstructionKind::Volume(_)
+        | InstructionKind::StopSignal(_)
+        | InstructionKind::Entrypoint(_)
+        | InstructionKind::Cmd(_)
+        | InstructionKind::Shell(_)
+        | InstructionKind::Healthcheck(_)
+        // A trigger runs in the images built on this one.
+        | InstructionKind::OnBuild(..)
+        | InstructionKind::Maintainer(_) => None,
+    }
+}
+
+fn is_usual_syntax(syntax: &str) -> bool {
+    let name = syntax.strip_prefix("docker.io/").unwrap_or(syntax);
+    let name = name.split(['@', ':']).next().unwrap_or_default();
+    matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream")
+}
+
+fn any_platform() -> Platform {
+    Platform {
+        os: "linux".to_owned(),
+        architecture: "amd64".to_owned(),
+        variant: None,
+    }
+}
+
+/// The images of registries that a build refers to in FROM and `COPY --from`, as they are written with their args put in, with
+/// the line of the first mention. Stages that `target` does not need are left out.
+///
+/// # Errors
+/// Where the Dockerfile is wrong, or a name is empty once its args are put in.
+pub fn base_references(
+    text: &str,
+    target: Option<&str>,
+    args: &BTreeMap<String, Value>,
+    platform: &Platform,
+) -> Result<Vec<(String, usize)>, DockerfileError> {
+    let dockerfile = Dockerfile::parse(text)?;
+    let target = dockerfile.target(target)?;
+    let args = args
+        .iter()
+        .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+        .collect();
+    let globals = Globals::new(&dockerfile, &args, platform)?;
+    let needed = dockerfile.needed(target, &globals)?;
+    embedded::references(&dockerfile, &needed, &globals)
+}
+
+/// All builders as one: each build goes to the one that the component asks for, or that its Dockerfile needs.
+#[derive(Clone)]
+pub struct Builders {
+    embedded: EmbeddedBuilder,
+    docker: Option<Arc<dyn ImageBuilder>>,
+}
+
+impl Builders {
+    /// With the embedded builder, and a Docker engine where there is one.
+    #[must_use]
+    pub fn new(embedded: EmbeddedBuilder, docker: Option<Arc<dyn ImageBuilder>>) -> Self {
+        Self { embedded, docker }
+    }
+}
+
+#[async_trait]
+impl ImageBuilder for Builders {
+    async fn build(
+        &self,
+        request: &BuildRequest,
+        store: &Arc<dyn ImageStore>,
+        task: &TaskContext,
+    ) -> Result<BuiltImage, BackendError> {
+        let why = match request.engine {
+            BuildEngine::Embedded => return self.embedded.build(request, store, task).await,
+            BuildEngine::Docker => "the component says `engine: docker`".to_owned(),
+            BuildEngine::Auto => {
+                let planned = plan_builder(&read_text(request)?, request.target.as_deref())
+                    .map_err(|error| embedded::wrong(request, &shown(request), error))?;
+                match planned {
+                    PlannedBuilder::Embedded => {
+                        return self.embedded.build(request, store, task).await;
+                    }
+                    PlannedBuilder::Docker { why, line } => {
+                        format!("{} line {line}: {why}", shown(request))
+                    }
+                }
+            }
+        };
+        match &self.docker {
+            Some(docker) => docker.build(request, store, task).await,
+            None => Err(BackendError::new(
+                ErrorClass::Unavailable,
+                format!("build {} with a Docker engine", request.id),
+            )
+            .because(format!("{why}, and no Docker engine is there"))
+            .hint("Start Docker or Podman (DOCKER_HOST says where), or do the work in `prepare` on the host and COPY what it makes: then no engine is needed.")),
+        }
+    }
+}
+
+/// The Dockerfile's name in its context, for people.
+fn shown(request: &BuildRequest) -> String {
+    request
+        .dockerfile
+        .strip_prefix(&request.context)
+        .unwrap_or(&request.dockerfile)
+        .display()
+        .to_string()
+}
+
+fn read_text(request: &BuildRequest) -> Result<String, BackendError> {
+    fs::read_to_string(&request.dockerfile).map_err(|error| {
+        disk_error("read", &request.dockerfile, error)
+            .hint("Set `dockerfile` of the image, relative to the component's path.")
+    })
+}
+
+fn read_dockerfile(request: &BuildRequest) -> Result<Dockerfile, BackendError> {
+    Dockerfile::parse(&read_text(request)?)
+        .map_err(|error| embedded::wrong(request, &shown(request), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str, target: Option<&str>) -> Option<usize> {
+        match plan_builder(text, target).unwrap() {
+            PlannedBuilder::Embedded => None,
+            PlannedBuilder::Docker { line, .. } => Some(line),
+        }
+    }
+
+    #[test]
+    fn the_dockerfile_alone_decides() {
+        for (text, target, expected) in [
+            ("FROM scratch\nCOPY a /\nCMD [\"/a\"]", None, None),
+            ("FROM node:22\nCOPY a /\nUSER 1", None, None),
+            ("FROM node:22\n\nRUN npm ci", None, Some(3)),
+            ("FROM a\nRUN x\nFROM scratch\nCOPY b /", None, None),
+            (
+                "FROM a AS b\nRUN x\nFROM scratch\nCOPY --from=b b /",
+                None,
+                Some(2),
+            ),
+            ("FROM a AS b\nRUN x\nFROM b\nCOPY c /", None, Some(2)),
+            ("FROM a AS b\nCOPY x /\nFROM b\nRUN x", Some("b"), None),
+            ("FROM a\nADD https://x/y /", None, Some(2)),
+            ("FROM a\nADD y.tar /", None, None),
+            ("FROM scratch\nONBUILD RUN x", None, None),
+            (
+                "FROM scratch AS a\nONBUILD RUN x\nFROM a\nCOPY b /",
+                None,
+                Some(2),
+            ),
+            (
+                "# syntax=docker/dockerfile:1.7-labs\nFROM scratch",
+                None,
+                None,
+            ),
+            ("# syntax=example.com/own:1\nFROM scratch", None, Some(1)),
+            ("ARG B\nFROM $B\nRUN x", None, Some(3)),
+        ] {
+            assert_eq!(line(text, target), expected, "{text}");
+        }
+        assert!(plan_builder("FROM a AS b", Some("c")).is_err());
+    }
+
+    #[test]
+    fn base_images_are_named_with_their_args() {
+        let args = BTreeMap::from([("V".to_owned(), Value::Public("22".to_owned()))]);
+        let text = "ARG V=20\nARG REG=docker.io\nFROM ${REG}/node:${V} AS build\nFROM unused\nFROM scratch\n\
+            COPY --from=build /x /\nCOPY --from=busybox:1 /bin/sh /\nCOPY --from=0 /y /\n";
+        assert_eq!(
+            base_references(text, None, &args, &any_platform()).unwrap(),
+            [
+                ("docker.io/node:22".to_owned(), 3),
+                ("busybox:1".to_owned(), 7)
+            ]
+        );
+        for (text, line) in [
+            ("FROM $X", 1),
+            ("FROM a\nCOPY --from=3 a b", 2),
+            ("FROM a\nCOPY --from=$x a b", 2),
+            ("FROM scratch\nCOPY --from=scratch a b", 2),
+            ("FROM a AS b\nCOPY --from=b a b", 2),
+        ] {
+            let error = base_references(text, None, &args, &any_platform()).unwrap_err();
+            assert_eq!(error.line, line, "{text}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Which variables an instruction sees: global args, a stage's own args, its environment.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use shipline_model::config::Platform;
+
+use super::error::DockerfileError;
+use super::expand::expand;
+use super::{Dockerfile, InstructionKind};
+
+/// Args that every build knows without an ARG; they are not for expansion unless a stage declares them.
+const PREDEFINED: &[&str] = &[
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "FTP_PROXY",
+    "ftp_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "SOURCE_DATE_EPOCH",
+    "BUILDKIT_INLINE_CACHE",
+];
+
+/// The args before the first FROM, and what they resolve to.
+#[derive(Debug, Clone)]
+pub(crate) struct Globals {
+    /// The build's own args.
+    given: BTreeMap<String, String>,
+    /// Platform args, known to every FROM and to a stage that declares them.
+    platform: BTreeMap<String, String>,
+    /// Declared and set.
+    declared: BTreeMap<String, String>,
+}
+
+impl Globals {
+    pub(crate) fn new(
+        dockerfile: &Dockerfile,
+        given: &BTreeMap<String, String>,
+        platform: &Platform,
+    ) -> Result<Self, DockerfileError> {
+        let mut globals = Self {
+            given: given.clone(),
+            platform: platform_args(platform),
+            declared: BTreeMap::new(),
+        };
+        for (name, default, line) in &dockerfile.globals {
+            let value = match (given.get(name), default) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => Some(
+                    expand(default, dockerfile.escape, &|name: &str| globals.get(name))
+                        .map_err(|why| DockerfileError::new(*line, why))?,
+                ),
+                (None, None) => globals.platform.get(name).cloned(),
+            };
+            if let Some(value) = value {
+                globals.declared.insert(name.clone(), value);
+            }
+        }
+        Ok(globals)
+    }
+
+    /// A variable in a FROM.
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
+        self.declared
+            .get(name)
+            .or_else(|| {
+                self.given
+                    .get(name)
+                    .filter(|_| self.platform.contains_key(name))
+            })
+            .or_else(|| self.platform.get(name))
+            .cloned()
+    }
+
+    /// Args that were given and that the Dockerfile declares nowhere.
+    pub(crate) fn unused<'a>(&'a self, dockerfile: &'a Dockerfile) -> Vec<&'a str> {
+        let declared = |wanted: &str| {
+            dockerfile.globals.iter().any(|(name, ..)| name == wanted)
+                || dockerfile
+                    .stages
+                    .iter()
+                    .flat_map(|stage| &stage.instructions)
+                    .any(|instruction| {
+                        matches!(&instruction.kind, InstructionKind::Arg(args)
+                            if args.iter().any(|(name, _)| name == wanted))
+                    })
+        };
+        self.given
+            .keys()
+            .map(String::as_str)
+            .filter(|name| {
+                !PREDEFINED.contains(name) && !self.platform.contains_key(*name) && !declared(name)
+            })
+            .collect()
+    }
+}
+
+fn platform_args(platform: &Platform) -> BTreeMap<String, String> {
+    let build = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        other => other,
+    };
+    [
+        ("BUILDPLATFORM", format!("linux/{build}")),
+        ("BUILDOS", "linux".to_owned()),
+        ("BUILDARCH", build.to_owned()),
+        ("BUILDVARIANT", String::new()),
+        ("TARGETPLATFORM", platform.to_string()),
+        ("TARGETOS", platform.os.clone()),
+        ("TARGETARCH", platform.architecture.clone()),
+        (
+            "TARGETVARIANT",
+            platform.variant.clone().unwrap_or_default(),
+        ),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+/// The variables of one stage, as far as it has been read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Scope {
+    args: BTreeMap<String, String>,
+    environment: IndexMap<String, String>,
+}
+
+impl Scope {
+    /// A scope with the environment of the stage's base.
+    pub(crate) fn new(environment: IndexMap<String, String>) -> Self {
+        Self {
+            args: BTreeMap::new(),
+            environment,
+        }
+    }
+
+    /// The environment hides args of the same name.
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
+        self.environment
+            .get(name)
+            .or_else(|| self.args.get(name))
+            .cloned()
+    }
+
+    /// `ARG` in a stage: the value given, else its default, else what the global ARG of that name says.
+    pub(crate) fn declare(&mut self, name: &str, default: Option<String>, globals: &Globals) {
+        let value = globals.given.get(name).cloned().or(default).or_else(|| {
+            globals
+                .declared
+                .get(name)
+                .or_else(|| globals.platform.get(name))
+                .cloned()
+        });
+        // A second ARG without a value does not unset the first.
+        if let Some(value) = value {
+            self.args.insert(name.to_owned(), value);
+        }
+    }
+
+    pub(crate) fn set(&mut self, name: String, value: String) {
+        self.environment.insert(name, value);
+    }
+
+    pub(crate) fn environment(&self) -> &IndexMap<String, String> {
+        &self.environment
+    }
+}

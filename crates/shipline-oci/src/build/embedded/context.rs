@@ -1,0 +1,251 @@
+//! The build context: the folder on the disk as `.dockerignore` lets a build see it, and what all sources of a COPY share.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::tree::{Content, DiskFile, ImagePath, Node, NodeKind, Stamp, Tree, join};
+use crate::build::ignore::{Ignore, Matched};
+
+/// What a source has at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Nothing, or nothing that may be seen.
+    Nothing,
+    /// This.
+    Node(Node),
+    /// An ignored directory below which something may be kept: it is there only if that is.
+    Hollow,
+}
+
+/// Where a COPY copies from.
+pub(crate) trait Source {
+    /// What stands at a path, links not followed.
+    fn see(&self, path: &[u8]) -> Result<Seen, String>;
+
+    /// Names in a directory, sorted.
+    fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, String>;
+
+    /// For people: "the context", "stage `build`".
+    fn describe(&self) -> String;
+}
+
+/// The build context.
+pub(crate) struct Context {
+    root: PathBuf,
+    ignore: Ignore,
+    /// For each directory seen: its state, and whether it is ignored itself.
+    directories: RefCell<HashMap<ImagePath, (Matched, bool)>>,
+}
+
+impl Context {
+    pub(crate) fn new(root: &Path, ignore: Ignore) -> Self {
+        Self {
+            root: root.to_owned(),
+            ignore,
+            directories: RefCell::default(),
+        }
+    }
+
+    fn disk(&self, path: &[u8]) -> PathBuf {
+        self.root.join(OsStr::from_bytes(path))
+    }
+
+    /// The ignore state of a path, and whether it is ignored.
+    fn state(&self, path: &[u8]) -> (Matched, bool) {
+        if path.is_empty() {
+            return (self.ignore.root(), false);
+        }
+        if let Some(known) = self.directories.borrow().get(path) {
+            return known.clone();
+        }
+        let parent = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
+        let (above, _) = self.state(&path[..parent]);
+        self.ignore.enter(&above, &String::from_utf8_lossy(path))
+    }
+}
+
+impl Source for Context {
+    fn see(&self, path: &[u8]) -> Result<Seen, String> {
+        let disk = self.disk(path);
+        let metadata = match fs::symlink_metadata(&disk) {
+            Ok(metadata) => metadata,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(Seen::Nothing);
+            }
+            Err(error) => return Err(format!("`{}` cannot be read: {error}", disk.display())),
+        };
+        let (state, ignored) = self.state(path);
+        let kind = metadata.file_type();
+        if kind.is_dir() {
+            self.directories
+                .borrow_mut()
+                .insert(path.to_vec(), (state, ignored));
+            if ignored {
+                return Ok(
+                    if self.ignore.may_keep_below(&String::from_utf8_lossy(path)) {
+                        Seen::Hollow
+                    } else {
+                        Seen::Nothing
+                    },
+                );
+            }
+            return Ok(Seen::Node(Node::directory()));
+        }
+        if ignored {
+            return Ok(Seen::Nothing);
+        }
+        let (kind, mode) = if kind.is_symlink() {
+            let target = fs::read_link(&disk)
+                .map_err(|error| format!("`{}` cannot be read: {error}", disk.display()))?;
+            let target = target.into_os_string().into_vec();
+            (NodeKind::Symlink { target }, 0o777)
+        } else if kind.is_file() {
+            // Only git's own bit is taken, so that neither umask nor group matters.
+            let mode = if metadata.mode() & 0o100 != 0 {
+                0o755
+            } else {
+                0o644
+            };
+            let content = Content::Disk(Arc::new(DiskFile {
+                path: disk,
+                stamp: Stamp::of(&metadata),
+            }));
+            let size = metadata.len();
+            (NodeKind::File { content, size }, mode)
+        } else {
+            return Err(format!(
+                "`{}` is a socket, pipe or device, which no image can hold; list it in .dockerignore",
+                String::from_utf8_lossy(path)
+            ));
+        };
+        Ok(Seen::Node(Node {
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+        }))
+    }
+
+    fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+        let disk = self.disk(path);
+        let failed = |error: io::Error| format!("`{}` cannot be read: {error}", disk.display());
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&disk).map_err(failed)? {
+            names.push(entry.map_err(failed)?.file_name().into_vec());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn describe(&self) -> String {
+        "the build context (as .dockerignore leaves it)".to_owned()
+    }
+}
+
+impl Stamp {
+    pub(crate) fn of(metadata: &fs::Metadata) -> Self {
+        let nanoseconds =
+            |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        Self {
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// A finished stage, or an image, as source.
+pub(crate) struct TreeSource<'a> {
+    pub(crate) tree: &'a Tree,
+    pub(crate) name: String,
+}
+
+impl Source for TreeSource<'_> {
+    fn see(&self, path: &[u8]) -> Result<Seen, String> {
+        Ok(self.tree.get(path).map_or(Seen::Nothing, Seen::Node))
+    }
+
+    fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+        Ok(self.tree.children(path))
+    }
+
+    fn describe(&self) -> String {
+        self.name.clone()
+    }
+}
+
+/// Everything in a source that a pattern names, in order; a text without wildcards names itself.
+pub(crate) fn glob(source: &dyn Source, pattern: &str) -> Result<Vec<ImagePath>, String> {
+    use crate::build::pattern::{Flavour, Pattern, clean, has_wildcard};
+    let pattern = clean(&format!("/{pattern}"));
+    let mut found: Vec<ImagePath> = vec![Vec::new()];
+    for part in pattern.split('/').filter(|part| !part.is_empty()) {
+        let mut next = Vec::new();
+        if has_wildcard(part) {
+            let compiled = Pattern::new(part, Flavour::Match).map_err(|error| error.to_string())?;
+            for directory in &found {
+                let real = follow(source, directory)?;
+                let is_directory = match source.see(&real)? {
+                    Seen::Node(node) => node.is_directory(),
+                    Seen::Hollow => true,
+                    Seen::Nothing => false,
+                };
+                if !is_directory {
+                    continue;
+                }
+                for name in source.names(&real)? {
+                    let path = join(directory, &name);
+                    if compiled.matches(&String::from_utf8_lossy(&name))
+                        && source.see(&join(&real, &name))? != Seen::Nothing
+                    {
+                        next.push(path);
+                    }
+                }
+            }
+        } else {
+            let plain = unescape(part);
+            next.extend(found.iter().map(|path| join(path, plain.as_bytes())));
+        }
+        found = next;
+    }
+    Ok(found)
+}
+
+fn unescape(part: &str) -> String {
+    let mut out = String::with_capacity(part.len());
+    let mut chars = part.chars();
+    while let Some(c) = chars.next() {
+        out.push(if c == '\\' {
+            chars.next().unwrap_or(c)
+        } else {
+            c
+        });
+    }
+    out
+}
+
+/// The path that a path of a source leads to, its last part followed too; never out of the source.
+pub(crate) fn follow(source: &dyn Source, path: &[u8]) -> Result<ImagePath, String> {
+    super::tree::resolve(path, super::tree::LastLink::Follow, &mut |path| {
+        Ok(match source.see(path)? {
+            Seen::Node(Node {
+                kind: NodeKind::Symlink { target },
+                ..
+            }) => Some(target),
+            Seen::Node(_) | Seen::Hollow | Seen::Nothing => None,
+        })
+    })
+}

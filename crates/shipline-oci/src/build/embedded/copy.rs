@@ -1,0 +1,421 @@
+//! COPY and ADD: which paths of a source become which paths of an image, by Docker's rules.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::archive;
+use super::context::{Seen, Source, follow, glob};
+use super::mode::ModeChange;
+use super::tree::{
+    Content, ImagePath, LastLink, Node, NodeKind, Tree, join, name, normal, parts, show,
+};
+use crate::build::dockerfile::CopyKind;
+use crate::build::ignore::{Ignore, Matched};
+
+/// What a layer holds, by path.
+pub(crate) type Changes = BTreeMap<ImagePath, Node>;
+
+/// How a COPY or ADD changes what it copies.
+pub(crate) struct Rules {
+    pub(crate) kind: CopyKind,
+    /// User and group of everything copied; the source's where absent.
+    pub(crate) owner: Option<(u64, u64)>,
+    pub(crate) mode: Option<ModeChange>,
+    pub(crate) exclude: Ignore,
+}
+
+/// One source of a COPY, expanded.
+pub(crate) enum Item {
+    /// A path or pattern.
+    Path(String),
+    /// A file whose text stands in the Dockerfile.
+    Text { name: String, text: Arc<[u8]> },
+}
+
+/// A COPY being carried out: the stage's file system, which changes, and the changes, which become its layer.
+pub(crate) struct Copying<'a> {
+    pub(crate) tree: &'a mut Tree,
+    pub(crate) changes: Changes,
+    pub(crate) rules: Rules,
+    pub(crate) source: &'a dyn Source,
+}
+
+impl Copying<'_> {
+    /// Copies all items to `destination` (absolute; a trailing slash says that it is a directory). Gives notes for people.
+    pub(crate) fn run(&mut self, items: &[Item], destination: &str) -> Result<Vec<String>, String> {
+        let mut notes = Vec::new();
+        let slash = destination.ends_with('/');
+        let target = self
+            .tree
+            .resolve(destination.as_bytes(), LastLink::Follow)?;
+        if items.len() > 1 && !slash {
+            return Err(format!(
+                "with several sources the destination must be a directory and end with `/`: `{destination}/`"
+            ));
+        }
+        for item in items {
+            match item {
+                Item::Text { name, text } => {
+                    let node = Node {
+                        kind: NodeKind::File {
+                            content: Content::Text(Arc::clone(text)),
+                            size: text.len() as u64,
+                        },
+                        mode: 0o644,
+                        uid: 0,
+                        gid: 0,
+                    };
+                    let path = self.file_target(&target, slash, name.as_bytes());
+                    self.file(path, node)?;
+                }
+                Item::Path(pattern) => {
+                    let found = glob(self.source, pattern)?;
+                    let wild = crate::build::pattern::has_wildcard(pattern);
+                    if wild && found.is_empty() {
+                        notes.push(format!(
+                            "`{pattern}` matches nothing in {}",
+                            self.source.describe()
+                        ));
+                    }
+                    if found.len() > 1 && !slash {
+                        return Err(format!(
+                            "`{pattern}` matches {} paths: the destination must be a directory and end with `/`: `{destination}/`",
+                            found.len()
+                        ));
+                    }
+                    for path in found {
+                        self.path(&path, &target, slash)?;
+                    }
+                }
+            }
+        }
+        Ok(notes)
+    }
+
+    /// Where a file goes: into the destination where that is a directory, else it is the destination.
+    fn file_target(&self, target: &[u8], slash: bool, file: &[u8]) -> ImagePath {
+        if slash
+            || self
+                .tree
+                .get(target)
+                .is_some_and(|node| node.is_directory())
+        {
+            join(target, file)
+        } else {
+            target.to_vec()
+        }
+    }
+
+    fn path(&mut self, path: &[u8], target: &[u8], slash: bool) -> Result<(), String> {
+        let real = follow(self.source, path)?;
+        let missing = || {
+            let leads = if real == path {
+                String::new()
+            } else {
+                format!(" (it leads to `{}`)", show(&real))
+            };
+            format!(
+                "`{}` is not in {}{leads}",
+                show(path),
+                self.source.describe()
+            )
+        };
+        match self.source.see(&real)? {
+            Seen::Nothing => Err(missing()),
+            Seen::Hollow => {
+                let before = self.changes.len();
+                self.contents(&real, target, None)?;
+                if self.changes.len() == before {
+                    return Err(missing());
+                }
+                Ok(())
+            }
+            Seen::Node(node) if node.is_directory() => self.contents(&real, target, Some(node)),
+            Seen::Node(node) => {
+                let excluded = {
+                    let (_, excluded) = self.rules.exclude.enter(
+                        &self.rules.exclude.root(),
+                        &String::from_utf8_lossy(name(path)),
+                    );
+                    excluded
+                };
+                if excluded {
+                    return Ok(());
+                }
+                if self.rules.kind == CopyKind::Add
+                    && let NodeKind::File { content, .. } = &node.kind
+                    && let Some(unpacked) = archive::unpack(content)?
+                {
+                    return self.unpacked(unpacked, target);
+                }
+                let path = self.file_target(target, slash, name(path));
+                self.file(path, node)
+            }
+        }
+    }
+
+    /// Copies what a directory holds into `target`, which takes the directory's mode and owner only where it is new.
+    fn contents(
+        &mut self,
+        directory: &[u8],
+        target: &[u8],
+        node: Option<Node>,
+    ) -> Result<(), String> {
+        match self.tree.get(target) {
+            Some(there) if there.is_directory() => {}
+            Some(_) => {
+                return Err(format!(
+                    "`{}` is not a directory, and a directory is copied to it",
+                    show(target)
+                ));
+            }
+            None => {
+                if let Some(node) = node {
+                    self.parents(target)?;
+                    let node = self.changed(node);
+                    self.place(target.to_vec(), node);
+                }
+            }
+        }
+        let root = self.rules.exclude.root();
+        self.children(directory, target, &[], &root)
+    }
+
+    fn children(
+        &mut self,
+        directory: &[u8],
+        target: &[u8],
+        relative: &[u8],
+        above: &Matched,
+    ) -> Result<(), String> {
+        for child in self.source.names(directory)? {
+            let path = join(directory, &child);
+            let relative = join(relative, &child);
+            let (state, excluded) = self
+                .rules
+                .exclude
+                .enter(above, &String::from_utf8_lossy(&relative));
+            if excluded
+                && !self
+                    .rules
+                    .exclude
+                    .may_keep_below(&String::from_utf8_lossy(&relative))
+            {
+                continue;
+            }
+            let seen = self.source.see(&path)?;
+            let to = join(target, &child);
+            match seen {
+                Seen::Nothing => {}
+                Seen::Hollow => self.children(&path, &to, &relative, &state)?,
+                Seen::Node(node) if node.is_directory() => {
+                    let to = if excluded {
+                        to
+                    } else {
+                        self.directory(to, node)?
+                    };
+                    self.children(&path, &to, &relative, &state)?;
+                }
+                Seen::Node(_) if excluded => {}
+                Seen::Node(node) => self.file(to, node)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a directory, or takes the one that is there; gives the path under which it is really found.
+    fn directory(&mut self, path: ImagePath, node: Node) -> Result<ImagePath, String> {
+        let there = self.tree.get(&path);
+        let real = match there.map(|there| there.kind) {
+            Some(NodeKind::Symlink { .. }) => {
+                // The base's own links stay: `bin` may be a link to `usr/bin`.
+                let real = self.tree.resolve(&path, LastLink::Follow)?;
+                return match self.tree.get(&real) {
+                    Some(node) if node.is_directory() => Ok(real),
+                    _ => Err(format!(
+                        "`{}` is a symbolic link that leads to no directory, and a directory is copied to it",
+                        show(&path)
+                    )),
+                };
+            }
+            Some(NodeKind::Directory) | None => path,
+            Some(NodeKind::File { .. } | NodeKind::Other) => {
+                return Err(format!(
+                    "`{}` is not a directory, and a directory is copied to it",
+                    show(&path)
+                ));
+            }
+        };
+        self.parents(&real)?;
+        let node = self.changed(node);
+        self.place(real.clone(), node);
+        Ok(real)
+    }
+
+    /// Puts a file, link or the like at a path.
+    fn file(&mut self, path: ImagePath, node: Node) -> Result<(), String> {
+        if node.kind == NodeKind::Other {
+            return Err(format!(
+                "`{}` would be a device or pipe, which cannot be copied",
+                show(&path)
+            ));
+        }
+        if self
+            .tree
+            .get(&path)
+            .is_some_and(|there| there.is_directory())
+        {
+            return Err(format!(
+                "`{}` is a directory, and a file is copied to it",
+                show(&path)
+            ));
+        }
+        self.parents(&path)?;
+        let node = self.changed(node);
+        self.place(path, node);
+        Ok(())
+    }
+
+    /// Makes the directories above a path that are not there yet.
+    fn parents(&mut self, path: &[u8]) -> Result<(), String> {
+        let Some(end) = path.iter().rposition(|b| *b == b'/') else {
+            return Ok(());
+        };
+        let parent = &path[..end];
+        match self.tree.get(parent) {
+            Some(node) if node.is_directory() => return Ok(()),
+            Some(_) => {
+                return Err(format!(
+                    "`{}` is not a directory, so that `{}` cannot be made",
+                    show(parent),
+                    show(path)
+                ));
+            }
+            None => {}
+        }
+        self.parents(parent)?;
+        let (uid, gid) = self.rules.owner.unwrap_or((0, 0));
+        self.place(
+            parent.to_vec(),
+            Node {
+                uid,
+                gid,
+                ..Node::directory()
+            },
+        );
+        Ok(())
+    }
+
+    fn changed(&self, mut node: Node) -> Node {
+        if let Some((uid, gid)) = self.rules.owner {
+            (node.uid, node.gid) = (uid, gid);
+        }
+        if let Some(change) = &self.rules.mode {
+            match node.kind {
+                NodeKind::Directory => node.mode = change.apply(node.mode, true),
+                NodeKind::File { .. } => node.mode = change.apply(node.mode, false),
+                NodeKind::Symlink { .. } | NodeKind::Other => {}
+            }
+        }
+        node
+    }
+
+    fn place(&mut self, path: ImagePath, node: Node) {
+        self.tree.insert(path.clone(), node.clone());
+        self.changes.insert(path, node);
+    }
+
+    /// Puts an unpacked archive into `target`.
+    fn unpacked(&mut self, tree: Tree, target: &[u8]) -> Result<(), String> {
+        match self.tree.get(target) {
+            Some(node) if node.is_directory() => {}
+            Some(_) => {
+                return Err(format!(
+                    "`{}` is not a directory, and an archive is unpacked into it",
+                    show(target)
+                ));
+            }
+            None => {
+                self.parents(&join(target, b"x"))?;
+            }
+        }
+        self.merge(&tree, &[], target)
+    }
+
+    fn merge(&mut self, from: &Tree, directory: &[u8], target: &[u8]) -> Result<(), String> {
+        for child in from.children(directory) {
+            let path = join(directory, &child);
+            let to = join(target, &child);
+            match from.get(&path) {
+                Some(node) if node.is_directory() => {
+                    let to = self.directory(to, node)?;
+                    self.merge(from, &path, &to)?;
+                }
+                Some(node) => self.file(to, node)?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A destination as an absolute path: below the working directory where it is relative, its trailing slash kept.
+pub(crate) fn absolute(destination: &str, workdir: &str) -> String {
+    let slash = destination.ends_with('/') || destination == "." || destination.is_empty();
+    let whole = if destination.starts_with('/') {
+        destination.to_owned()
+    } else {
+        format!("{workdir}/{destination}")
+    };
+    let path = String::from_utf8_lossy(&normal(whole.as_bytes())).into_owned();
+    match (path.is_empty(), slash) {
+        (true, _) => "/".to_owned(),
+        (false, true) => format!("/{path}/"),
+        (false, false) => format!("/{path}"),
+    }
+}
+
+/// Makes a directory with everything above it where it is not there yet: WORKDIR.
+pub(crate) fn make_directory(tree: &mut Tree, path: &str) -> Result<Changes, String> {
+    let mut changes = Changes::new();
+    let real = tree.resolve(path.as_bytes(), LastLink::Follow)?;
+    let mut at = ImagePath::new();
+    for part in parts(&real) {
+        at = join(&at, part);
+        match tree.get(&at) {
+            Some(node) if node.is_directory() => {}
+            Some(_) => return Err(format!("`{}` is not a directory", show(&at))),
+            None => {
+                tree.insert(at.clone(), Node::directory());
+                changes.insert(at.clone(), Node::directory());
+            }
+        }
+    }
+    Ok(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::absolute;
+
+    #[test]
+    fn destinations() {
+        for (destination, workdir, expected) in [
+            ("/a/b", "/", "/a/b"),
+            ("b", "/srv", "/srv/b"),
+            (".", "/srv", "/srv/"),
+            ("./", "/srv", "/srv/"),
+            ("", "/srv", "/srv/"),
+            ("/", "/srv", "/"),
+            (".", "/", "/"),
+            ("../x/", "/a/b", "/a/x/"),
+            ("/a//b/../c/", "/", "/a/c/"),
+        ] {
+            assert_eq!(
+                absolute(destination, workdir),
+                expected,
+                "{destination} in {workdir}"
+            );
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! The embedded builder: assembles images whose Dockerfiles execute nothing, in this process and reproducibly.
+//!
+//! One COPY is one layer. What a layer's bytes follow from: the paths, contents, owners and modes of its files, and nothing
+//! of the machine. So times are one constant ([`tarball`]; never the commit's, so that a commit which changes one file changes
+//! one layer), owners are numbers without names, and modes of files from the context are `0755` where their owner may execute
+//! them and else `0644`, of directories `0755`: the one bit that git keeps, whatever the umask. `--chmod` says otherwise.
+
+mod archive;
+mod binary;
+mod cache;
+mod context;
+mod copy;
+mod layer;
+mod mode;
+mod owner;
+mod session;
+mod stage;
+mod tarball;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shipline_engine::backend::{BuildRequest, Descriptor, ImageBuilder, ImageStore};
+use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::event::BuiltImage;
+use shipline_engine::task::TaskContext;
+use shipline_model::config::Platform;
+use shipline_model::name::Digest;
+
+use self::archive::Spool;
+use self::cache::{LayerCache, Scratch};
+use self::context::Context;
+use self::layer::{Layer, LayerError, Observed, Press};
+use self::session::{Session, cancelled};
+use self::stage::{Stage, Step};
+use self::tree::{Content, LastLink, NodeKind};
+use super::dockerfile::{Dockerfile, Globals};
+use super::ignore::{Ignore, candidates};
+use crate::image::{
+    self, ImageConfig, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, RawDescriptor, RawManifest, RootFs,
+};
+use crate::layout::disk_error;
+
+pub(super) use session::wrong;
+pub(super) use stage::references;
+
+/// Where the images come from that a Dockerfile names in FROM and in `COPY --from`.
+#[async_trait]
+pub trait BaseImages: Send + Sync {
+    /// Resolves a reference as it is written, and sees to it that the image for `platform` is whole in `store`. Gives the
+    /// digest of its manifest (not of an index).
+    ///
+    /// # Errors
+    /// `NotFound`, `Denied`, `Retryable` as the registry answers; `Invalid` where there is none for the platform.
+    async fn resolve(
+        &self,
+        reference: &str,
+        platform: &Platform,
+        store: &Arc<dyn ImageStore>,
+        task: &TaskContext,
+    ) -> Result<Digest, BackendError>;
+}
+
+/// The embedded builder.
+#[derive(Clone)]
+pub struct EmbeddedBuilder {
+    /// Where it remembers layers, and unpacks what it must.
+    cache: PathBuf,
+    /// Compressors that work at once; no digest depends on it.
+    threads: NonZeroUsize,
+    bases: Option<Arc<dyn BaseImages>>,
+}
+
+impl EmbeddedBuilder {
+    /// A builder that keeps its records in directory `cache` (which need not exist) and compresses with `threads` threads.
+    #[must_use]
+    pub fn new(cache: impl Into<PathBuf>, threads: NonZeroUsize) -> Self {
+        Self {
+            cache: cache.into(),
+            threads,
+            bases: None,
+        }
+    }
+
+    /// With a source of base images. Without one, every image but `scratch` is refused.
+    #[must_use]
+    pub fn with_bases(mut self, bases: Arc<dyn BaseImages>) -> Self {
+        self.bases = Some(bases);
+        self
+    }
+
+    async fn resolve(
+        &self,
+        prepared: &Prepared,
+        request: &BuildRequest,
+        store: &Arc<dyn ImageStore>,
+        task: &TaskContext,
+    ) -> Result<Vec<(String, Digest)>, BackendError> {
+        let mut resolved = Vec::new();
+        for (reference, line) in &prepared.references {
+            let Some(bases) = &self.bases else {
+                return Err(BackendError::new(
+                    ErrorClass::Unavailable,
+                    format!("build {} from {}", request.id, prepared.name),
+                )
+                .because(format!(
+                    "line {line}: image `{reference}` would have to be pulled, and no source of base images is configured"
+                ))
+                .hint("Build `FROM scratch` or from an earlier stage, or use `engine: docker`."));
+            };
+            if task.is_cancelled() {
+                return Err(cancelled(request));
+            }
+            let digest = bases
+                .resolve(reference, &request.platform, store, task)
+                .await?;
+            task.note(format!("{reference} is {digest}")).await;
+            resolved.push((reference.clone(), digest));
+        }
+        Ok(resolved)
+    }
+
+    fn assemble(
+        &self,
+        prepared: &Prepared,
+        bases: Vec<(String, Digest)>,
+        request: &BuildRequest,
+        store: &dyn ImageStore,
+        task: &TaskContext,
+    ) -> Result<BuiltImage, BackendError> {
+        let seen = cache::now();
+        let context = Context::new(&request.context, read_ignore(request)?);
+        let mut session = Session::new(
+            request,
+            &prepared.dockerfile,
+            prepared.globals.clone(),
+            store,
+            task,
+            instant(request)?,
+            context,
+            prepared.name.clone(),
+        );
+        for (reference, digest) in bases {
+            session.add_image(&reference, digest)?;
+        }
+        for name in prepared.globals.unused(&prepared.dockerfile) {
+            task.note_blocking(format!(
+                "{}: build arg `{name}` is declared by no ARG and has no effect",
+                prepared.name
+            ));
+        }
+        let stage = session.run(&prepared.needed)?;
+        let made = self.layers(&stage, seen, &prepared.name, &session)?;
+        finish(stage, made, &session)
+    }
+
+    /// Makes the layers of a stage, or takes those that are there.
+    fn layers(
+        &self,
+        stage: &Stage,
+        seen: i128,
+        name: &str,
+        session: &Session<'_>,
+    ) -> Result<Vec<Placed>, BackendError> {
+        let (request, store, task) = (session.request, session.store, session.task);
+        let cache = LayerCache::new(self.cache.join("layers"));
+        cache.forget_old();
+        let count = stage.steps.len();
+        let mut placed = Vec::with_capacity(count);
+        for (index, step) in stage.steps.iter().enumerate() {
+            let (changes, line, source) = match step {
+                Step::Ready(descriptor, diff_id) => {
+                    placed.push(Placed {
+                        descriptor: descriptor.clone(),
+                        diff_id: diff_id.clone(),
+                        reused: true,
+                        observed: Observed::default(),
+                    });
+                    continue;
+                }
+                Step::Make {
+                    changes,
+                    line,
+                    source,
+                } => (changes, *line, source),
+            };
+            if task.is_cancelled() {
+                return Err(cancelled(request));
+            }
+            let fingerprint = cache::fingerprint(changes, &request.platform);
+            let found = cache.find(&fingerprint, store)?;
+            let reused = found.is_some();
+            let layer = match found {
+                Some(layer) => layer,
+                None => {
+                    let what = format!("layer {}/{count}", index + 1);
+                    let layer = self
+                        .press(changes, &what, session)
+                        .map_err(|error| refused(error, line, source, name, request))?;
+                    cache.remember(&fingerprint, seen, &layer)?;
+                    layer
+                }
+            };
+            for note in &layer.observed.notes {
+                session.note(line, note);
+            }
+            placed.push(Placed::new(layer, reused)?);
+        }
+        for placed in &placed {
+            for (file, loader) in &placed.observed.loaders {
+                let there = stage
+                    .tree
+                    .resolve(loader.as_bytes(), LastLink::Follow)
+                    .is_ok_and(|path| stage.tree.get(&path).is_some());
+                if !there {
+                    task.note_blocking(format!(
+                        "{name}: `{file}` needs the loader `{loader}`, which is not in the image, and will not start: link it statically, or build on a base that has the loader"
+                    ));
+                }
+            }
+        }
+        Ok(placed)
+    }
+
+    fn press(
+        &self,
+        changes: &copy::Changes,
+        what: &str,
+        session: &Session<'_>,
+    ) -> Result<Layer, LayerError> {
+        let mut packed: BTreeMap<String, (&tree::Archive, Vec<&[u8]>)> = BTreeMap::new();
+        for node in changes.values() {
+            if let NodeKind::File {
+                content: Content::Packed { archive, entry },
+                ..
+            } = &node.kind
+            {
+                packed
+                    .entry(format!("{archive:?}"))
+                    .or_insert_with(|| (archive, Vec::new()))
+                    .1
+                    .push(entry);
+            }
+        }
+        let scratch = if packed.is_empty() {
+            None
+        } else {
+            Some(Scratch::new(&self.cache.join("scratch")).map_err(LayerError::Store)?)
+        };
+        let mut spool = Spool::new(
+            scratch
+                .as_ref()
+                .map(|scratch| scratch.path().to_owned())
+                .unwrap_or_default(),
+        );
+        for (archive, entries) in packed.values() {
+            spool
+                .fetch(archive, entries, session.store)
+                .map_err(LayerError::Sources)?;
+        }
+        Press {
+            platform: &session.request.platform,
+            store: session.store,
+            threads: self.threads,
+            task: session.task,
+            spool: &spool,
+            what,
+        }
+        .layer(changes)
+    }
+}
+
+#[async_trait]
+impl ImageBuilder for EmbeddedBuilder {
+    async fn build(
+        &self,
+        request: &BuildRequest,
+        store: &Arc<dyn ImageStore>,
+        task: &TaskContext,
+    ) -> Result<BuiltImage, BackendError> {
+        let prepared = Prepared::read(request)?;
+        let bases = self.resolve(&prepared, request, store, task).await?;
+        let (builder, owned, store, context) = (
+            self.clone(),
+            request.clone(),
+            Arc::clone(store),
+            task.clone(),
+        );
+        let work = tokio::task::spawn_blocking(move || {
+            builder.assemble(&prepared, bases, &owned, store.as_ref(), &context)
+        });
+        match work.await {
+            Ok(result) => result,
+            Err(error) => Err(BackendError::new(
+                ErrorClass::Failed,
+                format!("build {}", request.id),
+            )
+            .because(error)),
+        }
+    }
+}
+
+/// A Dockerfile, read, and what follows from it and the request alone.
+struct Prepared {
+    dockerfile: Dockerfile,
+    name: String,
+    globals: Globals,
+    needed: Vec<usize>,
+    references: Vec<(String, usize)>,
+}
+
+impl Prepared {
+    fn read(request: &BuildRequest) -> Result<Self, BackendError> {
+        if request.platform.os != "linux" {
+            return Err(BackendError::new(
+                ErrorClass::Invalid,
+                format!("build {} for {}", request.id, request.platform),
+            )
+            .because("images are made for linux only"));
+        }
+        let name = super::shown(request);
+        let dockerfile = super::read_dockerfile(request)?;
+        let at = |error| wrong(request, &name, error);
+        let args = request
+            .args
+            .iter()
+            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+            .collect();
+        let globals = Globals::new(&dockerfile, &args, &request.platform).map_err(at)?;
+        let target = dockerfile.target(request.target.as_deref()).map_err(at)?;
+        let needed = dockerfile.needed(target, &globals).map_err(at)?;
+        let references = references(&dockerfile, &needed, &globals).map_err(at)?;
+        Ok(Self {
+            dockerfile,
+            name,
+            globals,
+            needed,
+            references,
+        })
+    }
+}
+
+/// A layer of the image to be.
+struct Placed {
+    descriptor: Descriptor,
+    diff_id: String,
+    reused: bool,
+    observed: Observed,
+}
+
+impl Placed {
+    fn new(layer: Layer, reused: bool) -> Result<Self, BackendError> {
+        Ok(Self {
+            descriptor: Descriptor {
+                media_type: OCI_LAYER_GZIP.to_owned(),
+                digest: Digest::new(layer.digest).map_err(|error| {
+                    BackendError::new(ErrorClass::Invalid, "read the record of a layer")
+                        .because(error)
+                })?,
+                size: layer.size,
+            },
+            diff_id: layer.diff_id,
+            reused,
+            observed: layer.observed,
+        })
+    }
+}
+
+fn refused(
+    error: LayerError,
+    line: usize,
+    source: &str,
+    name: &str,
+    request: &BuildRequest,
+) -> BackendError {
+    let failed = |class| {
+        BackendError::new(
+            class,
+            format!("build {} from {name} line {line} (`{source}`)", request.id),
+        )
+    };
+    match error {
+        LayerError::Cancelled => cancelled(request),
+        LayerError::Sources(why) => failed(ErrorClass::Failed).because(why),
+        LayerError::Foreign { file, what } => failed(ErrorClass::Invalid)
+            .because(format!(
+                "`{file}` is {what}, and the image is for {}",
+                request.platform
+            ))
+            .hint(format!(
+                "Build it for {}: with cargo, `--target` and `CARGO_BUILD_TARGET` say for what; or set `platform` of the image.",
+                request.platform
+            )),
+        LayerError::Store(error) => error,
+    }
+}
+
+fn read_ignore(request: &BuildRequest) -> Result<Ignore, BackendError> {
+    for path in candidates(&request.context, &request.dockerfile) {
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                return Ignore::parse(&text).map_err(|error| {
+                    BackendError::new(ErrorClass::Invalid, format!("read {}", path.display()))
+                        .because(error)
+                        .hint("Patterns are those of .dockerignore, not of .gitignore.")
+                });
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(disk_error("read", &path, error)),
+        }
+    }
+    Ok(Ignore::default())
+}
+
+fn instant(request: &BuildRequest) -> Result<String, BackendError> {
+    jiff::Timestamp::from_second(request.created)
+        .map(|at| at.to_string())
+        .map_err(|error| {
+            BackendError::new(ErrorClass::Invalid, format!("date image {}", request.id))
+                .because(error)
+        })
+}
+
+/// Writes config and manifest, and names the image.
+fn finish(
+    stage: Stage,
+    layers: Vec<Placed>,
+    session: &Session<'_>,
+) -> Result<BuiltImage, BackendError> {
+    let (request, store) = (session.request, session.store);
+    let mut container = stage.config;
+    container.labels.extend(
+        request
+            .labels
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
+    let config = ImageConfig {
+        created: Some(session.created.clone()),
+        author: stage.author,
+        architecture: request.platform.architecture.clone(),
+        variant: request.platform.variant.clone(),
+        os: request.platform.os.clone(),
+        config: container,
+        rootfs: RootFs {
+            kind: "layers".to_owned(),
+            diff_ids: layers.iter().map(|layer| layer.diff_id.clone()).collect(),
+        },
+        history: Some(stage.history),
+    };
+    let config = image::to_json(&config)?;
+    let config_digest = image::digest_of(&config);
+    store.put_blob(&config_digest, &mut config.as_slice())?;
+    let manifest = RawManifest {
+        schema_version: 2,
+        media_type: Some(OCI_MANIFEST.to_owned()),
+        config: RawDescriptor::new(&Descriptor {
+            media_type: OCI_CONFIG.to_owned(),
+            digest: config_digest,
+            size: config.len() as u64,
+        }),
+        layers: layers
+            .iter()
+            .map(|layer| RawDescriptor::new(&layer.descriptor))
+            .collect(),
+        annotations: BTreeMap::new(),
+    };
+    if session.task.is_cancelled() {
+        return Err(cancelled(request));
+    }
+    let digest = store.put_manifest(OCI_MANIFEST, &image::to_json(&manifest)?)?;
+    store.name_image(&digest, &request.id.to_string())?;
+    Ok(BuiltImage {
+        id: request.id.clone(),
+        digest,
+        size: config.len() as u64
+            + layers
+                .iter()
+                .map(|layer| layer.descriptor.size)
+                .sum::<u64>(),
+        layers: layers.len(),
+        reused_layers: layers.iter().filter(|layer| layer.reused).count(),
+        bases: session.bases(),
+        builder: "embedded".to_owned(),
+    })
+}

@@ -1,0 +1,72 @@
+//! `--chown`: numbers as they are, names by the image's own `/etc/passwd` and `/etc/group`.
+
+use shipline_engine::backend::ImageStore;
+
+use super::archive::read_small;
+use super::tree::Tree;
+
+/// User and group of a `--chown`.
+pub(crate) fn owner(text: &str, tree: &Tree, store: &dyn ImageStore) -> Result<(u64, u64), String> {
+    let (user, group) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    if user.is_empty() && group.is_none_or(str::is_empty) {
+        return Err(format!("`--chown={text}` names neither a user nor a group"));
+    }
+    // A number without a group is its own group; a name without one has the group of its entry.
+    let (uid, own_group) = match user.parse::<u32>() {
+        Ok(number) => (u64::from(number), u64::from(number)),
+        Err(_) if user.is_empty() => (0, 0),
+        Err(_) => {
+            let fields = lookup(tree, store, "etc/passwd", user)?
+                .ok_or_else(|| unknown(text, "user", user, "/etc/passwd"))?;
+            match (number(&fields, 2), number(&fields, 3)) {
+                (Some(uid), Some(gid)) => (uid, gid),
+                _ => {
+                    return Err(format!(
+                        "the entry of `{user}` in /etc/passwd has no numbers"
+                    ));
+                }
+            }
+        }
+    };
+    let gid = match group {
+        None | Some("") => own_group,
+        Some(group) => match group.parse::<u32>() {
+            Ok(number) => u64::from(number),
+            Err(_) => {
+                let fields = lookup(tree, store, "etc/group", group)?
+                    .ok_or_else(|| unknown(text, "group", group, "/etc/group"))?;
+                number(&fields, 2)
+                    .ok_or_else(|| format!("the entry of `{group}` in /etc/group has no number"))?
+            }
+        },
+    };
+    Ok((uid, gid))
+}
+
+fn unknown(text: &str, kind: &str, name: &str, file: &str) -> String {
+    format!(
+        "`--chown={text}`: {kind} `{name}` is not in the stage's {file}; copy that file first, or write a number"
+    )
+}
+
+fn number(fields: &[String], index: usize) -> Option<u64> {
+    fields.get(index)?.parse::<u32>().ok().map(u64::from)
+}
+
+fn lookup(
+    tree: &Tree,
+    store: &dyn ImageStore,
+    file: &str,
+    name: &str,
+) -> Result<Option<Vec<String>>, String> {
+    let Some(text) = read_small(tree, file.as_bytes(), store)? else {
+        return Ok(None);
+    };
+    Ok(text
+        .lines()
+        .map(|line| line.split(':').map(str::to_owned).collect::<Vec<_>>())
+        .find(|fields| fields.first().map(String::as_str) == Some(name)))
+}

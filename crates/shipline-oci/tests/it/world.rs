@@ -1,0 +1,212 @@
+//! A context, a store and a builder in a directory of their own, and what an image holds.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value as Json;
+use shipline_engine::backend::{BuildRequest, ImageBuilder, ImageStore};
+use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::event::BuiltImage;
+use shipline_model::config::{BuildEngine, Platform};
+use shipline_model::name::Digest;
+use shipline_model::plan::ImageId;
+use shipline_oci::build::{BaseImages, Builders, EmbeddedBuilder};
+use shipline_oci::store::LayoutStore;
+
+use crate::support::{Task, store};
+
+pub(crate) fn write_context(root: &Path, context: &[(&str, &str)]) {
+    for (path, content) in context {
+        let path = root.join(path);
+        if path.to_string_lossy().ends_with('/') {
+            fs::create_dir_all(&path).unwrap();
+            continue;
+        }
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        if let Some(target) = content.strip_prefix("->") {
+            symlink(target, &path).unwrap();
+        } else {
+            let text = content.strip_prefix("+x").unwrap_or(content);
+            fs::write(&path, text).unwrap();
+            let mode = if text.len() == content.len() {
+                0o644
+            } else {
+                0o755
+            };
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
+}
+
+/// A directory with a context, a store and a cache.
+pub(crate) struct World {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) store: LayoutStore,
+    pub(crate) shared: Arc<dyn ImageStore>,
+    pub(crate) request: BuildRequest,
+    pub(crate) threads: usize,
+    pub(crate) bases: Option<Arc<dyn BaseImages>>,
+}
+
+impl World {
+    pub(crate) fn new(context: &[(&str, &str)], dockerfile: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("context");
+        fs::create_dir_all(&root).unwrap();
+        write_context(&root, context);
+        fs::write(root.join("Dockerfile"), dockerfile).unwrap();
+        let (images, shared) = store(&directory.path().join("store"));
+        let request = BuildRequest {
+            id: ImageId {
+                component: "frontend".parse().unwrap(),
+                variant: Some("staging".parse().unwrap()),
+            },
+            engine: BuildEngine::Auto,
+            dockerfile: root.join("Dockerfile"),
+            context: root,
+            target: None,
+            platform: Platform {
+                os: "linux".into(),
+                architecture: "amd64".into(),
+                variant: None,
+            },
+            args: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            network: None,
+            extra_hosts: Vec::new(),
+            cache_from: Vec::new(),
+            labels: BTreeMap::from([("commit".to_owned(), "abc".to_owned())]),
+            created: 1_700_000_000,
+        };
+        Self {
+            directory,
+            store: images,
+            shared,
+            request,
+            threads: 2,
+            bases: None,
+        }
+    }
+
+    pub(crate) fn context(&self, path: &str) -> PathBuf {
+        self.request.context.join(path)
+    }
+
+    pub(crate) fn try_build(&self, task: &Task) -> Result<BuiltImage, BackendError> {
+        let mut embedded = EmbeddedBuilder::new(
+            self.directory.path().join("cache"),
+            NonZeroUsize::new(self.threads).unwrap(),
+        );
+        if let Some(bases) = &self.bases {
+            embedded = embedded.with_bases(Arc::clone(bases));
+        }
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap()
+            .block_on(Builders::new(embedded, None).build(
+                &self.request,
+                &self.shared,
+                &task.context,
+            ))
+    }
+
+    pub(crate) fn build(&self) -> BuiltImage {
+        self.try_build(&Task::new()).unwrap()
+    }
+
+    /// What a build that must fail says, with cause and hints.
+    pub(crate) fn refusal(&self) -> (ErrorClass, String) {
+        let error = self.try_build(&Task::new()).unwrap_err();
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        (error.class, format!("{text} | {}", error.hints.join(" ")))
+    }
+
+    /// Lets every file of the context look as if it had been there for long.
+    pub(crate) fn settle(&self) {
+        fn walk(path: &Path) {
+            let metadata = fs::symlink_metadata(path).unwrap();
+            if metadata.is_dir() {
+                fs::read_dir(path)
+                    .unwrap()
+                    .for_each(|entry| walk(&entry.unwrap().path()));
+            } else if metadata.is_file() {
+                fs::File::open(path)
+                    .unwrap()
+                    .set_modified(SystemTime::now() - Duration::from_secs(3600))
+                    .unwrap();
+            }
+        }
+        walk(&self.request.context);
+    }
+
+    pub(crate) fn config(&self, built: &BuiltImage) -> Json {
+        let manifest = self.store.manifest(&built.digest).unwrap().unwrap();
+        let mut bytes = Vec::new();
+        self.store
+            .open(&manifest.config.digest)
+            .unwrap()
+            .read_to_end(&mut bytes)
+            .unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+}
+
+/// The files of an image, its layers put over each other.
+pub(crate) fn files(store: &LayoutStore, digest: &Digest) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    for layer in store.manifest(digest).unwrap().unwrap().layers {
+        let gzip = flate2::read::MultiGzDecoder::new(store.open(&layer.digest).unwrap());
+        let mut tar = tar::Archive::new(gzip);
+        let mut before = Vec::new();
+        for entry in tar.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
+            assert!(
+                before.as_slice() < path.as_bytes(),
+                "{path} is not in order"
+            );
+            before = path.clone().into_bytes();
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            let header = entry.header();
+            assert_eq!(header.mtime().unwrap(), 315_532_800);
+            assert_eq!(
+                (header.username_bytes(), header.groupname_bytes()),
+                (Some(&b""[..]), Some(&b""[..]))
+            );
+            let (kind, content) = match header.entry_type() {
+                kind if kind.is_dir() => ("d", String::new()),
+                kind if kind.is_symlink() => (
+                    "l",
+                    format!(
+                        " {}",
+                        String::from_utf8(entry.link_name_bytes().unwrap().into_owned()).unwrap()
+                    ),
+                ),
+                _ => ("f", format!(" {}", String::from_utf8_lossy(&bytes))),
+            };
+            files.insert(
+                path.trim_end_matches('/').to_owned(),
+                format!(
+                    "{kind} {:o} {}:{}{content}",
+                    header.mode().unwrap(),
+                    header.uid().unwrap(),
+                    header.gid().unwrap()
+                ),
+            );
+        }
+    }
+    files
+}
