@@ -2,59 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use git2::{Delta, DiffOptions, Oid, Repository};
+use git2::Oid;
 use shipline_engine::error::BackendError;
 use shipline_model::plan::{ChangeKind, PathChange};
 
-use crate::error;
 use crate::status::{Dirty, is_state};
-use crate::tree::committed_leaf;
+use crate::tree::{Committed, Leaf, Trees};
 
 /// All paths that differ between the tree `base` and the tree `head` with `dirty` over it, sorted.
 pub(crate) fn between(
-    repo: &Repository,
+    trees: &Trees,
     base: Oid,
     head: Oid,
     dirty: &Dirty,
 ) -> Result<Vec<PathChange>, BackendError> {
-    let mut changes: BTreeMap<Vec<u8>, ChangeKind> = BTreeMap::new();
-    if base != head {
-        let failed = |cause| error::object(format!("compare tree {base} with tree {head}"), cause);
-        let old = repo.find_tree(base).map_err(failed)?;
-        let new = repo.find_tree(head).map_err(failed)?;
-        let mut options = DiffOptions::new();
-        options.include_typechange(true).skip_binary_check(true);
-        let diff = repo
-            .diff_tree_to_tree(Some(&old), Some(&new), Some(&mut options))
-            .map_err(failed)?;
-        for delta in diff.deltas() {
-            let (file, kind) = match delta.status() {
-                Delta::Added => (delta.new_file(), ChangeKind::Added),
-                Delta::Deleted => (delta.old_file(), ChangeKind::Deleted),
-                Delta::Modified
-                | Delta::Typechange
-                | Delta::Renamed
-                | Delta::Copied
-                | Delta::Unmodified
-                | Delta::Ignored
-                | Delta::Untracked
-                | Delta::Unreadable
-                | Delta::Conflicted => (delta.new_file(), ChangeKind::Modified),
-            };
-            if let Some(path) = file.path_bytes() {
-                note(&mut changes, path, kind);
-            }
-        }
-    }
+    let mut changes = BTreeMap::new();
+    let mut compare = Compare {
+        trees,
+        path: Vec::new(),
+        changes: &mut changes,
+    };
+    compare.folders(Some(base), Some(head))?;
     for (path, now) in &dirty.paths {
-        let kind = match (committed_leaf(repo, base, path)?, now) {
-            (None, None) => None,
-            (None, Some(_)) => Some(ChangeKind::Added),
-            (Some(_), None) => Some(ChangeKind::Deleted),
-            (Some(old), Some(new)) => (!old.same(new)).then_some(ChangeKind::Modified),
-        };
         changes.remove(path);
-        if let Some(kind) = kind {
+        if let Some(kind) = kind(trees.leaf(base, path)?, *now) {
             changes.insert(path.clone(), kind);
         }
     }
@@ -68,14 +39,66 @@ pub(crate) fn between(
         .collect())
 }
 
-/// A path that is deleted as one type and added as another is one modification.
-fn note(changes: &mut BTreeMap<Vec<u8>, ChangeKind>, path: &[u8], kind: ChangeKind) {
-    changes
-        .entry(path.to_vec())
-        .and_modify(|known| {
-            if *known != kind {
-                *known = ChangeKind::Modified;
+fn kind(old: Option<Leaf>, new: Option<Leaf>) -> Option<ChangeKind> {
+    match (old, new) {
+        (None, None) => None,
+        (None, Some(_)) => Some(ChangeKind::Added),
+        (Some(_), None) => Some(ChangeKind::Deleted),
+        (Some(old), Some(new)) => (!old.same(&new)).then_some(ChangeKind::Modified),
+    }
+}
+
+/// What one name is in two trees.
+#[derive(Default)]
+struct Sides {
+    old: Option<Committed>,
+    new: Option<Committed>,
+}
+
+/// A walk through two trees at once, which never enters what is the same in both.
+struct Compare<'t> {
+    trees: &'t Trees,
+    path: Vec<u8>,
+    changes: &'t mut BTreeMap<Vec<u8>, ChangeKind>,
+}
+
+impl Compare<'_> {
+    fn folders(&mut self, old: Option<Oid>, new: Option<Oid>) -> Result<(), BackendError> {
+        if old == new {
+            return Ok(());
+        }
+        let mut names: BTreeMap<Box<[u8]>, Sides> = BTreeMap::new();
+        if let Some(old) = old {
+            for (name, entry) in self.trees.read(old)?.iter() {
+                names.entry(name.clone()).or_default().old = Some(*entry);
             }
-        })
-        .or_insert(kind);
+        }
+        if let Some(new) = new {
+            for (name, entry) in self.trees.read(new)?.iter() {
+                names.entry(name.clone()).or_default().new = Some(*entry);
+            }
+        }
+        for (name, Sides { old, new }) in names {
+            if old == new {
+                continue;
+            }
+            let length = self.path.len();
+            if length > 0 {
+                self.path.push(b'/');
+            }
+            self.path.extend_from_slice(&name);
+            let split = |entry| match entry {
+                Some(Committed::Leaf(leaf)) => (Some(leaf), None),
+                Some(Committed::Folder(tree)) => (None, Some(tree)),
+                None => (None, None),
+            };
+            let ((old_leaf, old_tree), (new_leaf, new_tree)) = (split(old), split(new));
+            if let Some(kind) = kind(old_leaf, new_leaf) {
+                self.changes.insert(self.path.clone(), kind);
+            }
+            self.folders(old_tree, new_tree)?;
+            self.path.truncate(length);
+        }
+        Ok(())
+    }
 }

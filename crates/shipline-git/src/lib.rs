@@ -5,6 +5,8 @@
 mod base;
 mod changes;
 mod error;
+mod index;
+mod scan;
 mod source;
 mod status;
 mod tree;

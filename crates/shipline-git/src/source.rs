@@ -13,7 +13,7 @@ use shipline_model::name::{CommitId, RepoPath};
 use shipline_model::plan::{Head, PathChange};
 
 use crate::status::{self, Dirty, STATE_FOLDER};
-use crate::tree::{Leaf, Mode, Node, Origin, Sources, lay, not_there};
+use crate::tree::{Leaf, Mode, Node, Origin, Sources, Trees, lay, not_there};
 use crate::{changes, error, workspace};
 
 /// How far symlinks are followed by [`SourceRepo::read`].
@@ -40,7 +40,7 @@ pub struct GitSource {
 }
 
 struct State {
-    repo: Repository,
+    trees: Trees,
     snapshot: Option<Arc<Snapshot>>,
 }
 
@@ -87,7 +87,7 @@ impl GitSource {
                 .hint("clone it and run there"));
             }
         };
-        // Objects that have to be made (trees of the index, converted files) go to memory and not into the repository.
+        // Objects that have to be made (files with converted line ends) go to memory and not into the repository.
         repo.odb()
             .and_then(|odb| odb.add_new_mempack_backend(1000).map(drop))
             .map_err(|cause| error::git("add memory to the object database", cause))?;
@@ -96,7 +96,7 @@ impl GitSource {
             work_tree,
             faults,
             state: Mutex::new(State {
-                repo,
+                trees: Trees::new(repo),
                 snapshot: None,
             }),
         })
@@ -117,12 +117,13 @@ impl GitSource {
         if let Some(snapshot) = &state.snapshot {
             return Ok(Arc::clone(snapshot));
         }
-        let snapshot = Arc::new(self.look(&state.repo)?);
+        let snapshot = Arc::new(self.look(&state.trees)?);
         state.snapshot = Some(Arc::clone(&snapshot));
         Ok(snapshot)
     }
 
-    fn look(&self, repo: &Repository) -> Result<Snapshot, BackendError> {
+    fn look(&self, trees: &Trees) -> Result<Snapshot, BackendError> {
+        let repo = trees.repo();
         let reference = repo.head().map_err(|cause| {
             let head = format!("read the head of {}", self.root.display());
             if matches!(cause.code(), ErrorCode::UnbornBranch | ErrorCode::NotFound) {
@@ -146,7 +147,7 @@ impl GitSource {
             .is_branch()
             .then(|| String::from_utf8_lossy(reference.shorthand_bytes()).into_owned());
         let mut dirty = match self.work_tree {
-            WorkTree::Scan => status::scan(repo, &self.root, tree.id())?,
+            WorkTree::Scan => status::scan(trees, &self.root, tree.id())?,
             WorkTree::KnownClean => Dirty::default(),
         };
         let paths = dirty
@@ -179,9 +180,10 @@ impl SourceRepo for GitSource {
     fn resolve(&self, revision: &str) -> Result<CommitId, BackendError> {
         let state = self.state();
         let what = format!("find a commit by the name `{revision}`");
-        let shallow = state.repo.is_shallow();
+        let shallow = state.trees.repo().is_shallow();
         let found = state
-            .repo
+            .trees
+            .repo()
             .revparse_single(revision)
             .and_then(|object| object.peel_to_commit().map(|commit| commit.id()))
             .map_err(|cause| {
@@ -197,7 +199,7 @@ impl SourceRepo for GitSource {
     fn ancestry(&self, commit: &CommitId) -> Result<Ancestry, BackendError> {
         let mut state = self.state();
         let head = oid(&self.snapshot(&mut state)?.head.commit)?;
-        let repo = &state.repo;
+        let repo = state.trees.repo();
         let wanted = oid(commit)?;
         let cut = |why: &str| {
             Ok(Ancestry::Unknown {
@@ -236,17 +238,17 @@ impl SourceRepo for GitSource {
         let wanted = oid(commit)?;
         let failed = |cause| error::git(format!("find the merge base with commit {commit}"), cause);
         // libgit2 does not say which of its failures is a missing commit.
-        if let Err(cause) = state.repo.find_commit(wanted) {
+        if let Err(cause) = state.trees.repo().find_commit(wanted) {
             return if cause.code() == ErrorCode::NotFound {
                 Ok(None)
             } else {
                 Err(failed(cause))
             };
         }
-        let found = if state.repo.is_shallow() {
-            shallow_merge_base(&state.repo, head, wanted).map_err(failed)?
+        let found = if state.trees.repo().is_shallow() {
+            shallow_merge_base(state.trees.repo(), head, wanted).map_err(failed)?
         } else {
-            match state.repo.merge_base(head, wanted) {
+            match state.trees.repo().merge_base(head, wanted) {
                 Ok(found) => Some(found),
                 Err(cause) if cause.code() == ErrorCode::NotFound => None,
                 Err(cause) => return Err(failed(cause)),
@@ -259,12 +261,13 @@ impl SourceRepo for GitSource {
         let mut state = self.state();
         let snapshot = self.snapshot(&mut state)?;
         let tree = state
-            .repo
+            .trees
+            .repo()
             .find_commit(oid(base)?)
             .and_then(|commit| commit.tree())
             .map_err(|cause| error::object(format!("read commit {base}"), cause))?
             .id();
-        changes::between(&state.repo, tree, snapshot.tree, &snapshot.dirty)
+        changes::between(&state.trees, tree, snapshot.tree, &snapshot.dirty)
     }
 
     /// A hash over the git object IDs at the paths: of trees and blobs, or of those that git would make of the dirty tree. A
@@ -272,7 +275,7 @@ impl SourceRepo for GitSource {
     fn key(&self, paths: &[RepoPath]) -> Result<String, BackendError> {
         let mut state = self.state();
         let snapshot = self.snapshot(&mut state)?;
-        let sources = Sources::new(&state.repo, snapshot.tree, &snapshot.dirty.overlay);
+        let sources = Sources::new(&state.trees, snapshot.tree, &snapshot.dirty.overlay);
         let mut outermost: Vec<&RepoPath> = paths
             .iter()
             .filter(|path| {
@@ -305,7 +308,7 @@ impl SourceRepo for GitSource {
     fn read(&self, path: &RepoPath) -> Result<Option<Vec<u8>>, BackendError> {
         let mut state = self.state();
         let snapshot = self.snapshot(&mut state)?;
-        let sources = Sources::new(&state.repo, snapshot.tree, &snapshot.dirty.overlay);
+        let sources = Sources::new(&state.trees, snapshot.tree, &snapshot.dirty.overlay);
         let mut path = path.clone();
         for _ in 0..LINKS {
             let leaf = match sources.find(path.as_str().as_bytes())? {
@@ -337,15 +340,22 @@ impl SourceRepo for GitSource {
     fn materialize(&self, set: &SourceSet, to: &Path) -> Result<Materialized, BackendError> {
         let mut state = self.state();
         let snapshot = self.snapshot(&mut state)?;
-        let sources = Sources::new(&state.repo, snapshot.tree, &snapshot.dirty.overlay);
-        workspace::materialize(&state.repo, &sources, &self.root, set, to, &self.faults)
+        let sources = Sources::new(&state.trees, snapshot.tree, &snapshot.dirty.overlay);
+        workspace::materialize(
+            state.trees.repo(),
+            &sources,
+            &self.root,
+            set,
+            to,
+            &self.faults,
+        )
     }
 
     fn extras(&self, set: &SourceSet, workspace: &Path) -> Result<Vec<RepoPath>, BackendError> {
         let mut state = self.state();
         let snapshot = self.snapshot(&mut state)?;
-        let sources = Sources::new(&state.repo, snapshot.tree, &snapshot.dirty.overlay);
-        workspace::extras(&state.repo, &sources, &self.root, set, workspace)
+        let sources = Sources::new(&state.trees, snapshot.tree, &snapshot.dirty.overlay);
+        workspace::extras(state.trees.repo(), &sources, &self.root, set, workspace)
     }
 }
 

@@ -1,19 +1,19 @@
 //! What is uncommitted: the work tree as `git add --all` would take it, without writing anything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fs::Metadata;
+use std::fs::{FileType, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use git2::{
-    AttrCheckFlags, Delta, DiffOptions, Index, IndexEntryExtendedFlag, ObjectType, Oid, Repository,
-};
+use git2::{AttrCheckFlags, ObjectType, Oid, Repository};
 use shipline_engine::error::BackendError;
 
 use crate::error;
-use crate::tree::{Leaf, Mode, Origin, Overlay, committed_leaf, lay};
+use crate::index::{CachedTree, Entry, Index, Told};
+use crate::scan::{self, Trust, absolute};
+use crate::tree::{Committed, Leaf, Mode, Origin, Overlay, Trees, lay};
 
 /// Shipline's own folder: never part of the sources.
 pub(crate) const STATE_FOLDER: &[u8] = b".shipline";
@@ -37,182 +37,235 @@ pub(crate) fn is_state(path: &[u8]) -> bool {
 }
 
 /// Finds what is uncommitted over `head` (a tree).
-pub(crate) fn scan(repo: &Repository, root: &Path, head: Oid) -> Result<Dirty, BackendError> {
-    let mut index = repo
-        .index()
-        .map_err(|cause| error::git("read the index", cause))?;
-    let mut candidates = Candidates::default();
-    staged(repo, &mut index, head, &mut candidates)?;
-    unstaged(repo, &index, &mut candidates)?;
+pub(crate) fn scan(trees: &Trees, root: &Path, head: Oid) -> Result<Dirty, BackendError> {
+    let repo = trees.repo();
+    let settings = Settings::new(repo)?;
+    let index = Index::read(&repo.path().join("index"))?;
+    let seen = scan::scan(root, &index, settings.trust)?;
 
-    let filters = Filters::new(repo)?;
+    let mut candidates = BTreeSet::new();
+    let mut staged = Staged {
+        trees,
+        paths: &mut candidates,
+    };
+    staged.compare(Some(head), index.trees.as_ref(), &index.entries, 0)?;
+    candidates.extend(seen.differing);
+    let mut untracked = BTreeSet::new();
+    for (path, kind) in seen.untracked {
+        add(repo, root, path, kind, &mut untracked)?;
+    }
+
     let mut dirty = Dirty::default();
-    for path in candidates.paths {
-        if is_state(&path) {
+    let now = Now {
+        repo,
+        root,
+        index: &index,
+        settings: &settings,
+    };
+    for path in candidates.union(&untracked) {
+        if is_state(path) {
             continue;
         }
-        let untracked = candidates.untracked.contains(&path);
-        let now = filters.leaf(root, &index, &path, untracked)?;
-        let committed = committed_leaf(repo, head, &path)?;
-        let same = match (&now, &committed) {
+        let leaf = now.leaf(path, untracked.contains(path))?;
+        let same = match (&leaf, &trees.leaf(head, path)?) {
             (Some(now), Some(committed)) => now.same(committed),
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
         if !same {
-            lay(&mut dirty.overlay, &path, now);
-            dirty.paths.push((path, now));
+            lay(&mut dirty.overlay, path, leaf);
+            dirty.paths.push((path.clone(), leaf));
         }
     }
     Ok(dirty)
 }
 
-/// Paths that may differ from the head.
-#[derive(Default)]
-struct Candidates {
-    paths: BTreeSet<Vec<u8>>,
-    untracked: BTreeSet<Vec<u8>>,
+/// Compares the index with the head, by the trees that the index remembers where it does.
+struct Staged<'s> {
+    trees: &'s Trees,
+    paths: &'s mut BTreeSet<Vec<u8>>,
 }
 
-fn staged(
-    repo: &Repository,
-    index: &mut Index,
-    head: Oid,
-    candidates: &mut Candidates,
-) -> Result<(), BackendError> {
-    let failed = |cause| error::object("compare the index with the head", cause);
-    let tree = repo.find_tree(head).map_err(failed)?;
-    // The index remembers its trees, so that a clean one is told by one ID. Objects go to memory (see `GitSource::open`). An
-    // index with conflicts has no tree and is compared entry by entry.
-    let diff = match index.write_tree_to(repo) {
-        Ok(staged) if staged == head => return Ok(()),
-        Ok(staged) => {
-            let staged = repo.find_tree(staged).map_err(failed)?;
-            repo.diff_tree_to_tree(Some(&tree), Some(&staged), Some(&mut options()))
+impl Staged<'_> {
+    /// `entries` are those of the index below one folder, whose path has `prefix` bytes (with its slash).
+    fn compare(
+        &mut self,
+        tree: Option<Oid>,
+        cached: Option<&CachedTree>,
+        entries: &[Entry],
+        prefix: usize,
+    ) -> Result<(), BackendError> {
+        if let Some((id, count)) = cached.and_then(|cached| cached.id)
+            && tree == Some(id)
+            && count == entries.len()
+        {
+            return Ok(());
         }
-        Err(_) => repo.diff_tree_to_index(Some(&tree), Some(index), Some(&mut options())),
-    }
-    .map_err(failed)?;
-    for delta in diff.deltas() {
-        for file in [delta.old_file(), delta.new_file()] {
-            if let Some(path) = file.path_bytes() {
-                candidates.paths.insert(path.to_vec());
+        let mut committed: BTreeMap<Box<[u8]>, Committed> = match tree {
+            Some(tree) => self.trees.read(tree)?.iter().cloned().collect(),
+            None => BTreeMap::new(),
+        };
+        let folder = entries.first().map(|first| first.path[..prefix].to_vec());
+        for (name, known) in scan::names(prefix, entries) {
+            let old = committed.remove(name);
+            let (old_leaf, old_tree) = match old {
+                Some(Committed::Leaf(leaf)) => (Some(leaf), None),
+                Some(Committed::Folder(tree)) => (None, Some(tree)),
+                None => (None, None),
+            };
+            for entry in known.leaf {
+                let same = old_leaf.is_some_and(|old| old.mode == entry.mode && old.id == entry.id);
+                if !same || entry.told == Told::Unmerged {
+                    self.paths.insert(entry.path.to_vec());
+                }
+            }
+            if known.leaf.is_empty() && old_leaf.is_some() {
+                self.gone(&[folder.as_deref().unwrap_or_default(), name].concat(), old)?;
+            }
+            if !known.below.is_empty() {
+                let below = cached.and_then(|cached| cached.below(name));
+                let prefix = prefix + name.len() + 1;
+                self.compare(old_tree, below, known.below, prefix)?;
+            } else if old_tree.is_some() {
+                self.gone(&[folder.as_deref().unwrap_or_default(), name].concat(), old)?;
             }
         }
-    }
-    Ok(())
-}
-
-fn unstaged(
-    repo: &Repository,
-    index: &Index,
-    candidates: &mut Candidates,
-) -> Result<(), BackendError> {
-    let diff = repo
-        .diff_index_to_workdir(
-            Some(index),
-            Some(
-                options()
-                    .include_untracked(true)
-                    .recurse_untracked_dirs(true),
-            ),
-        )
-        .map_err(|cause| error::git("compare the work tree with the index", cause))?;
-    for delta in diff.deltas() {
-        let Some(path) = delta
-            .new_file()
-            .path_bytes()
-            .or_else(|| delta.old_file().path_bytes())
-        else {
-            continue;
-        };
-        // A nested repository is reported as `folder/`.
-        let path = path.strip_suffix(b"/").unwrap_or(path).to_vec();
-        if delta.status() == Delta::Untracked {
-            candidates.untracked.insert(path.clone());
+        for (name, old) in committed {
+            let path = [folder.as_deref().unwrap_or_default(), &name].concat();
+            self.gone(&path, Some(old))?;
         }
-        candidates.paths.insert(path);
+        Ok(())
+    }
+
+    /// Everything at `path` was committed and is not in the index.
+    fn gone(&mut self, path: &[u8], old: Option<Committed>) -> Result<(), BackendError> {
+        match old {
+            Some(Committed::Leaf(_)) => {
+                self.paths.insert(path.to_vec());
+            }
+            Some(Committed::Folder(tree)) => {
+                for (name, entry) in self.trees.read(tree)?.iter() {
+                    self.gone(&[path, b"/", name].concat(), Some(*entry))?;
+                }
+            }
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+/// Adds what git would add of an untracked file or folder.
+fn add(
+    repo: &Repository,
+    root: &Path,
+    path: Vec<u8>,
+    kind: FileType,
+    untracked: &mut BTreeSet<Vec<u8>>,
+) -> Result<(), BackendError> {
+    let relative = Path::new(OsStr::from_bytes(&path));
+    let ignored = repo.is_path_ignored(relative).map_err(|cause| {
+        error::git(
+            format!("match {} with .gitignore", relative.display()),
+            cause,
+        )
+    })?;
+    if ignored {
+        return Ok(());
+    }
+    let at = absolute(root, &path);
+    if !kind.is_dir() || at.join(".git").symlink_metadata().is_ok() {
+        untracked.insert(path);
+        return Ok(());
+    }
+    // Git adds nothing of a folder that it cannot read, and goes on.
+    for entry in std::fs::read_dir(&at).into_iter().flatten() {
+        let entry = entry.map_err(|cause| error::file("read the folder", &at, cause))?;
+        let name = entry.file_name();
+        if name.as_bytes() == STATE_FOLDER {
+            continue;
+        }
+        let kind = entry
+            .file_type()
+            .map_err(|cause| error::file("look at", &entry.path(), cause))?;
+        let below = [&path, &b"/"[..], name.as_bytes()].concat();
+        add(repo, root, below, kind, untracked)?;
     }
     Ok(())
 }
 
-fn options() -> DiffOptions {
-    let mut options = DiffOptions::new();
-    options
-        .include_typechange(true)
-        .ignore_submodules(false)
-        .skip_binary_check(true);
-    options
-}
-
-/// What git does with a file's bytes on the way in.
-struct Filters<'r> {
-    repo: &'r Repository,
+/// Git's configuration, as far as it decides how files are taken.
+struct Settings {
+    trust: Trust,
     /// `core.autocrlf` is not off.
     converts: bool,
-    /// `core.fileMode` is off: the executable bit of the work tree says nothing.
-    ignores_mode: bool,
 }
 
-impl<'r> Filters<'r> {
-    fn new(repo: &'r Repository) -> Result<Self, BackendError> {
+impl Settings {
+    fn new(repo: &Repository) -> Result<Self, BackendError> {
         let config = repo
             .config()
             .and_then(|mut config| config.snapshot())
             .map_err(|cause| error::git("read git's configuration", cause))?;
         let autocrlf = config.get_string("core.autocrlf").unwrap_or_default();
+        let stat = config.get_string("core.checkstat").unwrap_or_default();
         Ok(Self {
-            repo,
+            trust: Trust {
+                mode: config.get_bool("core.filemode").unwrap_or(true),
+                ctime: config.get_bool("core.trustctime").unwrap_or(true),
+                all: !stat.eq_ignore_ascii_case("minimal"),
+            },
             converts: !matches!(autocrlf.as_str(), "" | "false" | "no" | "off" | "0"),
-            ignores_mode: !config.get_bool("core.filemode").unwrap_or(true),
         })
     }
+}
 
+/// What paths are now.
+struct Now<'r> {
+    repo: &'r Repository,
+    root: &'r Path,
+    index: &'r Index,
+    settings: &'r Settings,
+}
+
+impl Now<'_> {
     /// What `git add` would make of `path`.
-    fn leaf(
-        &self,
-        root: &Path,
-        index: &Index,
-        path: &[u8],
-        untracked: bool,
-    ) -> Result<Option<Leaf>, BackendError> {
+    fn leaf(&self, path: &[u8], untracked: bool) -> Result<Option<Leaf>, BackendError> {
         let relative = Path::new(OsStr::from_bytes(path));
-        let entry = (0..=3).find_map(|stage| index.get_path(relative, stage));
+        let entry = self.index.get(path).first();
         if entry.is_none() && !untracked {
-            // Unstaged for good, or ignored since.
+            // Removed from the index, and ignored since.
             return Ok(None);
         }
-        let absolute = root.join(relative);
-        let Some(meta) = look(root, relative)? else {
+        let meta = look(self.root, relative)?;
+        match (entry, &meta) {
             // A sparse checkout leaves files out that are not deleted.
-            return Ok(entry
-                .filter(|entry| {
-                    IndexEntryExtendedFlag::from_bits_truncate(entry.flags_extended)
-                        .is_skip_worktree()
-                })
-                .map(|entry| Leaf {
-                    mode: index_mode(entry.mode),
-                    id: entry.id,
-                    origin: Origin::Objects,
-                }));
-        };
+            (Some(entry), None) if entry.told == Told::SkipWorkTree => {
+                return Ok(Some(indexed(entry)));
+            }
+            (Some(entry), _) if entry.told == Told::AssumeUnchanged => {
+                return Ok(Some(indexed(entry)));
+            }
+            (Some(_) | None, _) => {}
+        }
+        let Some(meta) = meta else { return Ok(None) };
+        let at = self.root.join(relative);
         let kind = meta.file_type();
         if kind.is_symlink() {
-            return self.link(&absolute).map(Some);
+            return link(&at).map(Some);
         }
         if kind.is_dir() {
-            return Ok(self.submodule(&absolute, entry.as_ref()));
+            return Ok(submodule(&at, entry));
         }
         if !kind.is_file() {
             // Sockets and pipes: git does not add them.
             return Ok(None);
         }
-        let executable = match &entry {
-            Some(entry) if self.ignores_mode => entry.mode & 0o100 != 0,
-            None if self.ignores_mode => false,
-            Some(_) | None => meta.permissions().mode() & 0o100 != 0,
+        let executable = if self.settings.trust.mode {
+            meta.permissions().mode() & 0o100 != 0
+        } else {
+            entry.is_some_and(|entry| entry.mode == Mode::Executable)
         };
-        let (id, origin) = self.blob(relative, &absolute, meta.len())?;
+        let (id, origin) = self.blob(relative, &at, meta.len())?;
         Ok(Some(Leaf {
             mode: if executable {
                 Mode::Executable
@@ -224,42 +277,9 @@ impl<'r> Filters<'r> {
         }))
     }
 
-    fn link(&self, absolute: &PathBuf) -> Result<Leaf, BackendError> {
-        let target = std::fs::read_link(absolute)
-            .map_err(|cause| error::file("read the symlink", absolute, cause))?;
-        let id = Oid::hash_object(ObjectType::Blob, target.as_os_str().as_bytes())
-            .map_err(|cause| error::git("compute the ID of a symlink", cause))?;
-        Ok(Leaf {
-            mode: Mode::Link,
-            id,
-            origin: Origin::WorkTree,
-        })
-    }
-
-    /// A folder where a leaf should be: a repository in the repository (its head is what git takes), or the files below it,
-    /// which come on their own.
-    fn submodule(&self, absolute: &Path, entry: Option<&git2::IndexEntry>) -> Option<Leaf> {
-        let head = Repository::open(absolute)
-            .ok()
-            .and_then(|nested| nested.head().ok()?.peel_to_commit().ok().map(|c| c.id()));
-        let recorded = entry
-            .filter(|entry| index_mode(entry.mode) == Mode::Submodule)
-            .map(|entry| entry.id);
-        head.or(recorded).map(|id| Leaf {
-            mode: Mode::Submodule,
-            id,
-            origin: Origin::Objects,
-        })
-    }
-
-    fn blob(
-        &self,
-        relative: &Path,
-        absolute: &Path,
-        size: u64,
-    ) -> Result<(Oid, Origin), BackendError> {
+    fn blob(&self, relative: &Path, at: &Path, size: u64) -> Result<(Oid, Origin), BackendError> {
         if size <= CONVERSION_LIMIT && self.converted(relative)? {
-            let id = self.repo.blob_path(absolute).map_err(|cause| {
+            let id = self.repo.blob_path(at).map_err(|cause| {
                 error::git(
                     format!("read {} as git would add it", relative.display()),
                     cause,
@@ -267,13 +287,13 @@ impl<'r> Filters<'r> {
             })?;
             return Ok((id, Origin::Objects));
         }
-        let id = Oid::hash_file(ObjectType::Blob, absolute)
+        let id = Oid::hash_file(ObjectType::Blob, at)
             .map_err(|cause| error::git(format!("read {}", relative.display()), cause))?;
         Ok((id, Origin::WorkTree))
     }
 
     fn converted(&self, path: &Path) -> Result<bool, BackendError> {
-        if self.converts {
+        if self.settings.converts {
             return Ok(true);
         }
         for name in ["text", "crlf", "eol", "ident"] {
@@ -289,6 +309,42 @@ impl<'r> Filters<'r> {
         }
         Ok(false)
     }
+}
+
+fn indexed(entry: &Entry) -> Leaf {
+    Leaf {
+        mode: entry.mode,
+        id: entry.id,
+        origin: Origin::Objects,
+    }
+}
+
+fn link(at: &Path) -> Result<Leaf, BackendError> {
+    let target =
+        std::fs::read_link(at).map_err(|cause| error::file("read the symlink", at, cause))?;
+    let id = Oid::hash_object(ObjectType::Blob, target.as_os_str().as_bytes())
+        .map_err(|cause| error::git("compute the ID of a symlink", cause))?;
+    Ok(Leaf {
+        mode: Mode::Link,
+        id,
+        origin: Origin::WorkTree,
+    })
+}
+
+/// A folder where a leaf should be: a repository in the repository (its head is what git takes), or the files below it, which
+/// come on their own.
+fn submodule(at: &Path, entry: Option<&Entry>) -> Option<Leaf> {
+    let head = Repository::open(at)
+        .ok()
+        .and_then(|nested| nested.head().ok()?.peel_to_commit().ok().map(|c| c.id()));
+    let recorded = entry
+        .filter(|entry| entry.mode == Mode::Submodule)
+        .map(|entry| entry.id);
+    head.or(recorded).map(|id| Leaf {
+        mode: Mode::Submodule,
+        id,
+        origin: Origin::Objects,
+    })
 }
 
 /// What is at `path`, `None` where nothing is: what can only be reached through a symlink is not there, as for git.
@@ -307,13 +363,4 @@ fn look(root: &Path, path: &Path) -> Result<Option<Metadata>, BackendError> {
         }
     }
     Ok(found)
-}
-
-fn index_mode(mode: u32) -> Mode {
-    match mode & 0o170_000 {
-        0o120_000 => Mode::Link,
-        0o160_000 => Mode::Submodule,
-        _ if mode & 0o100 != 0 => Mode::Executable,
-        _ => Mode::File,
-    }
 }

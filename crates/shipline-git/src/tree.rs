@@ -1,8 +1,10 @@
 //! The sources as one tree: the head's tree with the uncommitted changes laid over it, and git's object IDs for all of it.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use git2::{ObjectType, Oid, Repository, Tree};
+use git2::{ObjectType, Oid, Repository};
 use shipline_engine::error::{BackendError, ErrorClass};
 
 use crate::error;
@@ -21,8 +23,8 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    /// The mode of a tree entry that is no folder. Historical modes (`100664`) count as what git checks them out as.
-    fn of(raw: i32) -> Self {
+    /// The mode of an entry of a tree or index that is no folder. Historical modes (`100664`) count as what git checks them out as.
+    pub(crate) fn of(raw: u32) -> Self {
         match raw & 0o170_000 {
             0o120_000 => Self::Link,
             0o160_000 => Self::Submodule,
@@ -130,17 +132,122 @@ pub(crate) struct Folder<'o> {
     over: Option<&'o Overlay>,
 }
 
+/// A tree's entries, by name.
+pub(crate) type Entries = Vec<(Box<[u8]>, Committed)>;
+
+/// One entry of a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Committed {
+    /// A leaf.
+    Leaf(Leaf),
+    /// A tree.
+    Folder(Oid),
+}
+
+impl Committed {
+    fn node(self) -> Node<'static> {
+        match self {
+            Self::Leaf(leaf) => Node::Leaf(leaf),
+            Self::Folder(id) => Node::Folder(Folder {
+                tree: Some(id),
+                over: None,
+            }),
+        }
+    }
+}
+
+/// A repository's trees, each read once: libgit2 forgets large ones.
+pub(crate) struct Trees {
+    repo: Repository,
+    read: RefCell<HashMap<Oid, Arc<Entries>>>,
+}
+
+impl Trees {
+    /// The trees of a repository.
+    pub(crate) fn new(repo: Repository) -> Self {
+        Self {
+            repo,
+            read: RefCell::default(),
+        }
+    }
+
+    /// The repository.
+    pub(crate) fn repo(&self) -> &Repository {
+        &self.repo
+    }
+
+    /// A tree's entries.
+    pub(crate) fn read(&self, id: Oid) -> Result<Arc<Entries>, BackendError> {
+        if let Some(known) = self.read.borrow().get(&id) {
+            return Ok(Arc::clone(known));
+        }
+        let tree = self
+            .repo
+            .find_tree(id)
+            .map_err(|cause| error::object(format!("read tree {id}"), cause))?;
+        let mut entries: Entries = tree
+            .iter()
+            .map(|entry| (entry.name_bytes().into(), committed(&entry)))
+            .collect();
+        // Git's order takes folders as if their names ended in a slash.
+        entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let entries = Arc::new(entries);
+        self.read.borrow_mut().insert(id, Arc::clone(&entries));
+        Ok(entries)
+    }
+
+    /// The entry `name` of a tree.
+    pub(crate) fn entry(
+        &self,
+        tree: Option<Oid>,
+        name: &[u8],
+    ) -> Result<Option<Committed>, BackendError> {
+        let Some(id) = tree else { return Ok(None) };
+        let entries = self.read(id)?;
+        let found = entries.binary_search_by(|(other, _)| other.as_ref().cmp(name));
+        Ok(found.ok().map(|index| entries[index].1))
+    }
+
+    /// The leaf that `tree` has at `path`, `None` where there is none or a folder.
+    pub(crate) fn leaf(&self, tree: Oid, path: &[u8]) -> Result<Option<Leaf>, BackendError> {
+        let mut at = Some(Committed::Folder(tree));
+        for name in path.split(|byte| *byte == b'/') {
+            at = match at {
+                Some(Committed::Folder(tree)) => self.entry(Some(tree), name)?,
+                Some(Committed::Leaf(_)) | None => return Ok(None),
+            };
+        }
+        Ok(match at {
+            Some(Committed::Leaf(leaf)) => Some(leaf),
+            Some(Committed::Folder(_)) | None => None,
+        })
+    }
+}
+
+fn committed(entry: &git2::TreeEntry<'_>) -> Committed {
+    if entry.kind() == Some(ObjectType::Tree) {
+        Committed::Folder(entry.id())
+    } else {
+        Committed::Leaf(Leaf {
+            // No mode of git has the sign bit.
+            mode: Mode::of(u32::try_from(entry.filemode_raw()).unwrap_or_default()),
+            id: entry.id(),
+            origin: Origin::Objects,
+        })
+    }
+}
+
 /// The sources: one tree.
 pub(crate) struct Sources<'r> {
-    repo: &'r Repository,
+    trees: &'r Trees,
     root: Folder<'r>,
 }
 
 impl<'r> Sources<'r> {
     /// `tree` with `overlay` over it.
-    pub(crate) fn new(repo: &'r Repository, tree: Oid, overlay: &'r Overlay) -> Self {
+    pub(crate) fn new(trees: &'r Trees, tree: Oid, overlay: &'r Overlay) -> Self {
         Self {
-            repo,
+            trees,
             root: Folder {
                 tree: Some(tree),
                 over: (!overlay.is_empty()).then_some(overlay),
@@ -151,12 +258,6 @@ impl<'r> Sources<'r> {
     /// The root folder.
     pub(crate) fn root(&self) -> Folder<'r> {
         self.root
-    }
-
-    fn tree(&self, id: Oid) -> Result<Tree<'r>, BackendError> {
-        self.repo
-            .find_tree(id)
-            .map_err(|cause| error::object(format!("read tree {id}"), cause))
     }
 
     /// What is at `path` (`/`-separated, not empty).
@@ -196,16 +297,7 @@ impl<'r> Sources<'r> {
         tree: Option<Oid>,
         name: &[u8],
     ) -> Result<Option<Node<'static>>, BackendError> {
-        let Some(id) = tree else { return Ok(None) };
-        let tree = self.tree(id)?;
-        let found = match std::str::from_utf8(name) {
-            Ok(name) => tree.get_name(name).map(|entry| node(&entry)),
-            Err(_) => tree
-                .iter()
-                .find(|entry| entry.name_bytes() == name)
-                .map(|entry| node(&entry)),
-        };
-        Ok(found)
+        Ok(self.trees.entry(tree, name)?.map(Committed::node))
     }
 
     /// A folder's entries by name. A folder among them may hold nothing any more.
@@ -215,8 +307,8 @@ impl<'r> Sources<'r> {
     ) -> Result<BTreeMap<Vec<u8>, Node<'o>>, BackendError> {
         let mut children = BTreeMap::new();
         if let Some(id) = folder.tree {
-            for entry in self.tree(id)?.iter() {
-                children.insert(entry.name_bytes().to_vec(), node(&entry));
+            for (name, entry) in self.trees.read(id)?.iter() {
+                children.insert(name.to_vec(), entry.node());
             }
         }
         for (name, over) in folder.over.into_iter().flatten() {
@@ -279,40 +371,12 @@ impl<'r> Sources<'r> {
 
     /// A leaf's bytes out of the object database.
     pub(crate) fn blob(&self, id: Oid, path: &[u8]) -> Result<git2::Blob<'r>, BackendError> {
-        self.repo.find_blob(id).map_err(|cause| {
+        self.trees.repo.find_blob(id).map_err(|cause| {
             error::object(
                 format!("read {} ({id})", String::from_utf8_lossy(path)),
                 cause,
             )
         })
-    }
-}
-
-fn node(entry: &git2::TreeEntry<'_>) -> Node<'static> {
-    if entry.kind() == Some(ObjectType::Tree) {
-        Node::Folder(Folder {
-            tree: Some(entry.id()),
-            over: None,
-        })
-    } else {
-        Node::Leaf(Leaf {
-            mode: Mode::of(entry.filemode_raw()),
-            id: entry.id(),
-            origin: Origin::Objects,
-        })
-    }
-}
-
-/// The leaf that `tree` has at `path`, `None` where there is none or a folder.
-pub(crate) fn committed_leaf(
-    repo: &Repository,
-    tree: Oid,
-    path: &[u8],
-) -> Result<Option<Leaf>, BackendError> {
-    let none = Overlay::new();
-    match Sources::new(repo, tree, &none).find(path)? {
-        Some(Node::Leaf(leaf)) => Ok(Some(leaf)),
-        Some(Node::Folder(_)) | None => Ok(None),
     }
 }
 

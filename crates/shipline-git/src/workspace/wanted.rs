@@ -11,7 +11,7 @@ use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_model::name::RepoPath;
 
 use crate::error;
-use crate::tree::{Folder, Leaf, Mode, Node, Origin, Overlay, Sources, not_there};
+use crate::tree::{Folder, Leaf, Mode, Node, Origin, Overlay, Sources, Trees, not_there};
 
 /// A folder of the wanted state, by name.
 #[derive(Debug, Default)]
@@ -277,8 +277,9 @@ fn submodule(
         ))
     };
     let checkout = stores.root.join(OsStr::from_bytes(path));
-    let repo = Repository::open(&checkout).map_err(failed)?;
-    let tree = repo
+    let trees = Trees::new(Repository::open(&checkout).map_err(failed)?);
+    let tree = trees
+        .repo()
         .find_commit(commit)
         .and_then(|commit| commit.tree())
         .map_err(failed)?
@@ -289,6 +290,6 @@ fn submodule(
         .push(Repository::open(&checkout).map_err(failed)?);
     let store = stores.submodules.len();
     let clean = Overlay::new();
-    let sources = Sources::new(&repo, tree, &clean);
+    let sources = Sources::new(&trees, tree, &clean);
     folder(&sources, stores, sources.root(), path, store)
 }

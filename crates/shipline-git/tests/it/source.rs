@@ -184,6 +184,41 @@ fn an_index_with_conflicts_is_compared_by_the_work_tree() {
 }
 
 #[test]
+fn every_kind_of_index_is_read_or_refused() {
+    let world = World::with(&[("a/b", "1"), ("a/c", "1"), ("ab", "1")]);
+    for version in ["2", "3", "4"] {
+        world.git(&["update-index", "--index-version", version]);
+        world.git(&["rm", "-q", "--cached", "a/c"]);
+        world.write("intended", "1");
+        world.git(&["add", "--intent-to-add", "intended"]);
+        world.write("ab", version);
+        assert_eq!(
+            world.open().head().unwrap().dirty,
+            ["ab", "intended"],
+            "{version}"
+        );
+        world.git(&["reset", "-q"]);
+    }
+    world.git(&["update-index", "--assume-unchanged", "ab"]);
+    assert_eq!(world.open().head().unwrap().dirty, ["intended"]);
+    world.git(&["update-index", "--split-index"]);
+    let error = world.open().head().unwrap_err();
+    refused(&error, ErrorClass::Invalid, "--no-split-index");
+    world.git(&["update-index", "--no-split-index"]);
+
+    let index = world.path().join(".git/index");
+    let bytes = std::fs::read(&index).unwrap();
+    std::fs::write(&index, &bytes[..bytes.len() / 2]).unwrap();
+    refused(
+        &world.open().head().unwrap_err(),
+        ErrorClass::Invalid,
+        "git status",
+    );
+    std::fs::remove_file(&index).unwrap();
+    assert_eq!(world.open().head().unwrap().dirty, ["ab", "intended"]);
+}
+
+#[test]
 fn a_key_is_the_same_whether_content_is_committed_dirty_or_cloned() {
     let world = World::with(&[
         ("svc/a", "1"),

@@ -378,12 +378,12 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever was committed, left uncommitted and done to the workspace: it ends equal to what git would add, what is kept
     /// stays, and the key of the dirty tree is the key of the same content committed.
     #[test]
-    fn any_workspace_becomes_the_sources(committed in acts(), dirty in acts(), built in acts(), later in acts()) {
+    fn any_workspace_becomes_the_sources(committed in acts(), dirty in acts(), built in acts(), later in acts(), staged in 0u8..4) {
         let world = World::with(&[("first", "1")]);
         for act in &committed {
             apply(world.path(), act);
@@ -413,6 +413,12 @@ proptest! {
             }
             found.retain(|name, _| (!in_cache(name) && name != "cache") || expected.contains_key(name));
             prop_assert_eq!(&found, &expected, "round {}", round);
+            match staged {
+                0 => {}
+                1 => drop(world.git(&["add", "--all"])),
+                2 => drop(world.git(&["add", "--update"])),
+                _ => drop(world.git(&["rm", "-r", "-q", "--cached", "--ignore-unmatch", "a", "first"])),
+            }
             for act in &later {
                 apply(world.path(), act);
             }
