@@ -18,8 +18,9 @@ test)
     ;;
 image)
     cargo build --locked --release --target $target
+    umask 022
     mkdir -p dist
-    cp "$CARGO_TARGET_DIR/$target/release/$service" "dist/$service"
+    install -m 755 "$CARGO_TARGET_DIR/$target/release/$service" "dist/$service"
     ;;
 *)
     echo "usage: ../cargo.sh test|image" >&2

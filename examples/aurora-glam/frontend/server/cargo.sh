@@ -1,0 +1,26 @@
+#!/bin/sh
+# Tests the file server, or builds it: `server/cargo.sh test`, `server/cargo.sh image`.
+# The binary is static (its image starts FROM scratch) and the same, byte for byte, wherever the repository lies.
+set -eu
+
+cd "$(dirname "$0")"
+target=x86_64-unknown-linux-gnu
+RUSTFLAGS="-C target-feature=+crt-static"
+RUSTFLAGS="$RUSTFLAGS --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$(pwd -P)=/server"
+export RUSTFLAGS
+
+case "${1:-}" in
+test)
+    cargo test --locked --release --target $target --target-dir target
+    ;;
+image)
+    cargo build --locked --release --target $target --target-dir target
+    umask 022
+    mkdir -p ../dist
+    install -m 755 target/$target/release/server ../dist/server
+    ;;
+*)
+    echo "usage: server/cargo.sh test|image" >&2
+    exit 2
+    ;;
+esac
