@@ -9,6 +9,7 @@
 
 mod build;
 mod cases;
+mod kill;
 mod registry;
 mod store;
 mod support;

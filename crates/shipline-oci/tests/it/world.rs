@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::Value as Json;
 use shipline_engine::backend::{BuildRequest, ImageBuilder, ImageStore};
@@ -52,6 +52,7 @@ pub(crate) struct World {
     pub(crate) request: BuildRequest,
     pub(crate) threads: usize,
     pub(crate) bases: Option<Arc<dyn BaseImages>>,
+    pub(crate) settling: Option<Duration>,
 }
 
 impl World {
@@ -91,6 +92,7 @@ impl World {
             request,
             threads: 2,
             bases: None,
+            settling: None,
         }
     }
 
@@ -103,6 +105,9 @@ impl World {
             self.directory.path().join("cache"),
             NonZeroUsize::new(self.threads).unwrap(),
         );
+        if let Some(settling) = self.settling {
+            embedded = embedded.with_settling(settling);
+        }
         if let Some(bases) = &self.bases {
             embedded = embedded.with_bases(Arc::clone(bases));
         }
@@ -131,24 +136,6 @@ impl World {
             cause = error.source();
         }
         (error.class, format!("{text} | {}", error.hints.join(" ")))
-    }
-
-    /// Lets every file of the context look as if it had been there for long.
-    pub(crate) fn settle(&self) {
-        fn walk(path: &Path) {
-            let metadata = fs::symlink_metadata(path).unwrap();
-            if metadata.is_dir() {
-                fs::read_dir(path)
-                    .unwrap()
-                    .for_each(|entry| walk(&entry.unwrap().path()));
-            } else if metadata.is_file() {
-                fs::File::open(path)
-                    .unwrap()
-                    .set_modified(SystemTime::now() - Duration::from_secs(3600))
-                    .unwrap();
-            }
-        }
-        walk(&self.request.context);
     }
 
     pub(crate) fn config(&self, built: &BuiltImage) -> Json {

@@ -18,9 +18,6 @@ use crate::layout::disk_error;
 
 /// Changes whenever the same files would become another layer, or records are written another way.
 const VERSION: &str = "1";
-/// A file that changed so shortly before it was looked at may change again without its stamp telling (git's "racy" files;
-/// some file systems count whole seconds).
-const SETTLED: i128 = 2_000_000_000;
 /// Records that were not used for so long go.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -28,6 +25,8 @@ const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3600);
 #[derive(Debug, Clone)]
 pub(crate) struct LayerCache {
     directory: PathBuf,
+    /// A file that changed so shortly before it was looked at may change again without its stamp telling.
+    settling: Duration,
 }
 
 /// What stands for a layer's files.
@@ -39,8 +38,11 @@ pub(crate) struct Fingerprint {
 }
 
 impl LayerCache {
-    pub(crate) fn new(directory: PathBuf) -> Self {
-        Self { directory }
+    pub(crate) fn new(directory: PathBuf, settling: Duration) -> Self {
+        Self {
+            directory,
+            settling,
+        }
     }
 
     fn path(&self, fingerprint: &Fingerprint) -> PathBuf {
@@ -80,7 +82,8 @@ impl LayerCache {
         seen: i128,
         layer: &Layer,
     ) -> Result<(), BackendError> {
-        if fingerprint.newest + SETTLED > seen {
+        let settling = i128::try_from(self.settling.as_nanos()).unwrap_or(i128::MAX / 2);
+        if fingerprint.newest + settling > seen {
             return Ok(());
         }
         let path = self.path(fingerprint);

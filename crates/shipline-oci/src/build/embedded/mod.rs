@@ -23,6 +23,7 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use shipline_engine::backend::{BuildRequest, Descriptor, ImageBuilder, ImageStore};
@@ -74,7 +75,11 @@ pub struct EmbeddedBuilder {
     /// Compressors that work at once; no digest depends on it.
     threads: NonZeroUsize,
     bases: Option<Arc<dyn BaseImages>>,
+    settling: Duration,
 }
+
+/// Some file systems count whole seconds, FAT two of them.
+const SETTLING: Duration = Duration::from_secs(2);
 
 impl EmbeddedBuilder {
     /// A builder that keeps its records in directory `cache` (which need not exist) and compresses with `threads` threads.
@@ -84,6 +89,7 @@ impl EmbeddedBuilder {
             cache: cache.into(),
             threads,
             bases: None,
+            settling: SETTLING,
         }
     }
 
@@ -91,6 +97,14 @@ impl EmbeddedBuilder {
     #[must_use]
     pub fn with_bases(mut self, bases: Arc<dyn BaseImages>) -> Self {
         self.bases = Some(bases);
+        self
+    }
+
+    /// With another time for which a file must not have changed before its stamp may stand for its content (git's "racy"
+    /// files); 2 s unless said. Layers with younger files are made again.
+    #[must_use]
+    pub fn with_settling(mut self, settling: Duration) -> Self {
+        self.settling = settling;
         self
     }
 
@@ -168,7 +182,7 @@ impl EmbeddedBuilder {
         session: &Session<'_>,
     ) -> Result<Vec<Placed>, BackendError> {
         let (request, store, task) = (session.request, session.store, session.task);
-        let cache = LayerCache::new(self.cache.join("layers"));
+        let cache = LayerCache::new(self.cache.join("layers"), self.settling);
         cache.forget_old();
         let count = stage.steps.len();
         let mut placed = Vec::with_capacity(count);
