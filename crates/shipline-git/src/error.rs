@@ -8,7 +8,7 @@ use shipline_engine::error::{BackendError, ErrorClass};
 pub(crate) const FETCH_ALL: &str = "the clone is incomplete: fetch the whole history (`git fetch --unshallow`, or `fetch-depth: 0` for actions/checkout)";
 
 /// `what` could not be done because of git.
-pub(crate) fn git(what: impl Into<String>, cause: git2::Error) -> BackendError {
+pub fn git(what: impl Into<String>, cause: git2::Error) -> BackendError {
     use git2::ErrorCode as Code;
     let class = match cause.code() {
         Code::NotFound => ErrorClass::NotFound,

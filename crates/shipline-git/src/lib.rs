@@ -4,7 +4,7 @@
 
 mod base;
 mod changes;
-mod error;
+pub mod error;
 mod index;
 mod scan;
 mod source;

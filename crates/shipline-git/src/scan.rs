@@ -18,6 +18,9 @@ use crate::tree::Mode;
 /// More threads than this wait for each other in the kernel.
 const THREADS: usize = 8;
 
+/// Fewer entries than this are looked at sooner than a second thread starts.
+const FEW: usize = 2000;
+
 /// What of a file's look counts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Trust {
@@ -57,7 +60,11 @@ pub(crate) fn scan(root: &Path, index: &Index, trust: Trust) -> Result<Seen, Bac
         }),
         changed: Condvar::new(),
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if index.entries.len() < FEW {
+        1
+    } else {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    };
     std::thread::scope(|scope| {
         for _ in 1..threads.min(THREADS) {
             scope.spawn(|| scan.work());
