@@ -90,8 +90,8 @@ fn request(head: &str) -> Option<Request> {
     })
 }
 
-/// The whole answer to a request.
-pub(crate) fn answer(site: &Site, request: &Request) -> Vec<u8> {
+/// The whole answer to a request, at a time in seconds since 1970 UTC.
+pub(crate) fn answer(site: &Site, request: &Request, now: u64) -> Vec<u8> {
     let body = match request.method.as_str() {
         "GET" => Body::Send,
         "HEAD" => Body::Omit,
@@ -99,6 +99,7 @@ pub(crate) fn answer(site: &Site, request: &Request) -> Vec<u8> {
             let allow = [("Allow", "GET, HEAD")];
             return write(
                 "405 Method Not Allowed",
+                now,
                 &allow,
                 b"",
                 Body::Send,
@@ -114,6 +115,7 @@ pub(crate) fn answer(site: &Site, request: &Request) -> Vec<u8> {
         ];
         return write(
             "200 OK",
+            now,
             &fields,
             br#"{"status":"ok","service":"frontend"}"#,
             body,
@@ -126,7 +128,14 @@ pub(crate) fn answer(site: &Site, request: &Request) -> Vec<u8> {
                 ("ETag", page.etag.as_str()),
                 ("Cache-Control", caching(page)),
             ];
-            write("304 Not Modified", &fields, b"", Body::None, connection)
+            write(
+                "304 Not Modified",
+                now,
+                &fields,
+                b"",
+                Body::None,
+                connection,
+            )
         }
         Found::Page(page) => {
             let fields = [
@@ -134,10 +143,11 @@ pub(crate) fn answer(site: &Site, request: &Request) -> Vec<u8> {
                 ("ETag", page.etag.as_str()),
                 ("Cache-Control", caching(page)),
             ];
-            write("200 OK", &fields, &page.body, body, connection)
+            write("200 OK", now, &fields, &page.body, body, connection)
         }
         Found::Moved(to) => write(
             "308 Permanent Redirect",
+            now,
             &[("Location", &to)],
             b"",
             body,
@@ -149,14 +159,14 @@ pub(crate) fn answer(site: &Site, request: &Request) -> Vec<u8> {
                 None => ("text/plain; charset=utf-8", b"not found\n".as_slice()),
             };
             let fields = [("Content-Type", mime), ("Cache-Control", "no-store")];
-            write("404 Not Found", &fields, content, body, connection)
+            write("404 Not Found", now, &fields, content, body, connection)
         }
     }
 }
 
 /// The answer to what is no request; the connection is closed after it.
-pub(crate) fn refuse(status: &str) -> Vec<u8> {
-    write(status, &[], b"", Body::Send, Connection::Close)
+pub(crate) fn refuse(status: &str, now: u64) -> Vec<u8> {
+    write(status, now, &[], b"", Body::Send, Connection::Close)
 }
 
 fn known(page: &Page, if_none_match: Option<&str>) -> bool {
@@ -187,12 +197,16 @@ enum Body {
 
 fn write(
     status: &str,
+    now: u64,
     fields: &[(&str, &str)],
     content: &[u8],
     body: Body,
     connection: Connection,
 ) -> Vec<u8> {
-    let mut head = format!("HTTP/1.1 {status}\r\nX-Content-Type-Options: nosniff\r\n");
+    let mut head = format!(
+        "HTTP/1.1 {status}\r\nDate: {}\r\nX-Content-Type-Options: nosniff\r\n",
+        date(now)
+    );
     for (name, value) in fields {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -212,6 +226,48 @@ fn write(
     bytes
 }
 
+/// A time as HTTP writes it (RFC 9110, IMF-fixdate): `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn date(now: u64) -> String {
+    const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [(&str, u64); 12] = [
+        ("Jan", 31),
+        ("Feb", 28),
+        ("Mar", 31),
+        ("Apr", 30),
+        ("May", 31),
+        ("Jun", 30),
+        ("Jul", 31),
+        ("Aug", 31),
+        ("Sep", 30),
+        ("Oct", 31),
+        ("Nov", 30),
+        ("Dec", 31),
+    ];
+    let (days, second) = (now / 86_400, now % 86_400);
+    let weekday = WEEKDAYS.get((days % 7) as usize).unwrap_or(&"Thu");
+    let mut day = days;
+    let mut year = 1970;
+    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    while day >= 365 + u64::from(leap(year)) {
+        day -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let mut name = "Dec";
+    for (month, length) in MONTHS {
+        let length = length + u64::from(month == "Feb" && leap(year));
+        name = month;
+        if day < length {
+            break;
+        }
+        day -= length;
+    }
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!(
+        "{weekday}, {:02} {name} {year} {hour:02}:{minute:02}:{second:02} GMT",
+        day + 1
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,7 +275,9 @@ mod tests {
 
     fn ask(head: &str) -> String {
         match parse(format!("{head}\r\n\r\n").as_bytes()) {
-            Head::Whole(request, _) => String::from_utf8(answer(&site(), &request)).unwrap(),
+            Head::Whole(request, _) => {
+                String::from_utf8(answer(&site(), &request, 784_111_777)).unwrap()
+            }
             other => panic!("{head:?}: {other:?}"),
         }
     }
@@ -284,7 +342,7 @@ mod tests {
     fn pages_come_with_type_length_and_caching() {
         assert_eq!(
             ask("GET /_next/static/chunks/a-1.js HTTP/1.1"),
-            "HTTP/1.1 200 OK\r\nX-Content-Type-Options: nosniff\r\n\
+            "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nX-Content-Type-Options: nosniff\r\n\
              Content-Type: text/javascript; charset=utf-8\r\nETag: \"4-0bb51791194b4414\"\r\n\
              Cache-Control: public, max-age=31536000, immutable\r\nContent-Length: 4\r\n\r\ncode"
         );
@@ -294,6 +352,19 @@ mod tests {
             "{head}"
         );
         assert!(head.contains("Cache-Control: no-cache\r\n"), "{head}");
+    }
+
+    #[test]
+    fn dates() {
+        for (now, expected) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (951_782_399, "Mon, 28 Feb 2000 23:59:59 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (1_798_761_599, "Thu, 31 Dec 2026 23:59:59 GMT"),
+            (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
+        ] {
+            assert_eq!(date(now), expected);
+        }
     }
 
     #[test]

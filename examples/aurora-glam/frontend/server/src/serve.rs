@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -82,15 +82,21 @@ async fn talk(
             }
             Head::Whole(request, length) => {
                 received.drain(..length);
-                (http::answer(site, &request), request.connection)
+                (http::answer(site, &request, now()), request.connection)
             }
-            Head::Bad(status) => (http::refuse(status), Connection::Close),
+            Head::Bad(status) => (http::refuse(status, now()), Connection::Close),
         };
         timeout(PATIENCE, stream.write_all(&answer)).await??;
         if connection == Connection::Close {
             return stream.shutdown().await;
         }
     }
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
 }
 
 #[cfg(test)]
