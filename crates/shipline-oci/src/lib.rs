@@ -1,6 +1,8 @@
 //! Shipline's images: the store they live in, the builders that make them and the registries that they are published to.
 
 pub mod build;
+pub mod credentials;
+pub mod http;
 pub mod image;
 pub mod layout;
 pub mod registry;

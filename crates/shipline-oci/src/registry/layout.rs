@@ -18,6 +18,7 @@ use shipline_engine::fault::{FaultPoint, Faults};
 use shipline_engine::task::TaskContext;
 use shipline_model::name::{Digest, RepositoryName};
 
+use super::tags::{TagConflicts, check_tags};
 use crate::image::{REF_NAME, RawDescriptor, RawIndex};
 use crate::layout::{Layout, disk_error};
 use crate::store::copy;
@@ -407,37 +408,18 @@ fn check(
     index: &RawIndex,
     requests: &[TagRequest],
 ) -> Result<Vec<TagOutcome>, BackendError> {
+    check_tags(requests)?;
     let mut outcomes = Vec::with_capacity(requests.len());
-    let mut conflicts = Vec::new();
-    for (position, request) in requests.iter().enumerate() {
-        let (repository, tag) = (&request.repository, &request.tag);
-        if !is_tag(tag) {
-            return Err(BackendError::new(
-                ErrorClass::Invalid,
-                format!("tag {repository}:{tag}"),
-            )
-            .because(
-                "a tag has letters, digits, `_`, `.` and `-`, does not begin with `.` or `-`, and has at most 128 characters",
-            ));
-        }
-        if let Some(other) = requests[..position].iter().find(|other| {
-            other.repository == *repository && other.tag == *tag && other.digest != request.digest
-        }) {
-            conflicts.push(format!(
-                "{repository}:{tag} is asked for {} and for {}",
-                other.digest, request.digest
-            ));
-        }
-        match named(index, repository, tag) {
+    let mut conflicts = TagConflicts::default();
+    for request in requests {
+        let repository = &request.repository;
+        match named(index, repository, &request.tag) {
             Some(entry) if entry.digest == request.digest.as_str() => {
                 outcomes.push(TagOutcome::AlreadyThere);
             }
-            Some(entry) => conflicts.push(format!(
-                "{repository}:{tag} names {} since {} and not {}",
-                entry.digest,
-                pushed_at(entry),
-                request.digest
-            )),
+            Some(entry) => {
+                conflicts.add(request, &entry.checked()?.digest, pushed_at(entry));
+            }
             None => {
                 let there = index.manifests.iter().any(|entry| {
                     belongs(entry, repository) && entry.digest == request.digest.as_str()
@@ -453,15 +435,8 @@ fn check(
             }
         }
     }
-    if conflicts.is_empty() {
-        return Ok(outcomes);
-    }
-    Err(BackendError::new(
-        ErrorClass::Conflict,
-        format!("tag {} images", requests.len()),
-    )
-    .because(conflicts.join("; "))
-    .hint("Tags are never moved to another image. Build from a new commit, or at another time, for a new tag."))
+    conflicts.into_result()?;
+    Ok(outcomes)
 }
 
 fn set(index: &mut RawIndex, manifest: &Manifest, request: &TagRequest) {
@@ -483,21 +458,8 @@ fn set(index: &mut RawIndex, manifest: &Manifest, request: &TagRequest) {
     index.manifests.push(tagged);
 }
 
-fn pushed_at(entry: &RawDescriptor) -> String {
-    entry
-        .annotations
-        .get(PUSHED_AT)
-        .and_then(|at| at.parse().ok())
-        .and_then(|at| jiff::Timestamp::from_second(at).ok())
-        .map_or_else(|| "an unknown time".to_owned(), |at| at.to_string())
-}
-
-/// OCI distribution specification: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
-fn is_tag(tag: &str) -> bool {
-    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    tag.len() <= 128
-        && tag.bytes().next().is_some_and(word)
-        && tag.bytes().all(|b| word(b) || b == b'.' || b == b'-')
+fn pushed_at(entry: &RawDescriptor) -> Option<i64> {
+    entry.annotations.get(PUSHED_AT)?.parse().ok()
 }
 
 /// A blob from the store: by a hard link where both are on one file system, else by a copy; verified either way.

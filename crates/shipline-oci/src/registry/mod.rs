@@ -1,5 +1,8 @@
 //! Registries that images are published to.
 
+pub mod distribution;
 mod layout;
+mod tags;
 
+pub use distribution::DistributionRegistry;
 pub use layout::LayoutRegistry;
