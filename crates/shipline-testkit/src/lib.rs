@@ -1,1 +1,5 @@
 //! Shipline's test doubles: contract suites, fakes and the world of the end-to-end tests.
+
+pub mod contract;
+pub mod ecr;
+pub mod service;

@@ -9,6 +9,7 @@
 
 mod build;
 mod cases;
+mod distribution;
 mod kill;
 mod registry;
 mod store;

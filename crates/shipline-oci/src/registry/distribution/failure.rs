@@ -199,33 +199,46 @@ pub(super) fn connection(attempted: &str, host: &str, error: reqwest::Error) -> 
 
 /// Whether a request failed because the blob that it carried is not what its digest says.
 fn is_damaged(error: &reqwest::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error
+    any_cause(error, |cause| {
+        cause
             .downcast_ref::<std::io::Error>()
             .is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
-        {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+            && !is_tls(cause)
+    })
 }
 
 /// Whether a connection failed because the other side could not be trusted: that does not pass by itself.
 pub(super) fn is_certificate(error: &reqwest::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        let tls = error.downcast_ref::<rustls::Error>().or_else(|| {
-            error
-                .downcast_ref::<std::io::Error>()
-                .and_then(std::io::Error::get_ref)
-                .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        });
-        if let Some(tls) = tls {
-            return matches!(tls, rustls::Error::InvalidCertificate(_));
+    any_cause(error, |cause| {
+        matches!(
+            cause.downcast_ref::<rustls::Error>(),
+            Some(rustls::Error::InvalidCertificate(_))
+        )
+    })
+}
+
+/// TLS libraries report bytes that they do not understand as invalid data, too.
+fn is_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
+    any_cause(cause, <dyn std::error::Error>::is::<rustls::Error>)
+}
+
+/// Whether an error or a cause of it is such. An I/O error that wraps another one leaves that out of its `source`.
+fn any_cause(
+    error: &(dyn std::error::Error + 'static),
+    is_such: impl Fn(&(dyn std::error::Error + 'static)) -> bool,
+) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if is_such(error) {
+            return true;
         }
-        cause = error.source();
+        next = match error.downcast_ref::<std::io::Error>() {
+            Some(wrapper) => wrapper.get_ref().map(|inner| {
+                let inner: &(dyn std::error::Error + 'static) = inner;
+                inner
+            }),
+            None => error.source(),
+        };
     }
     false
 }

@@ -1,0 +1,3 @@
+//! Contract suites: what every implementation of a backend trait must do, run on the fakes and on the real things.
+
+pub mod registry;

@@ -1,0 +1,330 @@
+//! What the fake knows: repositories with blobs, manifests and tags; uploads under way; tokens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+/// How long a token is good, in seconds: 12 hours.
+const TOKEN_SECONDS: i64 = 12 * 3600;
+
+/// Whether a repository's tags may move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutability {
+    /// They may.
+    Mutable,
+    /// They may not.
+    Immutable,
+}
+
+impl Mutability {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Mutable => "MUTABLE",
+            Self::Immutable => "IMMUTABLE",
+        }
+    }
+}
+
+/// Whether a repository scans what is pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ScanOnPush {
+    Yes,
+    No,
+}
+
+/// What an image can be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageStatus {
+    /// Everything.
+    Active,
+    /// It is described and listed, and cannot be pulled.
+    Archived,
+    /// It is on its way back.
+    Activating,
+}
+
+impl ImageStatus {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Archived => "ARCHIVED",
+            Self::Activating => "ACTIVATING",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) account: String,
+    pub(super) proxy_host: String,
+    pub(super) scheme: &'static str,
+    pub(super) repositories: BTreeMap<String, Repository>,
+    pub(super) uploads: BTreeMap<String, Upload>,
+    tokens: BTreeMap<String, i64>,
+    serial: u64,
+    ahead: i64,
+}
+
+#[derive(Debug)]
+pub(super) struct Repository {
+    pub(super) mutability: Mutability,
+    pub(super) scan_on_push: ScanOnPush,
+    pub(super) created_at: i64,
+    pub(super) blobs: BTreeMap<String, Bytes>,
+    pub(super) manifests: BTreeMap<String, Manifest>,
+    pub(super) tags: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Manifest {
+    pub(super) bytes: Bytes,
+    pub(super) media_type: String,
+    pub(super) pushed_at: i64,
+    pub(super) status: ImageStatus,
+}
+
+#[derive(Debug)]
+pub(super) struct Upload {
+    pub(super) repository: String,
+    pub(super) parts: Vec<usize>,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// What putting a manifest ran into.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum PutProblem {
+    NoRepository,
+    NotJson,
+    OtherDigest(String),
+    Missing(Vec<String>),
+    ImmutableTag(String),
+    AlreadyThere(String),
+}
+
+pub(super) fn digest_of(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+}
+
+impl State {
+    pub(super) fn new(account: String, proxy_host: String, scheme: &'static str) -> Self {
+        Self {
+            account,
+            proxy_host,
+            scheme,
+            repositories: BTreeMap::new(),
+            uploads: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            serial: 0,
+            ahead: 0,
+        }
+    }
+
+    pub(super) fn now(&self) -> i64 {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        i64::try_from(now).unwrap_or(i64::MAX) + self.ahead
+    }
+
+    pub(super) fn advance(&mut self, seconds: i64) {
+        self.ahead += seconds;
+    }
+
+    pub(super) fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// A new password and the instant until which it is good.
+    pub(super) fn issue_token(&mut self) -> (String, i64) {
+        let password = STANDARD.encode(format!("fake token {}", self.next_serial()));
+        let until = self.now() + TOKEN_SECONDS;
+        self.tokens.insert(password.clone(), until);
+        (password, until)
+    }
+
+    pub(super) fn revoke_tokens(&mut self) {
+        let past = self.now() - 1;
+        self.tokens.values_mut().for_each(|until| *until = past);
+    }
+
+    /// Until when a password is good; `None`: it never was.
+    pub(super) fn token(&self, password: &str) -> Option<i64> {
+        self.tokens.get(password).copied()
+    }
+
+    pub(super) fn create(
+        &mut self,
+        name: &str,
+        mutability: Mutability,
+        scan_on_push: ScanOnPush,
+    ) -> bool {
+        if self.repositories.contains_key(name) {
+            return false;
+        }
+        let created_at = self.now();
+        self.repositories.insert(
+            name.to_owned(),
+            Repository {
+                mutability,
+                scan_on_push,
+                created_at,
+                blobs: BTreeMap::new(),
+                manifests: BTreeMap::new(),
+                tags: BTreeMap::new(),
+            },
+        );
+        true
+    }
+
+    pub(super) fn set_status(&mut self, repository: &str, digest: &str, status: ImageStatus) {
+        let manifest = self
+            .repositories
+            .get_mut(repository)
+            .and_then(|repository| repository.manifests.get_mut(digest));
+        if let Some(manifest) = manifest {
+            manifest.status = status;
+        }
+    }
+
+    pub(super) fn tag(&self, repository: &str, tag: &str) -> Option<String> {
+        self.repositories.get(repository)?.tags.get(tag).cloned()
+    }
+
+    pub(super) fn settings(&self, repository: &str) -> Option<(bool, Mutability)> {
+        let repository = self.repositories.get(repository)?;
+        Some((
+            repository.scan_on_push == ScanOnPush::Yes,
+            repository.mutability,
+        ))
+    }
+
+    pub(super) fn all_tags(&self) -> Vec<String> {
+        self.repositories
+            .iter()
+            .flat_map(|(name, repository)| {
+                repository
+                    .tags
+                    .keys()
+                    .map(move |tag| format!("{name}:{tag}"))
+            })
+            .collect()
+    }
+
+    pub(super) fn broken(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        for (name, repository) in &self.repositories {
+            for (digest, blob) in &repository.blobs {
+                if digest_of(blob) != *digest {
+                    broken.push(format!("{name}: blob {digest} has other bytes"));
+                }
+            }
+            for (tag, digest) in &repository.tags {
+                match repository.manifests.get(digest) {
+                    None => broken.push(format!("{name}:{tag} names {digest}, which is not there")),
+                    Some(manifest) => broken.extend(
+                        repository
+                            .missing(&manifest.bytes)
+                            .into_iter()
+                            .map(|blob| format!("{name}:{tag} lacks {blob}")),
+                    ),
+                }
+            }
+        }
+        broken
+    }
+
+    /// Takes a manifest in, as `PutImage` and `PUT /v2/…/manifests/…` do.
+    pub(super) fn put_manifest(
+        &mut self,
+        repository: &str,
+        bytes: &Bytes,
+        media_type: &str,
+        tag: Option<&str>,
+        wanted: Option<&str>,
+    ) -> Result<String, PutProblem> {
+        let now = self.now();
+        let repository = self
+            .repositories
+            .get_mut(repository)
+            .ok_or(PutProblem::NoRepository)?;
+        if serde_json::from_slice::<serde_json::Value>(bytes).is_err() {
+            return Err(PutProblem::NotJson);
+        }
+        let digest = digest_of(bytes);
+        if wanted.is_some_and(|wanted| wanted != digest) {
+            return Err(PutProblem::OtherDigest(digest));
+        }
+        let missing = repository.missing(bytes);
+        if !missing.is_empty() {
+            return Err(PutProblem::Missing(missing));
+        }
+        let there = repository.manifests.contains_key(&digest);
+        if let Some(tag) = tag {
+            match repository.tags.get(tag) {
+                Some(named) if *named == digest => return Err(PutProblem::AlreadyThere(digest)),
+                Some(_) if repository.mutability == Mutability::Immutable => {
+                    return Err(PutProblem::ImmutableTag(digest));
+                }
+                Some(_) | None => {}
+            }
+            repository.tags.insert(tag.to_owned(), digest.clone());
+        }
+        if !there {
+            repository.manifests.insert(
+                digest.clone(),
+                Manifest {
+                    bytes: bytes.clone(),
+                    media_type: media_type.to_owned(),
+                    pushed_at: now,
+                    status: ImageStatus::Active,
+                },
+            );
+        }
+        Ok(digest)
+    }
+}
+
+impl Repository {
+    /// The digest that a tag or a digest names.
+    pub(super) fn resolve(&self, reference: &str) -> Option<String> {
+        if reference.starts_with("sha256:") {
+            return Some(reference.to_owned()).filter(|digest| self.manifests.contains_key(digest));
+        }
+        self.tags.get(reference).cloned()
+    }
+
+    pub(super) fn tags_of(&self, digest: &str) -> Vec<&str> {
+        self.tags
+            .iter()
+            .filter(|(_, named)| *named == digest)
+            .map(|(tag, _)| tag.as_str())
+            .collect()
+    }
+
+    /// What a manifest or index refers to and the repository does not have.
+    pub(super) fn missing(&self, bytes: &[u8]) -> Vec<String> {
+        let document: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+        let digests = |value: &serde_json::Value| -> BTreeSet<String> {
+            value
+                .as_array()
+                .into_iter()
+                .flatten()
+                .chain(value.is_object().then_some(value))
+                .filter_map(|entry| Some(entry.get("digest")?.as_str()?.to_owned()))
+                .collect()
+        };
+        let blobs = digests(&document["config"])
+            .into_iter()
+            .chain(digests(&document["layers"]))
+            .filter(|digest| !self.blobs.contains_key(digest));
+        let children = digests(&document["manifests"])
+            .into_iter()
+            .filter(|digest| !self.manifests.contains_key(digest));
+        blobs.chain(children).collect()
+    }
+}

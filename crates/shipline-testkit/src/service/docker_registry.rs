@@ -1,0 +1,96 @@
+//! The `docker-registry` of the distributions: the neutral implementation of the distribution specification.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Service, free_port, skip, start};
+use crate::ecr::TestCertificate;
+
+/// Who may use the registry, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegistryAccess {
+    /// Everybody, in plain HTTP.
+    Open,
+    /// [`DockerRegistry::USER`] only, with TLS.
+    Protected,
+}
+
+/// A running registry with a directory of its own; it ends when this is dropped.
+#[derive(Debug)]
+pub struct DockerRegistry {
+    port: u16,
+    directory: tempfile::TempDir,
+    _service: Service,
+}
+
+/// bcrypt of [`DockerRegistry::PASSWORD`].
+const HASH: &str = "$2b$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e";
+
+impl DockerRegistry {
+    /// The user of a protected registry.
+    pub const USER: &str = "shipline";
+    /// The user's password.
+    pub const PASSWORD: &str = "correct horse";
+
+    /// Starts one; `None`, and a line that says so, where it is not installed.
+    ///
+    /// # Errors
+    /// Where it is installed and does not start.
+    pub fn start(access: RegistryAccess) -> io::Result<Option<Self>> {
+        let directory = tempfile::tempdir()?;
+        let port = free_port()?;
+        let at = |name: &str| directory.path().join(name);
+        let mut config = format!(
+            "version: 0.1\nlog: {{ level: error, accesslog: {{ disabled: true }} }}\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+            at("data").display()
+        );
+        match access {
+            RegistryAccess::Open => {}
+            RegistryAccess::Protected => {
+                let certificate = TestCertificate::new(&["localhost", "127.0.0.1"])?;
+                std::fs::write(at("ca.pem"), &certificate.ca)?;
+                std::fs::write(at("certificate.pem"), &certificate.certificate)?;
+                std::fs::write(at("key.pem"), &certificate.key)?;
+                std::fs::write(at("htpasswd"), format!("{}:{HASH}\n", Self::USER))?;
+                config.push_str(&format!(
+                    "  tls: {{ certificate: {}, key: {} }}\nauth: {{ htpasswd: {{ realm: tests, path: {} }} }}\n",
+                    at("certificate.pem").display(),
+                    at("key.pem").display(),
+                    at("htpasswd").display()
+                ));
+            }
+        }
+        let path = at("config.yml");
+        std::fs::write(&path, config)?;
+        let path = path.display().to_string();
+        match start("docker-registry", &["serve", &path], &[], port)? {
+            Some(service) => Ok(Some(Self {
+                port,
+                directory,
+                _service: service,
+            })),
+            None => {
+                skip("docker-registry");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Host and port.
+    #[must_use]
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The CA that signed a protected registry's certificate.
+    #[must_use]
+    pub fn ca(&self) -> PathBuf {
+        self.directory.path().join("ca.pem")
+    }
+
+    /// The directory in which it keeps everything.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+}

@@ -1,0 +1,81 @@
+//! Real services that tests start, where the machine has them.
+
+mod docker_registry;
+mod ministack;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub use docker_registry::{DockerRegistry, RegistryAccess};
+pub use ministack::Ministack;
+
+/// Set in CI: what is missing fails the test that wants it.
+const REQUIRE_ALL: &str = "SHIPLINE_TEST_REQUIRE_ALL";
+/// How long a service may take until it listens.
+const READY: Duration = Duration::from_secs(60);
+
+/// Says that a test is skipped because `what` is not there.
+///
+/// # Panics
+/// Where the environment says that nothing may be skipped.
+#[allow(clippy::disallowed_methods, clippy::print_stderr)]
+pub fn skip(what: &str) {
+    assert!(
+        std::env::var_os(REQUIRE_ALL).is_none(),
+        "{what} is not installed, and {REQUIRE_ALL} is set"
+    );
+    eprintln!("skipped: {what} is not installed");
+}
+
+/// A child process that is ended with the test.
+#[derive(Debug)]
+struct Service(Child);
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A port of loopback that was free a moment ago.
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// Starts `program` and waits until something listens on `port`; `None` where the program is not installed.
+#[allow(clippy::disallowed_methods)]
+fn start(
+    program: &str,
+    arguments: &[&str],
+    environment: &[(&str, String)],
+    port: u16,
+) -> io::Result<Option<Service>> {
+    let child = Command::new(program)
+        .args(arguments)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut service = match child {
+        Ok(child) => Service(child),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let begin = Instant::now();
+    while TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err() {
+        if let Some(status) = service.0.try_wait()? {
+            return Err(io::Error::other(format!("{program} ended with {status}")));
+        }
+        if begin.elapsed() > READY {
+            return Err(io::Error::other(format!("{program} does not listen")));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(Some(service))
+}
