@@ -1,1 +1,3 @@
-//! Shipline's scanners.
+//! Shipline's scanners: what looks into images before they are published.
+
+pub mod leaks;

@@ -1,0 +1,320 @@
+//! Environment leaks: another environment's `api_urls` inside an image that is made for one environment.
+//!
+//! Looked at are the variant's own layers, file by file (gzip files unpacked), and the values of its config. Not seen is
+//! what is compressed otherwise (brotli, zstd, zip, jar), encrypted, in base64 or UTF-16, or put together at run time.
+
+mod escape;
+mod exception;
+mod image;
+mod search;
+mod url;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+
+use shipline_engine::backend::{Descriptor, ImageStore, ScanReport, Scanner};
+use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::event::Unit;
+use shipline_engine::task::TaskContext;
+use shipline_model::config::Ignore;
+use shipline_model::finding::{Finding, Location, Severity};
+use shipline_model::name::{Digest, EnvironmentName};
+use shipline_model::plan::ImageId;
+
+use exception::{Exceptions, Used};
+use image::Opened;
+use search::{Hit, Search};
+use url::ApiUrl;
+
+/// The rule's ID.
+pub const RULE: &str = "environment-leak";
+
+/// Raised whenever the same image and the same configuration would give another report.
+const VERSION: u32 = 1;
+
+/// Progress is told each time this many bytes have been looked at.
+const STEP: u64 = 4 * 1024 * 1024;
+
+/// Looks for other environments' `api_urls` in images that are made for one environment.
+#[derive(Debug)]
+pub struct LeakScanner {
+    search: Search,
+    exceptions: Exceptions,
+    base_layers: BTreeSet<Digest>,
+}
+
+impl LeakScanner {
+    /// A scanner that knows the `api_urls` of all environments, `scans.ignore`, and the day (`YYYY-MM-DD`) on which it looks.
+    ///
+    /// # Errors
+    /// `Invalid` where a URL or a file pattern cannot be read.
+    pub fn new<'a>(
+        environments: impl IntoIterator<Item = (&'a EnvironmentName, &'a [String])>,
+        ignore: &[Ignore],
+        today: &str,
+    ) -> Result<Self, BackendError> {
+        let mut urls = Vec::new();
+        for (environment, texts) in environments {
+            for text in texts {
+                urls.push(ApiUrl::parse(environment, text).ok_or_else(|| {
+                    BackendError::new(
+                        ErrorClass::Invalid,
+                        format!("read `{text}` of {environment}'s `api_urls`"),
+                    )
+                    .because("it is no URL with a host")
+                })?);
+            }
+        }
+        let search = Search::new(urls).map_err(|error| {
+            BackendError::new(ErrorClass::Invalid, "prepare the search for `api_urls`")
+                .because(error)
+        })?;
+        Ok(Self {
+            search,
+            exceptions: Exceptions::new(ignore, today)?,
+            base_layers: BTreeSet::new(),
+        })
+    }
+
+    /// What it knows and by which rules it judges: where this and the image are equal, the report is.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let urls = self.search.urls().iter();
+        let urls: Vec<String> = urls
+            .map(|url| format!("{} {}", url.environment, url.written))
+            .collect();
+        let layers: Vec<&str> = self.base_layers.iter().map(Digest::as_str).collect();
+        let known = (VERSION, urls, self.exceptions.key(), layers);
+        format!("{known:?}")
+    }
+
+    /// Leaves layers of base images out: they are not the variant's own.
+    #[must_use]
+    pub fn without_layers(mut self, base_layers: impl IntoIterator<Item = Digest>) -> Self {
+        self.base_layers.extend(base_layers);
+        self
+    }
+}
+
+impl Scanner for LeakScanner {
+    fn name(&self) -> &str {
+        "environment leaks"
+    }
+
+    fn scan(
+        &self,
+        id: &ImageId,
+        digest: &Digest,
+        store: &dyn ImageStore,
+        task: &TaskContext,
+    ) -> Result<ScanReport, BackendError> {
+        // An image for all environments is not bound to any.
+        let Some(own) = &id.variant else {
+            return Ok(ScanReport::default());
+        };
+        let foreign = self
+            .search
+            .urls()
+            .iter()
+            .filter(|url| url.environment != *own);
+        let foreign: Vec<&str> = foreign.map(|url| url.written.as_str()).collect();
+        if foreign.is_empty() {
+            return Ok(ScanReport::default());
+        }
+        let manifest = store.manifest(digest)?.ok_or_else(|| {
+            BackendError::new(
+                ErrorClass::NotFound,
+                format!("read image {} of {id}", digest.short()),
+            )
+            .because("it is not in the store")
+        })?;
+        let mut look = Look {
+            scanner: self,
+            own,
+            task,
+            report: ScanReport::default(),
+            used: Used::default(),
+            told: 0,
+        };
+        look.config(store, &manifest.config)?;
+        for (index, layer) in manifest.layers.iter().enumerate() {
+            if !self.base_layers.contains(&layer.digest) {
+                look.layer(store, index, layer)?;
+            }
+        }
+        let mut report = look.report;
+        report
+            .notes
+            .extend(self.exceptions.notes(&look.used, &foreign));
+        Ok(report)
+    }
+}
+
+/// One look into one image.
+struct Look<'a> {
+    scanner: &'a LeakScanner,
+    own: &'a EnvironmentName,
+    task: &'a TaskContext,
+    report: ScanReport,
+    used: Used,
+    /// Bytes at which progress was told last.
+    told: u64,
+}
+
+impl Look<'_> {
+    fn config(&mut self, store: &dyn ImageStore, config: &Descriptor) -> Result<(), BackendError> {
+        for (field, text) in image::config_texts(store, config)? {
+            let hits = self.search(&mut text.as_bytes());
+            let hits = hits.map_err(|error| self.failed(format!("look into {field}"), error))?;
+            let location = |_: &Hit| Location::ImageConfig {
+                field: field.clone(),
+            };
+            self.report(hits, None, location);
+        }
+        Ok(())
+    }
+
+    fn layer(
+        &mut self,
+        store: &dyn ImageStore,
+        layer_index: usize,
+        layer: &Descriptor,
+    ) -> Result<(), BackendError> {
+        let what = format!(
+            "read layer {} (the image's layer {})",
+            layer.digest.short(),
+            layer_index + 1
+        );
+        let mut archive = tar::Archive::new(image::layer(store, layer)?);
+        let entries = archive
+            .entries()
+            .map_err(|error| self.failed(what.clone(), error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| self.failed(what.clone(), error))?;
+            let kind = entry.header().entry_type();
+            if !(kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse()) {
+                continue;
+            }
+            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let path = format!("/{}", path.trim_start_matches("./").trim_start_matches('/'));
+            let failed = |error| (format!("{what}, {path}"), error);
+            let hits = match image::file(entry).map_err(failed) {
+                Ok(Opened::Plain(mut file)) => self.search(&mut file).map_err(failed),
+                Ok(Opened::Unpacked(file)) => self.unpacked(&path, *file).map_err(failed),
+                Err(error) => Err(error),
+            };
+            let hits = hits.map_err(|(what, error)| self.failed(what, error))?;
+            let location = |hit: &Hit| Location::ImageFile {
+                layer: layer.digest.clone(),
+                layer_index,
+                path: path.clone(),
+                offset: hit.offset,
+            };
+            self.report(hits, Some(&path), location);
+        }
+        Ok(())
+    }
+
+    /// A gzip file that is broken is no reason to fail: what could be unpacked was looked at, and a note tells of it.
+    fn unpacked(&mut self, path: &str, file: io::Take<impl Read>) -> io::Result<Vec<Hit>> {
+        let mut file = Lenient {
+            from: file,
+            broken: None,
+        };
+        let hits = self.search(&mut file)?;
+        let cut = match (file.broken, file.from.limit()) {
+            (Some(error), _) => Some(format!("it cannot be unpacked further ({error})")),
+            (None, 0) => Some("it is too large".to_owned()),
+            (None, _) => None,
+        };
+        if let Some(why) = cut {
+            self.report
+                .notes
+                .push(format!("{path} was looked at in part: {why}"));
+        }
+        Ok(hits)
+    }
+
+    fn search(&mut self, from: &mut dyn Read) -> io::Result<Vec<Hit>> {
+        let Self {
+            scanner,
+            own,
+            task,
+            report,
+            told,
+            ..
+        } = self;
+        let mut step = |read: usize| {
+            report.bytes += read as u64;
+            if report.bytes - *told >= STEP {
+                *told = report.bytes;
+                task.progress("looked at", report.bytes, None, Unit::Bytes);
+            }
+            if task.is_cancelled() {
+                return Err(io::Error::other("the task was stopped"));
+            }
+            Ok(())
+        };
+        scanner.search.run(own, from, &mut step)
+    }
+
+    /// One finding for each URL of a place: the first, with how often it is there.
+    fn report(&mut self, hits: Vec<Hit>, file: Option<&str>, location: impl Fn(&Hit) -> Location) {
+        let mut first: BTreeMap<(usize, String), (Hit, usize)> = BTreeMap::new();
+        for hit in hits {
+            let key = (hit.url, hit.shown.clone());
+            first.entry(key).or_insert((hit, 0)).1 += 1;
+        }
+        let mut first: Vec<(Hit, usize)> = first.into_values().collect();
+        first.sort_by_key(|(hit, _)| hit.offset);
+        for (hit, times) in first {
+            let url = &self.scanner.search.urls()[hit.url];
+            let again = match times {
+                1 => String::new(),
+                times => format!(", {times} times in this place"),
+            };
+            let suppression = self.scanner.exceptions.of(&hit.shown, file, &mut self.used);
+            self.report.findings.push(Finding {
+                rule: RULE.to_owned(),
+                severity: Severity::Critical,
+                message: format!(
+                    "the image for {} holds {}'s {}{again}",
+                    self.own, url.environment, hit.shown
+                ),
+                matched: hit.shown.clone(),
+                location: location(&hit),
+                suppression,
+            });
+        }
+    }
+
+    fn failed(&self, what: String, error: io::Error) -> BackendError {
+        let class = if self.task.is_cancelled() {
+            ErrorClass::Cancelled
+        } else {
+            ErrorClass::Failed
+        };
+        BackendError::new(class, what).because(error)
+    }
+}
+
+/// Ends where the stream breaks, and remembers why.
+struct Lenient<R> {
+    from: R,
+    broken: Option<io::Error>,
+}
+
+impl<R: Read> Read for Lenient<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.broken.is_some() {
+            return Ok(0);
+        }
+        self.from.read(buffer).or_else(|error| {
+            self.broken = Some(error);
+            Ok(0)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,442 @@
+//! The scanner on whole images.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::sync::Mutex;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::{Digest as _, Sha256};
+use shipline_engine::backend::Manifest;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+
+const STAGING: &str = "https://staging.aurora-glam.com/api";
+const PRODUCTION: &str = "https://aurora-glam.com/api";
+
+/// A store of blobs in memory, with one manifest.
+#[derive(Default)]
+struct Memory {
+    blobs: Mutex<BTreeMap<Digest, Vec<u8>>>,
+    manifest: Mutex<Option<Manifest>>,
+}
+
+impl Memory {
+    fn put(&self, media_type: &str, bytes: Vec<u8>) -> Descriptor {
+        let digest =
+            Digest::new(format!("sha256:{}", hex::encode(Sha256::digest(&bytes)))).unwrap();
+        let size = bytes.len() as u64;
+        self.blobs.lock().unwrap().insert(digest.clone(), bytes);
+        Descriptor {
+            media_type: media_type.to_owned(),
+            digest,
+            size,
+        }
+    }
+}
+
+impl ImageStore for Memory {
+    fn manifest(&self, digest: &Digest) -> Result<Option<Manifest>, BackendError> {
+        let manifest = self.manifest.lock().unwrap().clone();
+        Ok(manifest.filter(|manifest| manifest.descriptor.digest == *digest))
+    }
+
+    fn is_whole(&self, _: &Digest) -> Result<bool, BackendError> {
+        Ok(true)
+    }
+
+    fn open(&self, digest: &Digest) -> Result<Box<dyn Read + Send>, BackendError> {
+        let bytes = self.blobs.lock().unwrap().get(digest).cloned();
+        let bytes = bytes.ok_or_else(|| BackendError::new(ErrorClass::NotFound, "open a blob"))?;
+        Ok(Box::new(std::io::Cursor::new(bytes)))
+    }
+
+    fn size(&self, _: &Digest) -> Result<Option<u64>, BackendError> {
+        Ok(None)
+    }
+
+    fn put_blob(&self, _: &Digest, _: &mut dyn Read) -> Result<(), BackendError> {
+        Err(BackendError::new(ErrorClass::Invalid, "put a blob"))
+    }
+
+    fn put_manifest(&self, _: &str, _: &[u8]) -> Result<Digest, BackendError> {
+        Err(BackendError::new(ErrorClass::Invalid, "put a manifest"))
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, path, *bytes).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+/// An image of these layers (media type, blob) and this config.
+fn image(config: &str, layers: &[(&str, Vec<u8>)]) -> (Memory, Digest) {
+    let store = Memory::default();
+    let config = store.put(
+        "application/vnd.oci.image.config.v1+json",
+        config.as_bytes().to_vec(),
+    );
+    let layers = layers
+        .iter()
+        .map(|(media, bytes)| store.put(media, bytes.clone()))
+        .collect();
+    let descriptor = store.put(
+        "application/vnd.oci.image.manifest.v1+json",
+        b"manifest".to_vec(),
+    );
+    let digest = descriptor.digest.clone();
+    *store.manifest.lock().unwrap() = Some(Manifest {
+        descriptor,
+        bytes: Vec::new(),
+        config,
+        layers,
+    });
+    (store, digest)
+}
+
+const GZIP_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const TAR_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+const EMPTY: &str = r#"{"config":{}}"#;
+
+fn scanner(ignore: &[Ignore], today: &str) -> LeakScanner {
+    let staging = "staging".parse().unwrap();
+    let production = "production".parse().unwrap();
+    let (of_staging, of_production) = ([STAGING.to_owned()], [PRODUCTION.to_owned()]);
+    let environments = [
+        (&staging, &of_staging[..]),
+        (&production, &of_production[..]),
+    ];
+    LeakScanner::new(environments, ignore, today).unwrap()
+}
+
+fn context(cancel: CancellationToken) -> TaskContext {
+    let id = shipline_model::plan::TaskId {
+        stage: "image-scan".parse().unwrap(),
+        component: Some("frontend".parse().unwrap()),
+        variant: None,
+    };
+    TaskContext::new(id, mpsc::channel(1).0, cancel)
+}
+
+fn scan_with(
+    scanner: &LeakScanner,
+    variant: Option<&str>,
+    image: &(Memory, Digest),
+) -> Result<ScanReport, BackendError> {
+    let id = ImageId {
+        component: "frontend".parse().unwrap(),
+        variant: variant.map(|name| name.parse().unwrap()),
+    };
+    scanner.scan(&id, &image.1, &image.0, &context(CancellationToken::new()))
+}
+
+fn scan(variant: &str, image: &(Memory, Digest)) -> ScanReport {
+    scan_with(&scanner(&[], "2026-11-24"), Some(variant), image).unwrap()
+}
+
+fn ignore(matched: Option<&str>, file: Option<&str>, until: &str) -> Ignore {
+    Ignore {
+        rule: RULE.to_owned(),
+        matched: matched.map(str::to_owned),
+        file: file.map(str::to_owned),
+        reason: "canonical link".to_owned(),
+        until: until.to_owned(),
+        line: 7,
+    }
+}
+
+#[test]
+fn a_leak_is_reported_with_file_layer_and_offset() {
+    let leaking = b"const base = \"https://aurora-glam.com/api/users\"; const own = \"https://staging.aurora-glam.com/api\"";
+    let image = image(
+        EMPTY,
+        &[
+            (TAR_LAYER, tar(&[("etc/motd", b"hello")])),
+            (
+                GZIP_LAYER,
+                gzip(&tar(&[("./app/clean.js", b"1"), ("app/page.js", leaking)])),
+            ),
+        ],
+    );
+    let report = scan("staging", &image);
+    assert_eq!(report.findings.len(), 1, "{report:?}");
+    let finding = &report.findings[0];
+    assert_eq!(finding.rule, "environment-leak");
+    assert_eq!(finding.severity, Severity::Critical);
+    assert_eq!(finding.matched, "https://aurora-glam.com/api/users");
+    let manifest = image.0.manifest(&image.1).unwrap().unwrap();
+    let expected = Location::ImageFile {
+        layer: manifest.layers[1].digest.clone(),
+        layer_index: 1,
+        path: "/app/page.js".to_owned(),
+        offset: 14,
+    };
+    assert_eq!(finding.location, expected);
+    assert_eq!(report.bytes, 5 + 1 + leaking.len() as u64);
+    let production = scan("production", &image);
+    assert_eq!(production.findings.len(), 1);
+    assert_eq!(production.findings[0].matched, STAGING);
+}
+
+#[test]
+fn layers_of_the_base_and_images_for_all_environments_are_not_looked_at() {
+    let image = image(EMPTY, &[(TAR_LAYER, tar(&[("a", PRODUCTION.as_bytes())]))]);
+    let base = image.0.manifest(&image.1).unwrap().unwrap().layers[0]
+        .digest
+        .clone();
+    let with_base = scanner(&[], "2026-11-24").without_layers([base]);
+    assert_eq!(
+        scan_with(&with_base, Some("staging"), &image)
+            .unwrap()
+            .findings,
+        []
+    );
+    let all = scan_with(&scanner(&[], "2026-11-24"), None, &image).unwrap();
+    assert_eq!(all, ScanReport::default());
+    assert_eq!(scan("staging", &image).findings.len(), 1);
+}
+
+#[test]
+fn the_config_is_looked_at_field_by_field() {
+    let config = format!(
+        r#"{{"config":{{"Env":["A=1","API={PRODUCTION}/a"],"Labels":{{"api":"{PRODUCTION}/b"}},"Cmd":["x","{PRODUCTION}/c"],"Entrypoint":["{PRODUCTION}/d"]}},"history":[{{"created_by":"{PRODUCTION}"}}]}}"#
+    );
+    let report = scan("staging", &image(&config, &[]));
+    let fields: Vec<String> = report
+        .findings
+        .iter()
+        .map(|finding| match &finding.location {
+            Location::ImageConfig { field } => format!("{field} {}", finding.matched),
+            other @ (Location::ImageFile { .. } | Location::SourceFile { .. }) => {
+                panic!("{other:?}")
+            }
+        })
+        .collect();
+    let expected = [
+        "config.Env[1] https://aurora-glam.com/api/a",
+        "config.Labels.api https://aurora-glam.com/api/b",
+        "config.Cmd[1] https://aurora-glam.com/api/c",
+        "config.Entrypoint[0] https://aurora-glam.com/api/d",
+    ];
+    assert_eq!(fields, expected);
+}
+
+#[test]
+fn a_url_that_is_often_in_a_file_is_one_finding() {
+    let text = format!("{PRODUCTION}\n").repeat(50_000);
+    let report = scan(
+        "staging",
+        &image(
+            EMPTY,
+            &[(GZIP_LAYER, gzip(&tar(&[("a.js", text.as_bytes())])))],
+        ),
+    );
+    assert_eq!(report.findings.len(), 1);
+    assert!(
+        report.findings[0]
+            .message
+            .ends_with("50000 times in this place")
+    );
+}
+
+#[test]
+fn gzip_files_are_unpacked_and_broken_ones_are_named() {
+    let whole = gzip(format!("x {PRODUCTION} ").repeat(3000).as_bytes());
+    let noise: Vec<u8> = (0..60_000_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    let cut = gzip(&[format!("x {PRODUCTION} ").into_bytes(), noise].concat());
+    let cut = &cut[..cut.len() / 2];
+    let report = scan(
+        "staging",
+        &image(
+            EMPTY,
+            &[(
+                GZIP_LAYER,
+                gzip(&tar(&[("a.js.gz", &whole), ("b.gz", cut)])),
+            )],
+        ),
+    );
+    assert_eq!(report.findings.len(), 2, "{report:?}");
+    assert_eq!(report.notes.len(), 1);
+    assert!(
+        report.notes[0].starts_with("/b.gz was looked at in part"),
+        "{:?}",
+        report.notes
+    );
+}
+
+#[test]
+fn exceptions_hold_by_text_file_and_day() {
+    let files: &[(&str, &[u8])] = &[
+        ("app/de/index.html", PRODUCTION.as_bytes()),
+        ("app/main.js", PRODUCTION.as_bytes()),
+    ];
+    let image = image(EMPTY, &[(TAR_LAYER, tar(files))]);
+    let check = |ignore: Ignore, today: &str, suppressed: &[bool], note: Option<&str>| {
+        let case = format!("{ignore:?} {today}");
+        let report = scan_with(&scanner(&[ignore], today), Some("staging"), &image).unwrap();
+        let found: Vec<bool> = report
+            .findings
+            .iter()
+            .map(|finding| finding.suppression.is_some())
+            .collect();
+        assert_eq!(found, suppressed, "{case}");
+        assert_eq!(
+            report.notes.len(),
+            usize::from(note.is_some()),
+            "{case} {:?}",
+            report.notes
+        );
+        assert!(
+            note.is_none_or(|note| report.notes[0].contains(note)),
+            "{case} {:?}",
+            report.notes
+        );
+    };
+    let host = Some("https://aurora-glam.com");
+    check(
+        ignore(host, Some("**/index.html"), "2026-12-31"),
+        "2026-12-31",
+        &[true, false],
+        None,
+    );
+    check(
+        ignore(host, Some("index.html"), "2026-12-31"),
+        "2026-11-24",
+        &[true, false],
+        None,
+    );
+    check(
+        ignore(host, Some("/app/*.js"), "2026-12-31"),
+        "2026-11-24",
+        &[false, true],
+        None,
+    );
+    check(
+        ignore(host, None, "2026-12-31"),
+        "2026-11-24",
+        &[true, true],
+        None,
+    );
+    check(
+        ignore(None, None, "2026-12-31"),
+        "2026-11-24",
+        &[true, true],
+        None,
+    );
+    check(
+        ignore(host, None, "2026-12-31"),
+        "2027-01-01",
+        &[false, false],
+        Some("ended on 2026-12-31"),
+    );
+    check(
+        ignore(host, Some("*.css"), "2026-12-31"),
+        "2026-11-24",
+        &[false, false],
+        Some("line 7 of pipeline.yaml matches nothing"),
+    );
+    // It speaks of the image's own URL, so it is meant for the sibling.
+    check(
+        ignore(Some("https://staging.aurora-glam.com"), None, "2026-12-31"),
+        "2026-11-24",
+        &[false, false],
+        None,
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_an_error_that_says_so() {
+    let check = |media: &str, bytes: Vec<u8>, class: ErrorClass, says: &str| {
+        let error = scan_with(
+            &scanner(&[], "2026-11-24"),
+            Some("staging"),
+            &image(EMPTY, &[(media, bytes)]),
+        )
+        .unwrap_err();
+        assert_eq!(error.class, class);
+        let cause = error
+            .cause
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        assert!(cause.contains(says), "{cause}");
+    };
+    check(
+        "application/vnd.oci.image.layer.v1.tar+zstd",
+        vec![0x28, 0xb5, 0x2f, 0xfd, 0],
+        ErrorClass::Invalid,
+        "zstd",
+    );
+    check(
+        "application/x-other",
+        b"text".to_vec(),
+        ErrorClass::Invalid,
+        "neither tar nor gzip",
+    );
+    let whole = gzip(&tar(&[("a", &[7; 100_000])]));
+    check(
+        GZIP_LAYER,
+        whole[..whole.len() / 2].to_vec(),
+        ErrorClass::Failed,
+        "",
+    );
+    let missing = Digest::new(format!("sha256:{}", "0".repeat(64))).unwrap();
+    let other = (image(EMPTY, &[]).0, missing);
+    let error = scan_with(&scanner(&[], "2026-11-24"), Some("staging"), &other).unwrap_err();
+    assert_eq!(error.class, ErrorClass::NotFound);
+}
+
+#[test]
+fn a_stopped_task_ends_the_scan() {
+    let image = image(EMPTY, &[(TAR_LAYER, tar(&[("a", b"text")]))]);
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let id = ImageId {
+        component: "frontend".parse().unwrap(),
+        variant: Some("staging".parse().unwrap()),
+    };
+    let error = scanner(&[], "2026-11-24")
+        .scan(&id, &image.1, &image.0, &context(cancel))
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::Cancelled);
+}
+
+#[test]
+fn the_key_changes_with_what_decides() {
+    let today = "2026-11-24";
+    let key = scanner(&[], today).key();
+    assert_eq!(key, scanner(&[], "2026-11-25").key());
+    let exception = [ignore(None, None, today)];
+    assert_ne!(key, scanner(&exception, today).key());
+    assert_ne!(
+        scanner(&exception, today).key(),
+        scanner(&exception, "2026-11-25").key()
+    );
+}
+
+#[test]
+fn what_is_no_url_or_no_pattern_is_refused() {
+    let name = "staging".parse().unwrap();
+    let error =
+        LeakScanner::new([(&name, &["no url".to_owned()][..])], &[], "2026-11-24").unwrap_err();
+    assert_eq!(error.class, ErrorClass::Invalid);
+    let wrong = [ignore(None, Some("a[/b"), "2026-12-31")];
+    let error = LeakScanner::new([], &wrong, "2026-11-24").unwrap_err();
+    assert!(error.to_string().contains("line 7"), "{error}");
+}
