@@ -117,7 +117,12 @@ impl World {
         let out = self.beside("oracle");
         let _ = std::fs::remove_dir_all(&out);
         let _ = std::fs::remove_file(&index);
-        std::fs::copy(self.repo.join(".git/index"), &index).unwrap();
+        let original = self.repo.join(".git/index");
+        std::fs::copy(&original, &index).unwrap();
+        // Git tells by the index's age which files may have changed in the tick in which it was written.
+        let written = original.metadata().unwrap().modified().unwrap();
+        let copy = std::fs::File::options().write(true).open(&index).unwrap();
+        copy.set_modified(written).unwrap();
         let index = [("GIT_INDEX_FILE", index.to_str().unwrap())];
         git(&self.repo, &["add", "--all"], &index);
         let prefix = format!("--prefix={}/", out.display());
