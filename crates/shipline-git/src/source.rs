@@ -463,3 +463,20 @@ fn oid(commit: &CommitId) -> Result<Oid, BackendError> {
     Oid::from_str(commit.as_str())
         .map_err(|cause| error::git(format!("read the commit ID {commit}"), cause))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_of_another_user_says_how_to_trust_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join(".git")).unwrap();
+        std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        let cause = git2::Error::new(ErrorCode::Owner, git2::ErrorClass::Config, "not owned");
+        let error = cannot_open(&folder.path().join("a/b"), cause);
+        assert_eq!(error.class, ErrorClass::Denied);
+        let command = format!("safe.directory {}`", folder.path().display());
+        assert!(error.hints[0].ends_with(&command), "{:?}", error.hints);
+    }
+}

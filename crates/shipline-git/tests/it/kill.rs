@@ -1,6 +1,9 @@
-//! Killed at each point of making the workspace, the next time completes it.
+//! The workspace from a process of its own: killed at each point, under another umask, with git's variables set.
 
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::ExitStatus;
 
 use shipline_engine::backend::SourceRepo;
 use shipline_engine::fault::{FaultPoint, Faults};
@@ -28,21 +31,37 @@ fn child() {
         .unwrap();
 }
 
+/// How the child ended, under a strict umask and in an environment that a git hook would have.
 #[allow(clippy::disallowed_methods)]
-fn killed(world: &World, point: FaultPoint, nth: u32) -> bool {
-    use std::os::unix::process::ExitStatusExt;
+fn run(world: &World, point: FaultPoint, nth: u32) -> ExitStatus {
     let order = format!(
         "{point}|{nth}|{}|{}",
         world.path().display(),
         world.workspace().display()
     );
-    let status = std::process::Command::new(std::env::current_exe().unwrap())
+    std::process::Command::new("sh")
+        .args(["-c", "umask 077; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
         .args(["--exact", "kill::child", "--test-threads", "1"])
         .env(VARIABLE, order)
+        .env("GIT_DIR", "/nowhere")
+        .env("GIT_WORK_TREE", "/nowhere")
+        .env("GIT_INDEX_FILE", "/nowhere")
         .stdout(std::process::Stdio::null())
         .status()
-        .unwrap();
-    status.signal() == Some(9)
+        .unwrap()
+}
+
+#[test]
+fn neither_umask_nor_gits_variables_count() {
+    let world = World::with(&[("a/b", "1"), ("run", "1")]);
+    world.mode("run", 0o755);
+    assert!(run(&world, FaultPoint::WorkspaceFile, 100).success());
+    assert_eq!(files(&world.workspace()), world.expected());
+    for (path, mode) in [(".", 0o755), ("a", 0o755), ("a/b", 0o644), ("run", 0o755)] {
+        let meta = world.workspace().join(path).metadata().unwrap();
+        assert_eq!(meta.permissions().mode() & 0o7777, mode, "{path}");
+    }
 }
 
 #[test]
@@ -67,7 +86,7 @@ fn the_next_time_completes_what_a_kill_left() {
             world.remove("b/d");
             world.write("b/d/now/a/folder", "2");
             world.write("new", "2");
-            assert!(killed(&world, point, nth), "{point} {nth}");
+            assert_eq!(run(&world, point, nth).signal(), Some(9), "{point} {nth}");
             world
                 .open()
                 .materialize(&set(&["."], &["cache"]), &work)
