@@ -1,9 +1,11 @@
 //! Shipline's images: the store they live in, the builders that make them and the registries that they are published to.
 
+mod blocking;
 pub mod build;
 pub mod credentials;
 pub mod http;
 pub mod image;
 pub mod layout;
+pub mod pull;
 pub mod registry;
 pub mod store;

@@ -19,10 +19,13 @@ use shipline_engine::task::TaskContext;
 use shipline_model::name::{Digest, RepositoryName};
 
 use super::tags::{TagConflicts, check_tags};
+use crate::blocking::blocking;
 use crate::image::{REF_NAME, RawDescriptor, RawIndex};
 use crate::layout::{Layout, disk_error};
 use crate::store::copy;
 
+/// What is attempted where the directory is worked with.
+const WORK: &str = "work with the registry directory";
 /// Annotation: the repository that an entry of the index belongs to.
 const REPOSITORY: &str = "io.shipline.repository";
 /// Annotation: seconds since 1970 UTC at which the image was pushed.
@@ -199,20 +202,6 @@ struct Found {
     manifest: Manifest,
 }
 
-/// Moves a task's work to a thread on which it may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, BackendError> + Send + 'static,
-) -> Result<T, BackendError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(BackendError::new(
-            ErrorClass::Failed,
-            "work with the registry directory",
-        )
-        .because(error)),
-    }
-}
-
 #[async_trait]
 impl Registry for LayoutRegistry {
     fn name(&self) -> String {
@@ -225,7 +214,7 @@ impl Registry for LayoutRegistry {
 
     async fn preflight(&self, _repositories: &[RepositoryName]) -> Result<(), BackendError> {
         let registry = self.clone();
-        blocking(move || {
+        blocking(WORK, move || {
             // Opening writes what is missing; a blob that is not kept proves the rest.
             let layout = registry.open()?;
             layout.index()?;
@@ -245,8 +234,10 @@ impl Registry for LayoutRegistry {
     ) -> Result<Uploaded, BackendError> {
         let (registry, repository, digest) = (self.clone(), repository.clone(), digest.clone());
         let (store, task) = (Arc::clone(store), task.clone());
-        blocking(move || registry.upload_blocking(&repository, &digest, store.as_ref(), &task))
-            .await
+        blocking(WORK, move || {
+            registry.upload_blocking(&repository, &digest, store.as_ref(), &task)
+        })
+        .await
     }
 
     async fn tag(
@@ -255,7 +246,7 @@ impl Registry for LayoutRegistry {
         _task: &TaskContext,
     ) -> Result<Vec<TagOutcome>, BackendError> {
         let (registry, requests) = (self.clone(), requests.to_vec());
-        blocking(move || registry.tag_blocking(&requests)).await
+        blocking(WORK, move || registry.tag_blocking(&requests)).await
     }
 
     async fn resolve(
@@ -265,7 +256,7 @@ impl Registry for LayoutRegistry {
     ) -> Result<Option<Descriptor>, BackendError> {
         let (registry, repository, reference) =
             (self.clone(), repository.clone(), reference.clone());
-        blocking(move || {
+        blocking(WORK, move || {
             Ok(registry
                 .find(&repository, &reference)?
                 .map(|found| found.manifest.descriptor))
@@ -280,7 +271,7 @@ impl Registry for LayoutRegistry {
     ) -> Result<Option<(Descriptor, Vec<u8>)>, BackendError> {
         let (registry, repository, reference) =
             (self.clone(), repository.clone(), reference.clone());
-        blocking(move || {
+        blocking(WORK, move || {
             Ok(registry
                 .find(&repository, &reference)?
                 .map(|found| (found.manifest.descriptor, found.manifest.bytes)))
@@ -295,7 +286,7 @@ impl Registry for LayoutRegistry {
     ) -> Result<Option<ImageDetails>, BackendError> {
         let (registry, repository, reference) =
             (self.clone(), repository.clone(), reference.clone());
-        blocking(move || {
+        blocking(WORK, move || {
             let Some(found) = registry.find(&repository, &reference)? else {
                 return Ok(None);
             };
@@ -331,7 +322,7 @@ impl Registry for LayoutRegistry {
 
     async fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>, BackendError> {
         let (registry, repository) = (self.clone(), repository.clone());
-        blocking(move || {
+        blocking(WORK, move || {
             let Some((_, index)) = registry.read()? else {
                 return Ok(Vec::new());
             };

@@ -2,7 +2,7 @@
 
 pub mod distribution;
 mod layout;
-mod tags;
+pub(crate) mod tags;
 
 pub use distribution::DistributionRegistry;
 pub use layout::LayoutRegistry;

@@ -34,7 +34,7 @@ pub(crate) fn patient() -> RetryPolicy {
     }
 }
 
-fn login(username: &str, password: impl Into<String>) -> Credentials {
+pub(crate) fn login(username: &str, password: impl Into<String>) -> Credentials {
     Credentials::Login {
         username: username.to_owned(),
         password: Secret::new(password),
@@ -56,7 +56,7 @@ fn client(
     )
 }
 
-fn of_fake(fake: &FakeEcr, retries: RetryPolicy) -> DistributionRegistry {
+pub(crate) fn of_fake(fake: &FakeEcr, retries: RetryPolicy) -> DistributionRegistry {
     client(
         &fake.url(),
         login("AWS", fake.token()),

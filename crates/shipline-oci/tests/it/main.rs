@@ -11,6 +11,7 @@ mod build;
 mod cases;
 mod distribution;
 mod kill;
+mod pull;
 mod registry;
 mod store;
 mod support;

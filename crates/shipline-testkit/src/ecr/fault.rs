@@ -40,6 +40,8 @@ pub enum Effect {
     Cut,
     /// The request is carried out, and the connection cut instead of the answer.
     CutAfter,
+    /// It is answered, and the connection cut in the middle of the answer's body.
+    CutBody,
     /// It is refused with this status.
     Refuse {
         /// Status.

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use futures_util::stream;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -20,6 +22,9 @@ use super::fault::Effect;
 use super::{Shared, api, control, data};
 
 pub(super) type Answer = Response<Full<Bytes>>;
+
+/// An answer on its way, whole or not.
+type Sent = Response<BoxBody<Bytes, Cut>>;
 
 pub(super) const DOCKER_CONTENT_DIGEST: HeaderName =
     HeaderName::from_static("docker-content-digest");
@@ -117,7 +122,7 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Sha
         .await;
 }
 
-async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, Lost> {
+async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Sent, Lost> {
     let (parts, mut body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let query = parts.uri.query().unwrap_or_default().to_owned();
@@ -129,7 +134,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
             headers: parts.headers,
             body: body.collect().await?.to_bytes(),
         };
-        return Ok(control::answer(&shared, &asked));
+        return Ok(whole(control::answer(&shared, &asked)));
     }
     let target = match api::operation(&parts.headers) {
         Some(operation) => format!("/#{operation}"),
@@ -145,7 +150,11 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
         }
         Some(Effect::Slow(wait)) => tokio::time::sleep(*wait).await,
         Some(
-            Effect::CutAfter | Effect::Refuse { .. } | Effect::ExpireToken | Effect::WrongDigest,
+            Effect::CutAfter
+            | Effect::CutBody
+            | Effect::Refuse { .. }
+            | Effect::ExpireToken
+            | Effect::WrongDigest,
         )
         | None => {}
     }
@@ -168,6 +177,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
         Some(
             Effect::Cut
             | Effect::CutAfter
+            | Effect::CutBody
             | Effect::ExpireToken
             | Effect::WrongDigest
             | Effect::Slow(_),
@@ -182,11 +192,31 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
     match effect {
         Some(Effect::WrongDigest) => answer = with_wrong_digest(answer).await,
         Some(Effect::CutAfter) => return Err(Cut.into()),
+        Some(Effect::CutBody) => return Ok(half(answer).await),
         Some(Effect::Cut | Effect::Refuse { .. } | Effect::ExpireToken | Effect::Slow(_))
         | None => {}
     }
     shared.faults().answered(number, answer.status().as_u16());
-    Ok(answer)
+    Ok(whole(answer))
+}
+
+fn whole(answer: Answer) -> Sent {
+    answer.map(|body| body.map_err(|never| match never {}).boxed())
+}
+
+/// An answer whose body breaks off.
+async fn half(answer: Answer) -> Sent {
+    let (mut parts, body) = answer.into_parts();
+    // Nothing can go wrong with bytes that are there already.
+    let mut body = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    parts.headers.insert(CONTENT_LENGTH, body.len().into());
+    body.truncate(body.len() / 2);
+    let frames = stream::iter([Ok(Frame::data(body)), Err(Cut)]);
+    Response::from_parts(parts, BodyExt::boxed(StreamBody::new(frames)))
 }
 
 fn refuse(status: u16, retry_after: Option<u64>, is_api: bool) -> Answer {

@@ -20,6 +20,7 @@ use super::client::{Call, Payload, header};
 use super::failure::Refusal;
 use super::manifests::{other_digest, pull_scope, push_scope};
 use super::retry::{Again, Failed};
+use crate::blocking::blocking;
 
 /// Pieces of a fetched blob that wait to be written.
 const AHEAD: usize = 8;
@@ -412,17 +413,6 @@ fn other_length(attempted: &str, blob: &Descriptor, length: u64) -> BackendError
         "the registry sent {length} bytes of a blob that is {} bytes long",
         blob.size
     ))
-}
-
-/// Runs store work on a thread on which it may block.
-pub(crate) async fn blocking<T: Send + 'static>(
-    attempted: &str,
-    work: impl FnOnce() -> Result<T, BackendError> + Send + 'static,
-) -> Result<T, BackendError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(BackendError::new(ErrorClass::Failed, attempted).because(error)),
-    }
 }
 
 /// Reads on a blocking thread what an async task sends.

@@ -11,8 +11,8 @@ use shipline_engine::task::TaskContext;
 use shipline_model::name::{Digest, RepositoryName};
 
 use super::DistributionRegistry;
-use super::blobs::blocking;
 use super::body::Progress;
+use crate::blocking::blocking;
 use crate::image;
 
 /// Blobs that are under way at the same time.

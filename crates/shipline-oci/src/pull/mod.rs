@@ -1,0 +1,441 @@
+//! Base images: references resolved to the manifest of a platform, pulled into the store once, reused without network, and
+//! pinned where a component asks for it.
+
+mod lock;
+mod record;
+mod reference;
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use shipline_engine::backend::{ImageStore, Reference, Registry as _};
+use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::fault::Faults;
+use shipline_engine::task::TaskContext;
+use shipline_model::config::Platform;
+use shipline_model::name::{ComponentName, Digest};
+
+pub use lock::{LockChange, LockKey, PipelineLock};
+pub use reference::{ImageReference, ReferenceError};
+
+use crate::blocking::blocking;
+use crate::build::BaseImages;
+use crate::credentials::CredentialSource;
+use crate::image::{self, ImageConfig, RawIndex, RawPlatform};
+use crate::registry::DistributionRegistry;
+use crate::registry::distribution::{RegistryAddress, RetryPolicy, Security};
+use record::Resolution;
+
+/// Indexes that may lie in each other.
+const NESTED: usize = 3;
+
+/// What is attempted where the store or the records are looked into.
+const LOOK: &str = "look for base images on the disk";
+
+/// How registries of base images are reached.
+#[derive(Debug, Clone)]
+pub struct PullSettings {
+    /// The HTTP client ([`crate::http::client`]).
+    pub http: reqwest::Client,
+    /// Who we are.
+    pub credentials: Arc<dyn CredentialSource>,
+    /// How often registries are asked again.
+    pub retries: RetryPolicy,
+    /// Where resolutions are recorded; the directory need not exist.
+    pub records: PathBuf,
+}
+
+/// Which images are pinned.
+#[derive(Debug, Clone, Default)]
+pub struct Pins {
+    /// Components whose bases come from the lock only.
+    pub components: BTreeSet<ComponentName>,
+    /// The lock.
+    pub lock: PipelineLock,
+}
+
+/// Base images out of registries.
+#[derive(Debug)]
+pub struct RegistryImages {
+    settings: PullSettings,
+    pins: Pins,
+    registries: Mutex<HashMap<String, Arc<DistributionRegistry>>>,
+}
+
+/// A manifest that a reference led to.
+struct Found {
+    named: Digest,
+    media_type: String,
+    bytes: Vec<u8>,
+    manifest: Digest,
+}
+
+impl RegistryImages {
+    /// Images of the registries that their references name.
+    #[must_use]
+    pub fn new(settings: PullSettings, pins: Pins) -> Self {
+        Self {
+            settings,
+            pins,
+            registries: Mutex::default(),
+        }
+    }
+
+    fn registry(&self, host: &str) -> Result<Arc<DistributionRegistry>, BackendError> {
+        let mut registries = self
+            .registries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(registry) = registries.get(host) {
+            return Ok(Arc::clone(registry));
+        }
+        let registry = Arc::new(DistributionRegistry::new(
+            RegistryAddress::parse(host, Security::Required)?,
+            self.settings.http.clone(),
+            Arc::clone(&self.settings.credentials),
+            self.settings.retries.clone(),
+            Faults::none(),
+        ));
+        registries.insert(host.to_owned(), Arc::clone(&registry));
+        Ok(registry)
+    }
+
+    /// What a reference names for a platform now, as its registry says: what `shipline lock update` writes.
+    ///
+    /// # Errors
+    /// `NotFound`, `Denied`, `Retryable` as the registry answers; `Invalid` where there is no image for the platform.
+    pub async fn current(
+        &self,
+        reference: &ImageReference,
+        platform: &Platform,
+    ) -> Result<Digest, BackendError> {
+        let wanted = match (&reference.digest, &reference.tag) {
+            (Some(digest), _) => Reference::Digest(digest.clone()),
+            (None, tag) => Reference::Tag(tag.clone().unwrap_or_default()),
+        };
+        self.find(reference, &wanted, platform)
+            .await
+            .map(|found| found.manifest)
+    }
+
+    /// Follows a reference through indexes to the manifest for the platform.
+    async fn find(
+        &self,
+        reference: &ImageReference,
+        wanted: &Reference,
+        platform: &Platform,
+    ) -> Result<Found, BackendError> {
+        let registry = self.registry(&reference.host)?;
+        let mut wanted = wanted.clone();
+        let mut named = None;
+        for _ in 0..NESTED {
+            let (descriptor, bytes) = registry
+                .manifest(&reference.repository, &wanted)
+                .await?
+                .ok_or_else(|| {
+                    BackendError::new(ErrorClass::NotFound, format!("pull {reference}"))
+                        .because("the registry does not have it")
+                        .hint("Check the name and the tag. A private image may need a login.")
+                })?;
+            let first = named
+                .get_or_insert_with(|| descriptor.digest.clone())
+                .clone();
+            if !image::is_index(&descriptor.media_type) {
+                return Ok(Found {
+                    named: first,
+                    media_type: descriptor.media_type,
+                    bytes,
+                    manifest: descriptor.digest,
+                });
+            }
+            wanted = Reference::Digest(child(reference, platform, &bytes)?);
+        }
+        Err(
+            BackendError::new(ErrorClass::Invalid, format!("pull {reference}"))
+                .because("its indexes are nested too deeply"),
+        )
+    }
+
+    /// Pulls what was found, unless it is there, and checks its platform.
+    async fn take(
+        &self,
+        reference: &ImageReference,
+        platform: &Platform,
+        found: Found,
+        store: &Arc<dyn ImageStore>,
+        task: &TaskContext,
+    ) -> Result<Digest, BackendError> {
+        let digest = found.manifest.clone();
+        if !whole(store, &digest).await? {
+            task.note(format!("pulling {reference} for {platform}"))
+                .await;
+            self.registry(&reference.host)?
+                .pull(
+                    &reference.repository,
+                    &found.media_type,
+                    found.bytes,
+                    store,
+                    task,
+                )
+                .await?;
+        }
+        let (reader, wanted) = (Arc::clone(store), digest.clone());
+        let config = blocking(LOOK, move || read_config(reader.as_ref(), &wanted)).await?;
+        let other = RawPlatform {
+            architecture: config.architecture,
+            os: config.os,
+            os_version: None,
+            os_features: Vec::new(),
+            variant: config.variant,
+        };
+        if !fits(&other, platform) {
+            return Err(no_platform(
+                reference,
+                platform,
+                &[format!("{}/{}", other.os, other.architecture)],
+            ));
+        }
+        Ok(digest)
+    }
+
+    async fn locked(
+        &self,
+        reference: &ImageReference,
+        platform: &Platform,
+        store: &Arc<dyn ImageStore>,
+        task: &TaskContext,
+    ) -> Result<Digest, BackendError> {
+        let digest = self.pins.lock.get(reference, platform)?.clone();
+        if whole(store, &digest).await? {
+            return Ok(digest);
+        }
+        let wanted = Reference::Digest(digest.clone());
+        let found = self.find(reference, &wanted, platform).await?;
+        self.take(reference, platform, found, store, task).await
+    }
+
+    async fn floating(
+        &self,
+        reference: &ImageReference,
+        platform: &Platform,
+        store: &Arc<dyn ImageStore>,
+        task: &TaskContext,
+    ) -> Result<Digest, BackendError> {
+        let key = LockKey::new(reference, platform);
+        let (directory, wanted) = (self.settings.records.clone(), key.clone());
+        let recorded = blocking(LOOK, move || Ok(record::read(&directory, &wanted))).await?;
+        let recorded = match recorded {
+            Some(recorded) if whole(store, &recorded.manifest).await? => Some(recorded),
+            Some(_) | None => None,
+        };
+        if let (Some(recorded), Some(_)) = (&recorded, &reference.digest) {
+            // A digest never names anything else.
+            return Ok(recorded.manifest.clone());
+        }
+        match self.ask(reference, platform, recorded.as_ref()).await {
+            Ok(Asked::Same(digest)) => Ok(digest),
+            Ok(Asked::Other(found)) => {
+                let resolution = Resolution {
+                    named: found.named.clone(),
+                    manifest: found.manifest.clone(),
+                    at: jiff::Timestamp::now().as_second(),
+                };
+                let digest = self.take(reference, platform, found, store, task).await?;
+                let directory = self.settings.records.clone();
+                blocking(LOOK, move || record::write(&directory, &key, &resolution)).await?;
+                Ok(digest)
+            }
+            Err(error) => match (error.class, recorded) {
+                (ErrorClass::Retryable | ErrorClass::Unavailable, Some(recorded)) => {
+                    let at = jiff::Timestamp::from_second(recorded.at)
+                        .map_or_else(|_| "earlier".to_owned(), |at| format!("at {at}"));
+                    task.note(format!(
+                        "{} cannot be reached: taking {reference} as it was {at}, {}",
+                        reference.host, recorded.manifest
+                    ))
+                    .await;
+                    Ok(recorded.manifest)
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Asks the registry what the tag names, and for the manifest only where that is something else than last time.
+    async fn ask(
+        &self,
+        reference: &ImageReference,
+        platform: &Platform,
+        recorded: Option<&Resolution>,
+    ) -> Result<Asked, BackendError> {
+        let wanted = match (&reference.digest, &reference.tag) {
+            (Some(digest), _) => Reference::Digest(digest.clone()),
+            (None, tag) => Reference::Tag(tag.clone().unwrap_or_default()),
+        };
+        if let Some(recorded) = recorded {
+            let named = self
+                .registry(&reference.host)?
+                .resolve(&reference.repository, &wanted)
+                .await?;
+            if named.is_some_and(|named| named.digest == recorded.named) {
+                return Ok(Asked::Same(recorded.manifest.clone()));
+            }
+        }
+        self.find(reference, &wanted, platform)
+            .await
+            .map(Asked::Other)
+    }
+}
+
+enum Asked {
+    /// What is recorded and whole in the store.
+    Same(Digest),
+    /// Something else.
+    Other(Found),
+}
+
+#[async_trait]
+impl BaseImages for RegistryImages {
+    async fn resolve(
+        &self,
+        reference: &str,
+        platform: &Platform,
+        store: &Arc<dyn ImageStore>,
+        task: &TaskContext,
+    ) -> Result<Digest, BackendError> {
+        let reference: ImageReference = reference.parse().map_err(|error| {
+            BackendError::new(ErrorClass::Invalid, format!("pull `{reference}`")).because(error)
+        })?;
+        let pinned = task
+            .id()
+            .component
+            .as_ref()
+            .is_some_and(|component| self.pins.components.contains(component));
+        if pinned {
+            self.locked(&reference, platform, store, task).await
+        } else {
+            self.floating(&reference, platform, store, task).await
+        }
+    }
+}
+
+async fn whole(store: &Arc<dyn ImageStore>, digest: &Digest) -> Result<bool, BackendError> {
+    let (store, digest) = (Arc::clone(store), digest.clone());
+    blocking(LOOK, move || store.is_whole(&digest)).await
+}
+
+fn read_config(store: &dyn ImageStore, digest: &Digest) -> Result<ImageConfig, BackendError> {
+    let failed = || BackendError::new(ErrorClass::Invalid, format!("read the config of {digest}"));
+    let manifest = store
+        .manifest(digest)?
+        .ok_or_else(|| failed().because("the image is not in the store"))?;
+    let reader = store.open(&manifest.config.digest)?;
+    serde_json::from_reader(std::io::BufReader::new(reader))
+        .map_err(|error| failed().because(error))
+}
+
+/// The manifest in an index for a platform.
+fn child(
+    reference: &ImageReference,
+    platform: &Platform,
+    index: &[u8],
+) -> Result<Digest, BackendError> {
+    let index: RawIndex = serde_json::from_slice(index).map_err(|error| {
+        BackendError::new(
+            ErrorClass::Invalid,
+            format!("read the index of {reference}"),
+        )
+        .because(error)
+    })?;
+    let entries: Vec<(&RawPlatform, _)> = index
+        .manifests
+        .iter()
+        .filter_map(|entry| Some((entry.platform.as_ref()?, entry)))
+        // Attestations stand for no platform.
+        .filter(|(has, _)| has.os != "unknown")
+        .collect();
+    let found = entries.iter().find(|(has, _)| fits(has, platform));
+    match found {
+        Some((_, entry)) => entry.checked().map(|descriptor| descriptor.digest),
+        None => {
+            let there: Vec<String> = entries
+                .iter()
+                .map(|(has, _)| match &has.variant {
+                    Some(variant) => format!("{}/{}/{variant}", has.os, has.architecture),
+                    None => format!("{}/{}", has.os, has.architecture),
+                })
+                .collect();
+            Err(no_platform(reference, platform, &there))
+        }
+    }
+}
+
+fn no_platform(reference: &ImageReference, platform: &Platform, there: &[String]) -> BackendError {
+    BackendError::new(
+        ErrorClass::Invalid,
+        format!("pull {reference} for {platform}"),
+    )
+    .because(format!("there is only {}", there.join(", ")))
+}
+
+/// Whether an image for `has` runs on `wanted`. A variant that is not asked for, and arm64's only one, do not matter.
+fn fits(has: &RawPlatform, wanted: &Platform) -> bool {
+    let variant = |variant: &Option<String>, architecture: &str| match (variant, architecture) {
+        (Some(variant), "arm64") if variant == "v8" => None,
+        (variant, _) => variant.clone().filter(|variant| !variant.is_empty()),
+    };
+    has.os == wanted.os
+        && has.architecture == wanted.architecture
+        && match variant(&wanted.variant, &wanted.architecture) {
+            None => true,
+            wanted => variant(&has.variant, &has.architecture) == wanted,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_right_child_of_an_index_is_taken() {
+        let digest = |digit: char| format!("sha256:{}", digit.to_string().repeat(64));
+        let entry = |digit: char, platform: &str| {
+            format!(
+                r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{}","size":1,"platform":{platform}}}"#,
+                digest(digit)
+            )
+        };
+        let index = format!(
+            r#"{{"schemaVersion":2,"manifests":[{},{},{},{}]}}"#,
+            entry('0', r#"{"os":"unknown","architecture":"unknown"}"#),
+            entry('1', r#"{"os":"linux","architecture":"arm","variant":"v6"}"#),
+            entry('2', r#"{"os":"linux","architecture":"arm","variant":"v7"}"#),
+            entry(
+                '3',
+                r#"{"os":"linux","architecture":"arm64","variant":"v8"}"#
+            ),
+        );
+        let reference: ImageReference = "nginx".parse().unwrap();
+        let check = |architecture: &str, variant: Option<&str>, expected: Option<char>| {
+            let platform = Platform {
+                os: "linux".into(),
+                architecture: architecture.into(),
+                variant: variant.map(str::to_owned),
+            };
+            let found = child(&reference, &platform, index.as_bytes()).ok();
+            assert_eq!(
+                found.map(|found| found.to_string()),
+                expected.map(digest),
+                "{architecture} {variant:?}"
+            );
+        };
+        check("arm", Some("v7"), Some('2'));
+        check("arm", None, Some('1'));
+        check("arm64", None, Some('3'));
+        check("arm64", Some("v8"), Some('3'));
+        check("amd64", None, None);
+        check("arm", Some("v5"), None);
+    }
+}
