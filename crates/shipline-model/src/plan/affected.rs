@@ -1,16 +1,16 @@
 //! Which components a change set affects, and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::types::{Base, ChangeSet, DeclaredBy, PathChange, Reason};
 use crate::config::{Component, Config, Pipeline};
 use crate::name::{ComponentName, RepoPath};
 
 /// Files whose change affects every component.
-const SHARED: &[&str] = &["pipeline.yaml", "pipeline.lock"];
+pub(super) const SHARED: &[&str] = &["pipeline.yaml", "pipeline.lock"];
 
-/// Reasons that are kept for one component: a person reads the first few, and a thousand would only cost memory.
-const MOST_REASONS: usize = 20;
+/// Files that are kept as reasons for one component: a person reads the first few, and a thousand would only cost memory.
+pub(super) const MOST_REASONS: usize = 20;
 
 /// The reasons for which each component of `pipeline` is affected, the most telling first; empty: it is not affected.
 #[must_use]
@@ -57,7 +57,8 @@ pub fn sources(component: &Component) -> Vec<RepoPath> {
 }
 
 fn reasons(component: &Component, changed: &[PathChange]) -> Vec<Reason> {
-    let mut reasons = Vec::new();
+    let mut reasons: Vec<Reason> = Vec::new();
+    let mut files: BTreeSet<&str> = BTreeSet::new();
     let declared = component
         .path
         .iter()
@@ -66,7 +67,11 @@ fn reasons(component: &Component, changed: &[PathChange]) -> Vec<Reason> {
     for (under, declared) in declared {
         for file in below(changed, under) {
             if reasons.len() == MOST_REASONS {
-                return reasons;
+                break;
+            }
+            // Declared paths may lie in each other.
+            if !files.insert(&file.path) {
+                continue;
             }
             reasons.push(Reason::Path {
                 file: file.clone(),

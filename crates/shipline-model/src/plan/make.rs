@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::affected::affected;
+use super::affected::{SHARED, affected, sources};
 use super::key::{self, SourceInputs};
 use super::tasks;
 use super::types::{
@@ -137,12 +137,15 @@ pub fn make(request: &PlanRequest<'_>) -> Result<Plan, PlanError> {
     let wanted =
         |name: &ComponentName| request.components.is_empty() || request.components.contains(name);
     for name in pipeline.components.iter().filter(|name| wanted(name)) {
-        let (Some(component), Some(change)) = (
-            request.config.components.get(name),
-            request.changes.components.get(name),
-        ) else {
-            continue;
+        let unknown = |what| PlanError::Unknown {
+            what,
+            name: name.to_string(),
         };
+        let component = request.config.components.get(name);
+        let component = component.ok_or_else(|| unknown("component"))?;
+        // Never "nothing to do" by accident: what nobody looked at is no component without changes.
+        let change = request.changes.components.get(name);
+        let change = change.ok_or_else(|| unknown("change set of component"))?;
         let reasons = reasons.remove(name).unwrap_or_default();
         let planned = if reasons.is_empty() || component.path.is_none() {
             PlannedComponent {
@@ -306,28 +309,27 @@ fn images(
             })
             .collect(),
     };
-    let earlier = request.known.builds.get(source_key);
-    let continued = match request.caching {
-        Caching::Use => earlier.filter(|build| continues(build, &drafts)),
-        Caching::Ignore => None,
-    };
+    let dirty = is_dirty(request, component);
+    let continued = continued(request, source_key, &drafts, dirty);
     let head = &request.changes.head;
-    let (base, commit, commit_time) = match continued {
-        Some(build) => (build.base.clone(), build.commit.clone(), build.commit_time),
-        None => {
-            let base = TagBase::new(
-                &head.commit,
-                request.instant.clone(),
-                is_dirty(request, component),
-            );
+    let (base, commit, commit_time) = match &continued {
+        Ok(build) => (build.base.clone(), build.commit.clone(), build.commit_time),
+        Err(_) => {
+            let base = TagBase::new(&head.commit, request.instant.clone(), dirty);
             (base, head.commit.clone(), head.time)
         }
     };
-    let why = match (request.caching, earlier, continued) {
-        (Caching::Ignore, ..) => "--no-cache",
-        (Caching::Use, None, _) => "these sources have not been built here",
-        (Caching::Use, Some(_), None) => "these sources have been built with other args",
-        (Caching::Use, Some(_), Some(_)) => "an earlier run was cut off before this image",
+    let action = |variant: &Option<EnvironmentName>| match &continued {
+        Ok(build) => match build.images.get(variant) {
+            Some((_, digest)) => ImageAction::Take {
+                digest: digest.clone(),
+                from: build.run.clone(),
+            },
+            None => ImageAction::Build {
+                why: format!("run {} was cut off before this image", build.run),
+            },
+        },
+        Err(why) => ImageAction::Build { why: why.clone() },
     };
     drafts
         .into_iter()
@@ -338,17 +340,7 @@ fn images(
             commit_time,
             source_key: source_key.clone(),
             platform: image.platform.clone(),
-            action: match continued
-                .and_then(|build| Some((build, build.images.get(&draft.id.variant)?)))
-            {
-                Some((build, (_, digest))) => ImageAction::Take {
-                    digest: digest.clone(),
-                    from: build.run.clone(),
-                },
-                None => ImageAction::Build {
-                    why: why.to_owned(),
-                },
-            },
+            action: action(&draft.id.variant),
             id: draft.id,
             build_key: draft.build_key,
             args: draft.args,
@@ -357,26 +349,47 @@ fn images(
         .collect()
 }
 
-/// Whether an earlier build can be completed: each of its images is one that would be built now. Else siblings would be of
-/// two builds under one tag.
-fn continues(build: &KnownBuild, drafts: &[Draft]) -> bool {
-    drafts
-        .iter()
-        .all(|draft| match build.images.get(&draft.id.variant) {
-            Some((key, _)) => *key == draft.build_key,
-            None => true,
-        })
+/// The earlier build that is taken or completed, or why none is. It is taken as a whole, with its tags and its commit, and
+/// only where each of its images is one that would be built now: else siblings would be of two builds under one tag.
+fn continued<'a>(
+    request: &PlanRequest<'a>,
+    source_key: &SourceKey,
+    drafts: &[Draft],
+    dirty: bool,
+) -> Result<&'a KnownBuild, String> {
+    match request.caching {
+        Caching::Use => {}
+        Caching::Ignore => return Err("--no-cache".to_owned()),
+    }
+    let Some(build) = request.known.builds.get(source_key) else {
+        return Err("these sources have not been built here".to_owned());
+    };
+    if build.base.is_dirty() && !dirty {
+        // Its tags say that what they name is in no commit. Now it is.
+        return Err(format!(
+            "run {} built these sources before they were committed",
+            build.run
+        ));
+    }
+    let other = drafts.iter().find(|draft| {
+        let image = build.images.get(&draft.id.variant);
+        image.is_some_and(|(key, _)| *key != draft.build_key)
+    });
+    match other {
+        None => Ok(build),
+        Some(draft) => Err(format!(
+            "run {} built {} with other args",
+            build.run, draft.id
+        )),
+    }
 }
 
-/// Only what lies in a component's own sources makes its image dirty.
+/// Only what lies in a component's own sources makes its image dirty, and what decides about every image.
 fn is_dirty(request: &PlanRequest<'_>, component: &Component) -> bool {
-    let sources = super::affected::sources(component);
-    request
-        .changes
-        .head
-        .dirty
-        .iter()
-        .any(|path| sources.iter().any(|source| source.contains(path)))
+    let sources = sources(component);
+    request.changes.head.dirty.iter().any(|path| {
+        SHARED.contains(&path.as_str()) || sources.iter().any(|source| source.contains(path))
+    })
 }
 
 fn notes(request: &PlanRequest<'_>, components: &[PlannedComponent]) -> Vec<String> {
@@ -402,7 +415,8 @@ fn notes(request: &PlanRequest<'_>, components: &[PlannedComponent]) -> Vec<Stri
         }
     }
     for (why, names) in unknown {
-        notes.push(format!("{} counts as changed: {why}", names.join(", ")));
+        let verb = if names.len() == 1 { "counts" } else { "count" };
+        notes.push(format!("{} {verb} as changed: {why}", names.join(", ")));
     }
     notes
 }

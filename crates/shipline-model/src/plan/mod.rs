@@ -5,6 +5,8 @@ mod key;
 mod make;
 mod scheduler;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use affected::{affected, sources};

@@ -1,14 +1,15 @@
 //! The tasks of a plan: one for each stage and affected component (and image), barriers for the whole run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::affected::MOST_REASONS;
 use super::make::{Caching, PlanError, PlanRequest, Publishing};
 use super::types::{
     Decision, ImageAction, ImageId, PlannedComponent, PlannedImage, Reason, Resource, Task, TaskId,
 };
 use crate::config::{Component, Pipeline, Stage, StageKind};
-use crate::name::StageName;
+use crate::name::{ComponentName, StageName};
 
 /// Limit of the tasks that belong to no component.
 const BARRIER_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -23,9 +24,11 @@ pub(super) fn tasks(
         request,
         pipeline,
         components,
+        asked: None,
         tasks: Vec::new(),
-        by_stage: BTreeMap::new(),
+        made: BTreeMap::new(),
     };
+    list.asked = list.asked();
     for stage in in_order(pipeline) {
         list.stage(stage)?;
     }
@@ -58,8 +61,11 @@ struct List<'a> {
     request: &'a PlanRequest<'a>,
     pipeline: &'a Pipeline,
     components: &'a [PlannedComponent],
+    /// The stages that run; `None`: all.
+    asked: Option<BTreeSet<StageName>>,
     tasks: Vec<Task>,
-    by_stage: BTreeMap<StageName, Vec<usize>>,
+    /// Positions of tasks by stage and component (`None`: the whole run's).
+    made: BTreeMap<(StageName, Option<ComponentName>), Vec<usize>>,
 }
 
 impl<'a> List<'a> {
@@ -109,31 +115,68 @@ impl<'a> List<'a> {
                     }
                 }
             }
-            StageKind::Push => self.barrier(
-                stage,
-                &|images| format!("{images} go to the registry"),
-                "there is no image to push",
-            ),
+            StageKind::Push => self.barrier(stage, |images| format!("publishes {images}")),
             StageKind::Gitops { environment } => {
-                let environment = environment.clone();
-                self.barrier(
-                    stage,
-                    &|images| format!("{environment} is to run {images}"),
-                    "there is nothing to deploy",
-                );
+                self.barrier(stage, |images| format!("{environment} is to run {images}"));
             }
         }
-        self.by_stage
-            .insert(stage.name.clone(), (before..self.tasks.len()).collect());
         self.only(stage, before)
+    }
+
+    /// The stages that `--only` leaves. What gates a stage that publishes runs with it, whatever is asked for: nothing is
+    /// published untested or unscanned. (It is quick: passes and scans of the same images are known.)
+    fn asked(&self) -> Option<BTreeSet<StageName>> {
+        let only = self.request.only;
+        if only.is_empty() {
+            return None;
+        }
+        let mut asked: BTreeSet<StageName> = only.iter().cloned().collect();
+        let stages = &self.pipeline.stages;
+        let publishing = |name: &&StageName| {
+            let barrier = stages.get(*name).is_some_and(|it| it.kind.is_barrier());
+            barrier && self.withheld().is_none()
+        };
+        let mut open: Vec<&StageName> = only.iter().filter(publishing).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(stage) = open.pop().and_then(|name| stages.get(name)) {
+            if !seen.insert(&stage.name) {
+                continue;
+            }
+            match stage.kind {
+                StageKind::Detect | StageKind::Build => {}
+                StageKind::Test
+                | StageKind::ImageScan
+                | StageKind::Push
+                | StageKind::Gitops { environment: _ }
+                | StageKind::Run { command: _ } => {
+                    asked.insert(stage.name.clone());
+                }
+            }
+            open.extend(&stage.needs);
+        }
+        Some(asked)
+    }
+
+    /// Why nothing is published, if nothing is.
+    fn withheld(&self) -> Option<String> {
+        if self.affected().next().is_none() {
+            return Some("no component is affected".to_owned());
+        }
+        if self.affected().all(|planned| planned.images.is_empty()) {
+            return Some("no affected component has an image".to_owned());
+        }
+        match &self.request.publishing {
+            Publishing::Withhold { reason } => Some(reason.clone()),
+            Publishing::Publish => None,
+        }
     }
 
     /// `--only` leaves this stage out, or needs images that are there.
     fn only(&mut self, stage: &Stage, from: usize) -> Result<(), PlanError> {
-        if self.request.only.is_empty() {
+        let Some(asked) = &self.asked else {
             return Ok(());
-        }
-        if !self.request.only.contains(&stage.name) {
+        };
+        if !asked.contains(&stage.name) {
             for task in &mut self.tasks[from..] {
                 if let Decision::Run { .. } = task.decision {
                     task.decision = Decision::Skip {
@@ -143,18 +186,20 @@ impl<'a> List<'a> {
             }
             return Ok(());
         }
-        let needs_images = match stage.kind {
+        let runs = self.tasks[from..]
+            .iter()
+            .any(|task| matches!(task.decision, Decision::Run { why: _ }));
+        let works_on_images = match stage.kind {
             StageKind::ImageScan | StageKind::Push | StageKind::Gitops { environment: _ } => true,
             StageKind::Detect
             | StageKind::Test
             | StageKind::Build
             | StageKind::Run { command: _ } => false,
         };
+        let mut stages = self.pipeline.stages.values();
         let builds =
-            self.pipeline.stages.values().any(|other| {
-                other.kind == StageKind::Build && self.request.only.contains(&other.name)
-            });
-        if needs_images && !builds {
+            stages.any(|other| other.kind == StageKind::Build && asked.contains(&other.name));
+        if runs && works_on_images && !builds {
             for image in self.affected().flat_map(|planned| &planned.images) {
                 if let ImageAction::Build { why: _ } = image.action {
                     return Err(PlanError::NotBuilt {
@@ -255,24 +300,11 @@ impl<'a> List<'a> {
         );
     }
 
-    fn barrier(&mut self, stage: &Stage, why: &dyn Fn(String) -> String, nothing: &str) {
-        let images = self.affected().flat_map(|planned| &planned.images).count();
-        let decision = match &self.request.publishing {
-            _ if self.affected().next().is_none() => Decision::Skip {
-                reason: "no component is affected".to_owned(),
-            },
-            _ if images == 0 => Decision::Skip {
-                reason: nothing.to_owned(),
-            },
-            Publishing::Withhold { reason } => Decision::Skip {
-                reason: reason.clone(),
-            },
-            Publishing::Publish => Decision::Run {
-                why: why(if images == 1 {
-                    "1 image".to_owned()
-                } else {
-                    format!("{images} images")
-                }),
+    fn barrier(&mut self, stage: &Stage, why: impl Fn(String) -> String) {
+        let decision = match self.withheld() {
+            Some(reason) => Decision::Skip { reason },
+            None => Decision::Run {
+                why: why(self.images(&stage.kind)),
             },
         };
         let needs = (0..self.tasks.len()).collect();
@@ -287,48 +319,58 @@ impl<'a> List<'a> {
         );
     }
 
-    /// All tasks of the stages that `stage` needs, looking through stages that have none.
-    fn needed(&self, stage: &Stage) -> impl Iterator<Item = usize> {
-        let mut found = Vec::new();
-        let mut open: Vec<&StageName> = stage.needs.iter().collect();
-        while let Some(name) = open.pop() {
-            match self.by_stage.get(name) {
-                Some(tasks) if !tasks.is_empty() => found.extend(tasks.iter().copied()),
-                Some(_) | None => open.extend(
-                    self.pipeline
-                        .stages
-                        .get(name)
-                        .into_iter()
-                        .flat_map(|stage| &stage.needs),
-                ),
-            }
+    /// How many images a barrier works on: an environment gets its own of twins.
+    fn images(&self, kind: &StageKind) -> String {
+        let images = self.affected().flat_map(|planned| &planned.images);
+        let count = images.filter(|image| match (kind, &image.id.variant) {
+            (StageKind::Gitops { environment }, Some(variant)) => environment == variant,
+            (
+                StageKind::Gitops { environment: _ }
+                | StageKind::Detect
+                | StageKind::Test
+                | StageKind::Build
+                | StageKind::ImageScan
+                | StageKind::Push
+                | StageKind::Run { command: _ },
+                _,
+            ) => true,
+        });
+        match count.count() {
+            1 => "1 image".to_owned(),
+            count => format!("{count} images"),
         }
-        found.sort_unstable();
-        found.dedup();
-        found.into_iter()
     }
 
-    /// Those of [`List::needed`] that concern this component (and, between image tasks, this image).
+    /// What comes before a component's task (and, between image tasks, before this image's): its own tasks of the stages
+    /// that `stage` needs, and where it has none there, of those that these need.
     fn needs_of(
         &self,
         stage: &Stage,
         planned: &PlannedComponent,
         image: Option<&ImageId>,
     ) -> Vec<usize> {
-        let concerns = |id: &TaskId| {
-            let component = id
-                .component
-                .as_ref()
-                .is_none_or(|component| *component == planned.name);
-            let variant = match (&id.variant, image.and_then(|image| image.variant.as_ref())) {
-                (Some(theirs), Some(ours)) => theirs == ours,
-                (Some(_) | None, _) => true,
-            };
-            component && variant
+        let variant = image.and_then(|image| image.variant.as_ref());
+        let fits = |position: &usize| match (&self.tasks[*position].id.variant, variant) {
+            (Some(theirs), Some(ours)) => theirs == ours,
+            (Some(_) | None, _) => true,
         };
-        self.needed(stage)
-            .filter(|position| concerns(&self.tasks[*position].id))
-            .collect()
+        let mut found = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut open: Vec<&StageName> = stage.needs.iter().collect();
+        while let Some(name) = open.pop() {
+            if !seen.insert(name) {
+                continue;
+            }
+            let own = self.made.get(&(name.clone(), Some(planned.name.clone())));
+            match own.or_else(|| self.made.get(&(name.clone(), None))) {
+                Some(tasks) => found.extend(tasks.iter().copied().filter(fits)),
+                None => {
+                    let stage = self.pipeline.stages.get(name);
+                    open.extend(stage.into_iter().flat_map(|stage| &stage.needs));
+                }
+            }
+        }
+        found.into_iter().collect()
     }
 
     #[expect(
@@ -345,6 +387,9 @@ impl<'a> List<'a> {
         decision: Decision,
         needs: Vec<usize>,
     ) {
+        let component = planned.map(|planned| planned.name.clone());
+        let made = self.made.entry((stage.name.clone(), component));
+        made.or_default().push(self.tasks.len());
         self.tasks.push(Task {
             id: TaskId {
                 stage: stage.name.clone(),
@@ -366,6 +411,7 @@ pub(super) fn why(planned: &PlannedComponent) -> String {
         Some(Reason::Path { file, .. } | Reason::PipelineFile { file }) => {
             match planned.reasons.len() {
                 1 => format!("{} changed", file.path),
+                MOST_REASONS.. => format!("{} and many more changed", file.path),
                 more => format!("{} and {} more changed", file.path, more - 1),
             }
         }
