@@ -1,0 +1,274 @@
+//! Masking of whole events: every text in them that came from outside.
+
+use shipline_model::finding::{Finding, Location, Suppression};
+use shipline_model::plan::{
+    Base, BaseRule, Decision, ImageAction, PathChange, Plan, PlannedComponent, PlannedImage,
+    Reason, Task,
+};
+use shipline_model::value::Value;
+
+use super::Redactor;
+use crate::event::{
+    BuiltImage, DeployedCommit, EventKind, Facts, Failure, ImageChange, Outcome, PushedImage,
+    SkipReason,
+};
+
+impl Redactor {
+    fn own(&self, text: String) -> String {
+        match self.mask(&text) {
+            std::borrow::Cow::Borrowed(_) => text,
+            std::borrow::Cow::Owned(masked) => masked,
+        }
+    }
+
+    fn each(&self, texts: Vec<String>) -> Vec<String> {
+        texts.into_iter().map(|text| self.own(text)).collect()
+    }
+
+    /// The event without any secret.
+    #[must_use]
+    pub fn mask_event(&self, kind: EventKind) -> EventKind {
+        match kind {
+            EventKind::RunStarted { run, plan } => EventKind::RunStarted {
+                run,
+                plan: Box::new(self.mask_plan(*plan)),
+            },
+            EventKind::TaskOutput { id, stream, line } => EventKind::TaskOutput {
+                id,
+                stream,
+                line: self.own(line),
+            },
+            EventKind::TaskProgress {
+                id,
+                what,
+                done,
+                total,
+                unit,
+            } => EventKind::TaskProgress {
+                id,
+                what: self.own(what),
+                done,
+                total,
+                unit,
+            },
+            EventKind::TaskRetrying { id, error, after } => EventKind::TaskRetrying {
+                id,
+                error: self.own(error),
+                after,
+            },
+            EventKind::FindingReported { id, finding } => EventKind::FindingReported {
+                id,
+                finding: self.mask_finding(finding),
+            },
+            EventKind::TaskFinished { id, outcome, took } => EventKind::TaskFinished {
+                id,
+                outcome: self.mask_outcome(outcome),
+                took,
+            },
+            kind @ (EventKind::TaskStarted { .. }
+            | EventKind::RunCancelling { .. }
+            | EventKind::RunFinished { .. }) => kind,
+        }
+    }
+
+    fn mask_plan(&self, plan: Plan) -> Plan {
+        let mut head = plan.head;
+        head.dirty = self.each(head.dirty);
+        Plan {
+            head,
+            components: plan
+                .components
+                .into_iter()
+                .map(|component| self.mask_component(component))
+                .collect(),
+            tasks: plan
+                .tasks
+                .into_iter()
+                .map(|task| Task {
+                    decision: self.mask_decision(task.decision),
+                    ..task
+                })
+                .collect(),
+            notes: self.each(plan.notes),
+            ..plan
+        }
+    }
+
+    fn mask_component(&self, component: PlannedComponent) -> PlannedComponent {
+        PlannedComponent {
+            base: match component.base {
+                Base::Commit {
+                    id,
+                    rule: BaseRule::Deployed { tag, environment },
+                } => Base::Commit {
+                    id,
+                    rule: BaseRule::Deployed {
+                        tag: self.own(tag),
+                        environment,
+                    },
+                },
+                Base::Unknown { reason } => Base::Unknown {
+                    reason: self.own(reason),
+                },
+                base @ (Base::Commit { .. } | Base::All) => base,
+            },
+            reasons: component
+                .reasons
+                .into_iter()
+                .map(|reason| self.mask_reason(reason))
+                .collect(),
+            images: component
+                .images
+                .into_iter()
+                .map(|image| self.mask_image(image))
+                .collect(),
+            ..component
+        }
+    }
+
+    fn mask_reason(&self, reason: Reason) -> Reason {
+        let file = |file: PathChange| PathChange {
+            path: self.own(file.path),
+            kind: file.kind,
+        };
+        match reason {
+            Reason::Path {
+                file: change,
+                under,
+                declared,
+            } => Reason::Path {
+                file: file(change),
+                under,
+                declared,
+            },
+            Reason::PipelineFile { file: change } => Reason::PipelineFile { file: file(change) },
+            Reason::NoBase { why } => Reason::NoBase { why: self.own(why) },
+            Reason::All => Reason::All,
+        }
+    }
+
+    fn mask_image(&self, image: PlannedImage) -> PlannedImage {
+        PlannedImage {
+            args: image
+                .args
+                .into_iter()
+                .map(|(name, value)| match value {
+                    Value::Public(text) => (name, Value::Public(self.own(text))),
+                    Value::Secret(secret) => (name, Value::Secret(secret)),
+                })
+                .collect(),
+            action: match image.action {
+                ImageAction::Build { why } => ImageAction::Build { why: self.own(why) },
+                ImageAction::Take { digest, from } => ImageAction::Take { digest, from },
+            },
+            ..image
+        }
+    }
+
+    fn mask_decision(&self, decision: Decision) -> Decision {
+        match decision {
+            Decision::Run { why } => Decision::Run { why: self.own(why) },
+            Decision::Skip { reason } => Decision::Skip {
+                reason: self.own(reason),
+            },
+            Decision::Cached { key, from } => Decision::Cached { key, from },
+        }
+    }
+
+    fn mask_finding(&self, finding: Finding) -> Finding {
+        Finding {
+            message: self.own(finding.message),
+            matched: self.own(finding.matched),
+            location: match finding.location {
+                Location::ImageFile {
+                    layer,
+                    layer_index,
+                    path,
+                    offset,
+                } => Location::ImageFile {
+                    layer,
+                    layer_index,
+                    path: self.own(path),
+                    offset,
+                },
+                Location::ImageConfig { field } => Location::ImageConfig {
+                    field: self.own(field),
+                },
+                Location::SourceFile { path, line } => Location::SourceFile {
+                    path: self.own(path),
+                    line,
+                },
+            },
+            suppression: finding.suppression.map(|suppression| Suppression {
+                reason: self.own(suppression.reason),
+                until: suppression.until,
+            }),
+            ..finding
+        }
+    }
+
+    fn mask_outcome(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Passed(facts) => Outcome::Passed(self.mask_facts(facts)),
+            Outcome::Cached { key, from, facts } => Outcome::Cached {
+                key,
+                from,
+                facts: self.mask_facts(facts),
+            },
+            Outcome::Failed(failure) => Outcome::Failed(Failure {
+                class: failure.class,
+                message: self.own(failure.message),
+                hints: self.each(failure.hints),
+            }),
+            Outcome::Skipped {
+                reason: SkipReason::Planned { reason },
+            } => Outcome::Skipped {
+                reason: SkipReason::Planned {
+                    reason: self.own(reason),
+                },
+            },
+            Outcome::NotAssessed { why } => Outcome::NotAssessed { why: self.own(why) },
+            outcome @ (Outcome::Skipped {
+                reason: SkipReason::Dependency { .. } | SkipReason::RunFailed,
+            }
+            | Outcome::Cancelled) => outcome,
+        }
+    }
+
+    fn mask_facts(&self, facts: Facts) -> Facts {
+        match facts {
+            Facts::Built(image) => Facts::Built(BuiltImage {
+                bases: image
+                    .bases
+                    .into_iter()
+                    .map(|(name, digest)| (self.own(name), digest))
+                    .collect(),
+                ..image
+            }),
+            Facts::Pushed(images) => Facts::Pushed(
+                images
+                    .into_iter()
+                    .map(|image| PushedImage {
+                        reference: self.own(image.reference),
+                        ..image
+                    })
+                    .collect(),
+            ),
+            Facts::Deployed(commit) => Facts::Deployed(DeployedCommit {
+                changes: commit
+                    .changes
+                    .into_iter()
+                    .map(|change| ImageChange {
+                        component: change.component,
+                        file: self.own(change.file),
+                        line: change.line,
+                        from: self.own(change.from),
+                        to: self.own(change.to),
+                    })
+                    .collect(),
+                ..commit
+            }),
+            facts @ (Facts::None | Facts::Detected { .. } | Facts::Scanned { .. }) => facts,
+        }
+    }
+}
