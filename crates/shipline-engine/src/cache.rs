@@ -1,0 +1,348 @@
+//! What is known from earlier runs in this clone: tests that passed, builds, scans, versions of tools.
+//!
+//! Everything is a small file of its own below `.shipline/cache`, written whole. A file that cannot be read or is not ours is
+//! one that is not there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use shipline_model::name::{CommitId, Digest, EnvironmentName};
+use shipline_model::plan::{BuildKey, ImageId, Known, KnownBuild, PlannedImage, SourceKey};
+use shipline_model::tag::TagBase;
+
+use crate::backend::{ImageStore, ScanReport};
+use crate::disk::{read_if_there, write_whole};
+use crate::error::{BackendError, ErrorClass};
+use crate::event::BuiltImage;
+use crate::record::v1;
+
+/// The version of every file; others are not read.
+const VERSION: u32 = 1;
+/// Entries of each kind that are kept, the youngest.
+const KEPT: usize = 1000;
+
+/// The folder of what is known.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    folder: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct File<T> {
+    version: u32,
+    content: T,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Pass {
+    key: String,
+    run: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Ledger {
+    source_key: String,
+    base: String,
+    commit: String,
+    commit_time: i64,
+    run: String,
+    images: Vec<LedgerImage>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LedgerImage {
+    variant: Option<String>,
+    build_key: String,
+    image: v1::BuiltImage,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Scan {
+    run: String,
+    bytes: u64,
+    notes: Vec<String>,
+    findings: Vec<v1::Finding>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Tool {
+    identity: String,
+    version: String,
+}
+
+impl Cache {
+    /// The cache of the state folder (`.shipline`).
+    #[must_use]
+    pub fn new(state: &Path) -> Self {
+        Self {
+            folder: state.join("cache"),
+        }
+    }
+
+    /// Everything that a plan can use: passes, and builds with those of their images that `store` has whole.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn known(&self, store: &dyn ImageStore) -> Result<Known, BackendError> {
+        let test_passes = self
+            .all::<Pass>("tests")
+            .map(|pass| (SourceKey(pass.key), pass.run))
+            .collect();
+        let mut builds = BTreeMap::new();
+        for ledger in self.all::<Ledger>("builds") {
+            let key = SourceKey(ledger.source_key.clone());
+            if let Some(mut build) = known_build(ledger) {
+                let mut whole = BTreeMap::new();
+                for (variant, (build_key, digest)) in std::mem::take(&mut build.images) {
+                    if store.is_whole(&digest)? {
+                        whole.insert(variant, (build_key, digest));
+                    }
+                }
+                build.images = whole;
+                builds.insert(key, build);
+            }
+        }
+        Ok(Known {
+            test_passes,
+            builds,
+        })
+    }
+
+    /// Records that the tests of these sources passed.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn record_pass(&self, key: &SourceKey, run: &str) -> Result<(), BackendError> {
+        self.write(
+            "tests",
+            &key.0,
+            Pass {
+                key: key.0.clone(),
+                run: run.to_owned(),
+            },
+        )
+    }
+
+    /// Announces a build before its first image: what the tags of all its images share is fixed from now on. A build that was
+    /// announced with the same goes on, with the images that it has.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn announce_build(&self, image: &PlannedImage, run: &str) -> Result<(), BackendError> {
+        let base = image.tag.base().to_string();
+        if self
+            .ledger(&image.source_key)
+            .is_some_and(|ledger| ledger.base == base && ledger.commit == image.commit.as_str())
+        {
+            return Ok(());
+        }
+        self.write(
+            "builds",
+            &image.source_key.0,
+            Ledger {
+                source_key: image.source_key.0.clone(),
+                base,
+                commit: image.commit.to_string(),
+                commit_time: image.commit_time,
+                run: run.to_owned(),
+                images: Vec::new(),
+            },
+        )
+    }
+
+    /// Adds an image, which is whole in the store, to its announced build.
+    ///
+    /// # Errors
+    /// Where it cannot be written; `NotFound` where the build is not announced any more.
+    pub fn record_image(
+        &self,
+        planned: &PlannedImage,
+        built: &BuiltImage,
+    ) -> Result<(), BackendError> {
+        let mut ledger = self.ledger(&planned.source_key).ok_or_else(|| {
+            BackendError::new(
+                ErrorClass::NotFound,
+                format!("record the build of {}: its announcement is gone", built.id),
+            )
+        })?;
+        let variant = planned.id.variant.as_ref().map(ToString::to_string);
+        ledger.images.retain(|image| image.variant != variant);
+        ledger.images.push(LedgerImage {
+            variant,
+            build_key: planned.build_key.0.clone(),
+            image: v1::BuiltImage::from(built),
+        });
+        self.write("builds", &planned.source_key.0, ledger)
+    }
+
+    /// What the ledger says of an image that was built earlier.
+    #[must_use]
+    pub fn built_image(&self, key: &SourceKey, id: &ImageId) -> Option<BuiltImage> {
+        let variant = id.variant.as_ref().map(ToString::to_string);
+        let ledger = self.ledger(key)?;
+        let image = ledger
+            .images
+            .into_iter()
+            .find(|image| image.variant == variant)?;
+        BuiltImage::try_from(image.image).ok()
+    }
+
+    /// An earlier scan of an image by a scanner, with the run that made it. `key` is the scanner's (what it knows and by which
+    /// rules it judges).
+    #[must_use]
+    pub fn scan(&self, digest: &Digest, scanner: &str, key: &str) -> Option<(String, ScanReport)> {
+        let scan: Scan = self.read("scans", &scan_key(digest, scanner, key))?;
+        let findings = scan
+            .findings
+            .into_iter()
+            .map(TryInto::try_into)
+            .collect::<Result<_, _>>()
+            .ok()?;
+        Some((
+            scan.run,
+            ScanReport {
+                findings,
+                bytes: scan.bytes,
+                notes: scan.notes,
+            },
+        ))
+    }
+
+    /// Records a scan.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn record_scan(
+        &self,
+        digest: &Digest,
+        scanner: &str,
+        key: &str,
+        run: &str,
+        report: &ScanReport,
+    ) -> Result<(), BackendError> {
+        self.write(
+            "scans",
+            &scan_key(digest, scanner, key),
+            Scan {
+                run: run.to_owned(),
+                bytes: report.bytes,
+                notes: report.notes.clone(),
+                findings: report.findings.iter().map(v1::Finding::from).collect(),
+            },
+        )
+    }
+
+    /// The version that the program with this identity gave.
+    pub(crate) fn tool(&self, name: &str, identity: &str) -> Option<String> {
+        let tool: Tool = self.read("tools", &hash(&[name]))?;
+        (tool.identity == identity).then_some(tool.version)
+    }
+
+    /// Remembers a program's version. Nothing is lost where that fails.
+    pub(crate) fn record_tool(&self, name: &str, identity: &str, version: &str) {
+        let tool = Tool {
+            identity: identity.to_owned(),
+            version: version.to_owned(),
+        };
+        let _ = self.write("tools", &hash(&[name]), tool);
+    }
+
+    /// Removes the oldest entries of each kind beyond a thousand. Nothing is lost where that fails.
+    pub fn prune(&self) {
+        for kind in ["tests", "builds", "scans"] {
+            let Ok(entries) = fs::read_dir(self.folder.join(kind)) else {
+                continue;
+            };
+            let mut files: Vec<_> = entries
+                .flatten()
+                .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+                .collect();
+            if files.len() > KEPT {
+                files.sort();
+                for (_, path) in &files[..files.len() - KEPT] {
+                    let _ = fs::remove_file(path);
+                }
+            }
+        }
+    }
+
+    fn ledger(&self, key: &SourceKey) -> Option<Ledger> {
+        self.read::<Ledger>("builds", &key.0)
+            .filter(|ledger| ledger.source_key == key.0)
+    }
+
+    fn path(&self, kind: &str, key: &str) -> PathBuf {
+        self.folder.join(kind).join(format!("{key}.json"))
+    }
+
+    fn read<T: DeserializeOwned>(&self, kind: &str, key: &str) -> Option<T> {
+        read_file(&self.path(kind, key))
+    }
+
+    fn write<T: Serialize>(&self, kind: &str, key: &str, content: T) -> Result<(), BackendError> {
+        let path = self.path(kind, key);
+        let file = File {
+            version: VERSION,
+            content,
+        };
+        let bytes = serde_json::to_vec(&file).map_err(|cause| {
+            BackendError::new(ErrorClass::Invalid, format!("write {}", path.display()))
+                .because(cause)
+        })?;
+        write_whole(&path, &bytes)
+    }
+
+    fn all<T: DeserializeOwned>(&self, kind: &str) -> impl Iterator<Item = T> + use<T> {
+        fs::read_dir(self.folder.join(kind))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "json")
+            })
+            .filter_map(|path| read_file(&path))
+    }
+}
+
+fn read_file<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    let file: File<T> = serde_json::from_slice(&read_if_there(path)?).ok()?;
+    (file.version == VERSION).then_some(file.content)
+}
+
+fn scan_key(digest: &Digest, scanner: &str, key: &str) -> String {
+    hash(&[digest.as_str(), scanner, key])
+}
+
+fn hash(parts: &[&str]) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hex::encode(hasher.finalize())
+}
+
+fn known_build(ledger: Ledger) -> Option<KnownBuild> {
+    let mut images = BTreeMap::new();
+    for image in ledger.images {
+        let variant = match image.variant {
+            Some(variant) => Some(EnvironmentName::new(variant).ok()?),
+            None => None,
+        };
+        let built = BuiltImage::try_from(image.image).ok()?;
+        images.insert(variant, (BuildKey(image.build_key), built.digest));
+    }
+    Some(KnownBuild {
+        base: TagBase::parse(&ledger.base).ok()?,
+        commit: CommitId::new(ledger.commit).ok()?,
+        commit_time: ledger.commit_time,
+        run: ledger.run,
+        images,
+    })
+}

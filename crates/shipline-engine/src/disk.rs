@@ -1,0 +1,59 @@
+//! Files that are there whole or not at all.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{BackendError, ErrorClass};
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// Writes a file by a temporary one beside it, made durable and renamed; folders are made.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), BackendError> {
+    let temporary = beside(path);
+    let written = (|| {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        if let Some(folder) = path.parent() {
+            fs::File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    })();
+    written.map_err(|cause: io::Error| {
+        let _ = fs::remove_file(&temporary);
+        failed("write", path, cause)
+    })
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(
+        ".{}-{}.tmp",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    ));
+    path.with_file_name(name)
+}
+
+/// A file's bytes, `None` where it cannot be had, for whatever reason: to be taken as not there.
+pub(crate) fn read_if_there(path: &Path) -> Option<Vec<u8>> {
+    fs::read(path).ok()
+}
+
+/// The error of an operation on a file.
+pub(crate) fn failed(what: &str, path: &Path, cause: io::Error) -> BackendError {
+    let class = if cause.kind() == io::ErrorKind::NotFound {
+        ErrorClass::NotFound
+    } else if cause.kind() == io::ErrorKind::PermissionDenied {
+        ErrorClass::Denied
+    } else {
+        ErrorClass::Unavailable
+    };
+    BackendError::new(class, format!("{what} {}", path.display())).because(cause)
+}

@@ -1,0 +1,57 @@
+//! Run records: `.shipline/runs/<id>/` with `events.jsonl`, a log for each task, `outcome.json` and `release-set.json`.
+
+mod read;
+pub mod v1;
+mod write;
+
+pub use read::{Listing, Outcome, RecordError, StoredRun, find, list};
+pub(crate) use write::RecordWriter;
+
+use std::path::{Path, PathBuf};
+
+use shipline_model::name::RunId;
+use shipline_model::plan::TaskId;
+
+/// Runs that are kept, the youngest.
+pub const KEPT_RUNS: usize = 50;
+
+const EVENTS: &str = "events.jsonl";
+const OUTCOME: &str = "outcome.json";
+const RELEASE_SET: &str = "release-set.json";
+const LOGS: &str = "logs";
+
+/// The folder of all records.
+#[must_use]
+pub fn folder(state: &Path) -> PathBuf {
+    state.join("runs")
+}
+
+/// The folder of one run's record.
+#[must_use]
+pub fn run_folder(state: &Path, run: &RunId) -> PathBuf {
+    folder(state).join(run.as_str())
+}
+
+/// The release set of one run, where it came so far.
+#[must_use]
+pub fn release_set_path(state: &Path, run: &RunId) -> PathBuf {
+    run_folder(state, run).join(RELEASE_SET)
+}
+
+/// The log of one task of a run.
+#[must_use]
+pub fn log_path(state: &Path, run: &RunId, task: &TaskId) -> PathBuf {
+    run_folder(state, run).join(LOGS).join(log_name(task))
+}
+
+/// A name without `/`: `unit-tests.user_service.log`, `build.frontend@staging.log`. No name has a `.` or `@` in it.
+fn log_name(task: &TaskId) -> String {
+    let mut name = task.stage.to_string();
+    if let Some(component) = &task.component {
+        name = format!("{name}.{component}");
+    }
+    if let Some(variant) = &task.variant {
+        name = format!("{name}@{variant}");
+    }
+    name + ".log"
+}

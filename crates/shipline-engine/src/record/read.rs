@@ -1,0 +1,223 @@
+//! Reading run records.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use shipline_model::name::{PipelineName, RunId};
+
+use super::{EVENTS, OUTCOME, RELEASE_SET, folder, v1};
+use crate::disk::{failed, read_if_there};
+use crate::error::{BackendError, ErrorClass};
+use crate::event::{Event, EventKind, RunSummary};
+
+/// Why a record cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// It was written by another version of Shipline.
+    #[error("the record has version {0}, and this Shipline reads version {own}", own = v1::VERSION)]
+    Version(u32),
+    /// It is damaged.
+    #[error("line {line} of the record's events is damaged")]
+    Damaged {
+        /// 1-based.
+        line: usize,
+        /// What is wrong.
+        #[source]
+        cause: v1::Unreadable,
+    },
+}
+
+/// How a recorded run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It came to its end.
+    Finished(RunSummary),
+    /// It goes on.
+    Running,
+    /// It was killed, or the machine went down.
+    Interrupted,
+}
+
+/// A recorded run in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// The run.
+    pub run: RunId,
+    /// The command, as a person typed it; absent where the record is damaged.
+    pub command: Option<String>,
+    /// The pipeline; absent where the run did not come so far.
+    pub pipeline: Option<PipelineName>,
+    /// When it began, in milliseconds since 1970 UTC; absent where it did not come so far.
+    pub started_ms: Option<i64>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// A recorded run.
+#[derive(Debug, Clone)]
+pub struct StoredRun {
+    /// The run.
+    pub run: RunId,
+    at: PathBuf,
+}
+
+/// All recorded runs, the youngest first. Damaged ones are in it, as interrupted.
+///
+/// # Errors
+/// Where the folder of records cannot be read; that there is none is no error.
+pub fn list(state: &Path) -> Result<Vec<Listing>, BackendError> {
+    Ok(runs(state)?.iter().map(StoredRun::listing).collect())
+}
+
+/// The recorded run with this ID, or the youngest of all for `last`.
+///
+/// # Errors
+/// `NotFound`.
+pub fn find(state: &Path, run: &str) -> Result<StoredRun, BackendError> {
+    let not_there = |what: String| {
+        BackendError::new(ErrorClass::NotFound, format!("find {what}"))
+            .hint("`runs list` shows those that are recorded")
+    };
+    let mut all = runs(state)?.into_iter();
+    match run {
+        "last" => all
+            .next()
+            .ok_or_else(|| not_there("a recorded run: there is none".to_owned())),
+        run => all
+            .find(|stored| stored.run.as_str() == run)
+            .ok_or_else(|| not_there(format!("run {run}: it is not recorded"))),
+    }
+}
+
+fn runs(state: &Path) -> Result<Vec<StoredRun>, BackendError> {
+    let folder = folder(state);
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(cause) => return Err(failed("read", &folder, cause)),
+    };
+    let mut runs: Vec<StoredRun> = entries
+        .flatten()
+        .filter_map(|entry| {
+            Some(StoredRun {
+                run: RunId::new(entry.file_name().to_str()?).ok()?,
+                at: entry.path(),
+            })
+        })
+        .collect();
+    runs.sort_by(|one, other| other.run.cmp(&one.run));
+    Ok(runs)
+}
+
+impl StoredRun {
+    /// The events, in order, for any reporter. The last line of an interrupted run may be cut off and is left out then.
+    ///
+    /// # Errors
+    /// Where the file cannot be read; each event that is damaged is an error of its own.
+    pub fn events(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Event, RecordError>> + use<>, BackendError> {
+        let (_, lines) = self.open()?;
+        let mut lines = lines.enumerate().peekable();
+        Ok(std::iter::from_fn(move || {
+            let (position, text) = lines.next()?;
+            let parsed = serde_json::from_str::<v1::Event>(&text)
+                .map_err(v1::Unreadable::from)
+                .and_then(Event::try_from);
+            match parsed {
+                Ok(event) => Some(Ok(event)),
+                Err(_) if lines.peek().is_none() => None,
+                // The header is line 1.
+                Err(cause) => Some(Err(RecordError::Damaged {
+                    line: position + 2,
+                    cause,
+                })),
+            }
+        }))
+    }
+
+    /// What stands in a list of it.
+    #[must_use]
+    pub fn listing(&self) -> Listing {
+        let first = self.events().ok().and_then(|mut events| events.next());
+        let (pipeline, started_ms) = match first {
+            Some(Ok(Event {
+                at_ms,
+                kind: EventKind::RunStarted { plan, .. },
+                ..
+            })) => (Some(plan.pipeline), Some(at_ms)),
+            Some(_) | None => (None, None),
+        };
+        Listing {
+            run: self.run.clone(),
+            command: self.open().ok().map(|(header, _)| header.command),
+            pipeline,
+            started_ms,
+            outcome: self.outcome(),
+        }
+    }
+
+    /// How it ended.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let stored = read_if_there(&self.at.join(OUTCOME))
+            .and_then(|bytes| serde_json::from_slice::<v1::OutcomeFile>(&bytes).ok())
+            .filter(|outcome| outcome.version == v1::VERSION);
+        match stored {
+            Some(outcome) => Outcome::Finished(RunSummary::from(outcome.summary)),
+            None if self.is_running() => Outcome::Running,
+            None => Outcome::Interrupted,
+        }
+    }
+
+    /// The folder of the record.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.at
+    }
+
+    /// The release set, where the run came so far.
+    #[must_use]
+    pub fn release_set(&self) -> Option<v1::ReleaseSet> {
+        let bytes = read_if_there(&self.at.join(RELEASE_SET))?;
+        serde_json::from_slice::<v1::ReleaseSet>(&bytes)
+            .ok()
+            .filter(|set| set.version == v1::VERSION)
+    }
+
+    fn is_running(&self) -> bool {
+        File::open(self.at.join(EVENTS))
+            .is_ok_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
+    }
+
+    fn open(&self) -> Result<(v1::Header, impl Iterator<Item = String> + use<>), BackendError> {
+        let path = self.at.join(EVENTS);
+        let file = File::open(&path).map_err(|cause| failed("read", &path, cause))?;
+        // A line that is no UTF-8 is damaged as a whole; what is behind it can still be read.
+        let mut lines = BufReader::new(file)
+            .split(b'\n')
+            .map_while(Result::ok)
+            .map(|line| String::from_utf8_lossy(&line).into_owned());
+        let damaged = || {
+            BackendError::new(
+                ErrorClass::Invalid,
+                format!(
+                    "read {}: it does not begin as a record does",
+                    path.display()
+                ),
+            )
+        };
+        let header: v1::Header =
+            serde_json::from_str(&lines.next().ok_or_else(damaged)?).map_err(|_| damaged())?;
+        if header.version != v1::VERSION {
+            return Err(BackendError::new(
+                ErrorClass::Invalid,
+                format!("read the record of run {}", self.run),
+            )
+            .because(RecordError::Version(header.version)));
+        }
+        Ok((header, lines))
+    }
+}
