@@ -2,7 +2,18 @@
 //! backends that stages work with. No vendor is named here.
 
 pub mod backend;
+pub mod cache;
+mod disk;
 pub mod error;
 pub mod event;
 pub mod fault;
+mod glob;
+pub mod lock;
+pub mod process;
+pub mod record;
+pub mod redact;
+pub mod run;
+mod stage;
 pub mod task;
+pub mod tools;
+mod workspace;

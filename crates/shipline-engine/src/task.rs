@@ -72,6 +72,15 @@ impl TaskContext {
         &self.cancel
     }
 
+    /// The same task under another cancellation: for a section that is not left before its end.
+    #[must_use]
+    pub fn with_cancellation(&self, cancel: CancellationToken) -> Self {
+        Self {
+            cancel,
+            ..self.clone()
+        }
+    }
+
     /// Whether the task should stop: blocking code asks between steps.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {

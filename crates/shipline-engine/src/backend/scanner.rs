@@ -24,6 +24,12 @@ pub trait Scanner: Send + Sync {
     /// What it looks for, for people ("environment leaks").
     fn name(&self) -> &str;
 
+    /// All that decides a report besides the image: what the scanner knows, its rules, the exceptions, the day on which they
+    /// are judged. Equal keys allow to take an earlier report of the same image; `None`: it is scanned every time.
+    fn key(&self) -> Option<String> {
+        None
+    }
+
     /// Looks into the image.
     ///
     /// # Errors

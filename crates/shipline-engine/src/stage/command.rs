@@ -1,0 +1,141 @@
+//! Commands of components in the workspace: `setup`, and what `run` stages name.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use shipline_model::config::Component;
+use shipline_model::value::{MissingVariable, Value};
+
+use super::{Ended, StageTask};
+use crate::error::{BackendError, ErrorClass};
+use crate::event::Facts;
+use crate::process::{Exit, ShellCommand};
+use crate::workspace::State;
+
+pub(super) async fn run(task: &StageTask, command: &str) -> Result<Ended, BackendError> {
+    let component = task.component()?;
+    let mut state = ready(task, component).await?;
+    state.touched = true;
+    execute(task, component, "the command", command, &BTreeMap::new()).await?;
+    Ok(Ended::Passed(Facts::None))
+}
+
+/// Makes the workspace ready for the component's commands: filled, and set up.
+pub(super) async fn ready<'t>(
+    task: &'t StageTask,
+    component: &Component,
+) -> Result<tokio::sync::MutexGuard<'t, State>, BackendError> {
+    let workspace = &task.shared.workspace;
+    let state = workspace.state(component)?;
+    if let Some(done) = workspace.fill().await? {
+        task.context
+            .note(format!(
+                "workspace: {} files written, {} removed, {} as they were",
+                done.written, done.removed, done.kept
+            ))
+            .await;
+    }
+    let mut state = state.lock().await;
+    if state.setup.is_none() {
+        if let Some(setup) = &component.setup {
+            state.touched = true;
+            execute(task, component, "setup", setup, &BTreeMap::new()).await?;
+            state.setup = Some(workspace.extras(&component.name).await?);
+        } else {
+            state.setup = Some(Vec::new());
+        }
+    }
+    Ok(state)
+}
+
+/// Makes the component's part of the workspace equal to its sources again where commands have run in it.
+pub(super) async fn restore(
+    task: &StageTask,
+    component: &Component,
+    state: &mut State,
+) -> Result<(), BackendError> {
+    if state.touched {
+        let extras = state.setup.clone().unwrap_or_default();
+        task.shared
+            .workspace
+            .restore(&component.name, &extras)
+            .await?;
+        state.touched = false;
+    }
+    Ok(())
+}
+
+/// Runs a command of the component. `extra` comes over its environment.
+pub(super) async fn execute(
+    task: &StageTask,
+    component: &Component,
+    what: &str,
+    script: &str,
+    extra: &BTreeMap<String, Value>,
+) -> Result<(), BackendError> {
+    let mut environment = environment(task, component)?;
+    environment.extend(
+        extra
+            .iter()
+            .map(|(name, value)| (name.clone(), value.expose().to_owned())),
+    );
+    let command = ShellCommand {
+        script: script.to_owned(),
+        directory: folder(task, component),
+        environment,
+    };
+    task.context.note(format!("$ {script}")).await;
+    let shared = &task.shared;
+    let ended = shared
+        .supervisor
+        .run(&command, &shared.options.redactor, &task.context)
+        .await?;
+    match ended.exit {
+        Exit::Code(0) => Ok(()),
+        // The shell's own words for a program that is not there or not to be run.
+        Exit::Code(126 | 127) => Err(BackendError::new(
+            ErrorClass::Failed,
+            format!("run {what} of {} (`{script}`): {}", component.name, ended.exit),
+        )
+        .hint("exit code 127 says that a program was not found: commands see the PATH and the variables that the component declares, not all of yours")),
+        Exit::Code(_) | Exit::Signal(_) => Err(BackendError::new(
+            ErrorClass::Failed,
+            format!("run {what} of {} (`{script}`): {}", component.name, ended.exit),
+        )),
+    }
+}
+
+/// The component's folder in the workspace.
+pub(super) fn folder(task: &StageTask, component: &Component) -> PathBuf {
+    match &component.path {
+        Some(path) => task.shared.workspace.path(path),
+        None => task
+            .shared
+            .workspace
+            .path(&shipline_model::name::RepoPath::root()),
+    }
+}
+
+/// The declared environment: the base, and what the component lists.
+fn environment(
+    task: &StageTask,
+    component: &Component,
+) -> Result<BTreeMap<String, String>, BackendError> {
+    let options = &task.shared.options;
+    let mut environment = options.environment.clone();
+    for (name, template) in &component.environment {
+        let value = template.resolve(&options.variables).map_err(|missing| {
+            let missing: Vec<String> = missing.iter().map(MissingVariable::written).collect();
+            BackendError::new(
+                ErrorClass::Invalid,
+                format!(
+                    "make the environment of {}: not set: {}",
+                    component.name,
+                    missing.join(", ")
+                ),
+            )
+        })?;
+        environment.insert(name.clone(), value.expose().to_owned());
+    }
+    Ok(environment)
+}

@@ -1,0 +1,174 @@
+//! `image-scan`: every scanner looks into the image in the store, and the gate judges.
+
+use std::sync::Arc;
+
+use shipline_model::finding::{Finding, Location, Severity};
+use shipline_model::name::Digest;
+use shipline_model::plan::PlannedImage;
+
+use super::{Ended, StageTask, blocking};
+use crate::backend::{ScanReport, Scanner};
+use crate::error::{BackendError, ErrorClass};
+use crate::event::Facts;
+use crate::run::ScanCache;
+use crate::task::TaskMessage;
+
+/// Findings that a failure's message names; all are reported.
+const NAMED: usize = 10;
+
+/// What all scanners together said.
+#[derive(Default)]
+struct Total {
+    bytes: u64,
+    findings: usize,
+    suppressed: usize,
+    /// Findings that the gate does not let pass, with their image.
+    stopped: Vec<String>,
+    /// The run and key of the report, as long as all reports were taken.
+    taken: Option<(String, String)>,
+    scanned: bool,
+}
+
+pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
+    let shared = &task.shared;
+    let scanners = &shared.backends.scanners;
+    if scanners.is_empty() {
+        return Ok(Ended::NotAssessed("no scanner is configured".to_owned()));
+    }
+    let gate = shared.config.scans.image_fail_on;
+    let mut total = Total::default();
+    for image in task.images() {
+        let digest = shared.digest(image)?;
+        for scanner in scanners {
+            if task.context.is_cancelled() {
+                return Err(task.cancelled());
+            }
+            let report = report(task, scanner, image, &digest, &mut total).await?;
+            count(&mut total, image, &report, gate);
+            for note in report.notes {
+                task.context.note(note).await;
+            }
+            for finding in report.findings {
+                task.context.say(TaskMessage::Finding(finding)).await;
+            }
+        }
+        if total.stopped.is_empty() {
+            shared.results().passed.insert(image.id.clone(), digest);
+        }
+    }
+    if !total.stopped.is_empty() {
+        return Err(stopped(&total.stopped, gate));
+    }
+    let facts = Facts::Scanned {
+        bytes: total.bytes,
+        findings: total.findings,
+        suppressed: total.suppressed,
+    };
+    Ok(match total.taken {
+        Some((from, key)) if !total.scanned => Ended::Cached { key, from, facts },
+        Some(_) | None => Ended::Passed(facts),
+    })
+}
+
+/// An earlier report of the same bytes under the same rules, or a new one.
+async fn report(
+    task: &StageTask,
+    scanner: &Arc<dyn Scanner>,
+    image: &PlannedImage,
+    digest: &Digest,
+    total: &mut Total,
+) -> Result<ScanReport, BackendError> {
+    let shared = &task.shared;
+    let key = scanner.key();
+    if let (Some(key), ScanCache::Use) = (&key, shared.options.scan_cache) {
+        let (cache, name) = (shared.cache.clone(), scanner.name().to_owned());
+        let (digest, key) = (digest.clone(), key.clone());
+        let known = blocking(move || Ok(cache.scan(&digest, &name, &key))).await?;
+        if let Some((run, report)) = known {
+            total.taken = Some((run, digest_key(scanner.key().as_deref())));
+            return Ok(report);
+        }
+    }
+    total.scanned = true;
+    let (scanner, store) = (Arc::clone(scanner), Arc::clone(&shared.backends.store));
+    let (id, digest, context) = (image.id.clone(), digest.clone(), task.context.clone());
+    let cache = shared.cache.clone();
+    let run = shared.options.run.to_string();
+    let gate = shared.config.scans.image_fail_on;
+    blocking(move || {
+        let report = scanner.scan(&id, &digest, &*store, &context)?;
+        // Failures are never remembered.
+        if let Some(key) = key
+            && !report.findings.iter().any(|finding| stops(finding, gate))
+        {
+            cache.record_scan(&digest, scanner.name(), &key, &run, &report)?;
+        }
+        Ok(report)
+    })
+    .await
+}
+
+fn digest_key(key: Option<&str>) -> String {
+    key.unwrap_or_default().to_owned()
+}
+
+fn count(total: &mut Total, image: &PlannedImage, report: &ScanReport, gate: Severity) {
+    total.bytes = total.bytes.max(report.bytes);
+    total.findings += report.findings.len();
+    for finding in &report.findings {
+        if finding.suppression.is_some() {
+            total.suppressed += 1;
+        }
+        if stops(finding, gate) {
+            total
+                .stopped
+                .push(format!("{}: {}", image.id, describe(finding)));
+        }
+    }
+}
+
+fn stops(finding: &Finding, gate: Severity) -> bool {
+    finding.suppression.is_none() && finding.severity >= gate
+}
+
+fn describe(finding: &Finding) -> String {
+    let place = match &finding.location {
+        Location::ImageFile {
+            layer,
+            layer_index,
+            path,
+            offset,
+        } => format!(
+            "{path}, byte {offset}, layer {layer_index} ({})",
+            layer.short()
+        ),
+        Location::ImageConfig { field } => field.clone(),
+        Location::SourceFile { path, line } => format!("{path}:{line}"),
+    };
+    format!(
+        "{} ({}) in {place}: {}",
+        finding.rule,
+        finding.severity.as_str(),
+        finding.message
+    )
+}
+
+fn stopped(findings: &[String], gate: Severity) -> BackendError {
+    let mut named: Vec<&str> = findings.iter().take(NAMED).map(String::as_str).collect();
+    let more;
+    if findings.len() > NAMED {
+        more = format!("and {} more", findings.len() - NAMED);
+        named.push(&more);
+    }
+    BackendError::new(
+        ErrorClass::Failed,
+        format!(
+            "pass the gate: {} finding{} at or above {}\n  {}",
+            findings.len(),
+            if findings.len() == 1 { "" } else { "s" },
+            gate.as_str(),
+            named.join("\n  ")
+        ),
+    )
+    .hint("mend what was found, or list it under `scans.ignore` with a reason and an end")
+}

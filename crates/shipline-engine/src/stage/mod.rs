@@ -1,0 +1,192 @@
+//! What each kind of stage does: one file for each, called by one `match`.
+
+mod build;
+mod command;
+mod detect;
+mod gitops;
+mod image_scan;
+mod push;
+mod section;
+mod test;
+
+pub(crate) use push::preflight;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use shipline_model::config::{Component, Config, StageKind};
+use shipline_model::name::Digest;
+use shipline_model::plan::{ImageAction, ImageId, Plan, PlannedImage, Task};
+use tokio_util::sync::CancellationToken;
+
+use crate::cache::Cache;
+use crate::error::{BackendError, ErrorClass};
+use crate::event::{BuiltImage, Facts};
+use crate::process::Supervisor;
+use crate::run::{Backends, RunOptions};
+use crate::task::TaskContext;
+use crate::workspace::Workspace;
+
+/// What all tasks of a run share.
+pub(crate) struct Shared {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) config: Config,
+    pub(crate) backends: Backends,
+    pub(crate) options: Arc<RunOptions>,
+    pub(crate) cache: Cache,
+    pub(crate) workspace: Arc<Workspace>,
+    pub(crate) supervisor: Supervisor,
+    results: Mutex<Results>,
+}
+
+/// What tasks hand to later tasks. The plan guarantees who comes before whom.
+#[derive(Debug, Default)]
+pub(crate) struct Results {
+    /// Images that are in the store since this run looked.
+    pub(crate) images: BTreeMap<ImageId, BuiltImage>,
+    /// Images that passed the gate.
+    pub(crate) passed: BTreeMap<ImageId, Digest>,
+}
+
+/// One task as its stage sees it.
+pub(crate) struct StageTask {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) task: Task,
+    pub(crate) context: TaskContext,
+    /// Whether it is in a section that is not left before its end.
+    pub(crate) in_section: Arc<AtomicBool>,
+}
+
+/// How a task ended without an error.
+pub(crate) enum Ended {
+    Passed(Facts),
+    Cached {
+        key: String,
+        from: String,
+        facts: Facts,
+    },
+    NotAssessed(String),
+}
+
+/// Runs one attempt of a task.
+pub(crate) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
+    match &task.task.kind {
+        StageKind::Detect => detect::run(task).await,
+        StageKind::Test => test::run(task).await,
+        StageKind::Build => build::run(task).await,
+        StageKind::ImageScan => image_scan::run(task).await,
+        StageKind::Push => push::run(task).await,
+        StageKind::Gitops { environment } => gitops::run(task, environment).await,
+        StageKind::Run { command } => command::run(task, command).await,
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(
+        plan: Arc<Plan>,
+        config: Config,
+        backends: Backends,
+        options: Arc<RunOptions>,
+        kill: CancellationToken,
+    ) -> Self {
+        Self {
+            cache: Cache::new(&options.state),
+            workspace: Arc::new(Workspace::new(
+                &options.state,
+                Arc::clone(&backends.source),
+                &config,
+                &plan,
+            )),
+            supervisor: Supervisor {
+                program: options.program.clone(),
+                grace: options.graces.command,
+                kill,
+                faults: options.faults.clone(),
+            },
+            results: Mutex::default(),
+            plan,
+            config,
+            backends,
+            options,
+        }
+    }
+
+    pub(crate) fn results(&self) -> MutexGuard<'_, Results> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All images of the run, in the plan's order.
+    pub(crate) fn images(&self) -> impl Iterator<Item = &PlannedImage> {
+        self.plan
+            .components
+            .iter()
+            .flat_map(|component| &component.images)
+    }
+
+    /// An image's manifest, as built or taken.
+    pub(crate) fn digest(&self, image: &PlannedImage) -> Result<Digest, BackendError> {
+        if let Some(built) = self.results().images.get(&image.id) {
+            return Ok(built.digest.clone());
+        }
+        match &image.action {
+            ImageAction::Take { digest, from: _ } => Ok(digest.clone()),
+            ImageAction::Build { why: _ } => Err(BackendError::new(
+                ErrorClass::NotFound,
+                format!("find the image {}: this run has not built it", image.id),
+            )),
+        }
+    }
+}
+
+impl StageTask {
+    /// The task's component.
+    pub(crate) fn component(&self) -> Result<&Component, BackendError> {
+        self.task
+            .id
+            .component
+            .as_ref()
+            .and_then(|name| self.shared.config.components.get(name))
+            .ok_or_else(|| {
+                BackendError::new(
+                    ErrorClass::Invalid,
+                    format!("run {}: it has no component", self.task.id),
+                )
+            })
+    }
+
+    /// The images that the task is about: its variant's, or all of its component.
+    pub(crate) fn images(&self) -> Vec<&PlannedImage> {
+        let id = &self.task.id;
+        self.shared
+            .images()
+            .filter(|image| {
+                id.component.as_ref() == Some(&image.id.component)
+                    && (id.variant.is_none() || id.variant == image.id.variant)
+            })
+            .collect()
+    }
+
+    /// The error of a task that noticed that it should stop.
+    pub(crate) fn cancelled(&self) -> BackendError {
+        BackendError::new(
+            ErrorClass::Cancelled,
+            format!("run {}: cancelled", self.task.id),
+        )
+    }
+}
+
+/// Does blocking work on a thread for it. Its panic is the caller's.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BackendError> + Send + 'static,
+) -> Result<T, BackendError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(BackendError::new(
+            ErrorClass::Cancelled,
+            "wait for work on another thread: the runtime is going down",
+        )
+        .because(error)),
+    }
+}

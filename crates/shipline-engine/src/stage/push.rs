@@ -1,0 +1,158 @@
+//! `push`: every blob and manifest by digest, verified; then all tags.
+
+use std::sync::Arc;
+
+use shipline_model::name::RepositoryName;
+use shipline_model::plan::PlannedImage;
+
+use super::section::no_return;
+use super::{Ended, Shared, StageTask, blocking};
+use crate::backend::{Reference, TagOutcome, TagRequest};
+use crate::disk::write_whole;
+use crate::error::{BackendError, ErrorClass};
+use crate::event::{Facts, PushedImage, Unit};
+use crate::fault::FaultPoint;
+use crate::record::{release_set_path, v1};
+
+/// Whether the run's repositories can be written, before anything is built.
+pub(crate) async fn preflight(shared: &Shared) -> Result<(), BackendError> {
+    let mut repositories: Vec<RepositoryName> = shared
+        .images()
+        .map(|image| image.repository.clone())
+        .collect();
+    repositories.sort();
+    repositories.dedup();
+    shared.backends.registry.preflight(&repositories).await
+}
+
+pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
+    let shared = &task.shared;
+    let registry = &shared.backends.registry;
+    let faults = &shared.options.faults;
+    let images: Vec<&PlannedImage> = shared.images().collect();
+    let requests: Vec<TagRequest> = images
+        .iter()
+        .map(|image| {
+            Ok(TagRequest {
+                repository: image.repository.clone(),
+                tag: image.tag.to_string(),
+                digest: shared.digest(image)?,
+            })
+        })
+        .collect::<Result<_, BackendError>>()?;
+    write_release_set(task, &images, &requests).await?;
+    faults.reach(FaultPoint::ReleaseSet);
+
+    let mut sent = Vec::new();
+    for (done, (image, request)) in images.iter().zip(&requests).enumerate() {
+        if task.context.is_cancelled() {
+            return Err(task.cancelled());
+        }
+        task.context.progress(
+            image.id.to_string(),
+            done as u64,
+            Some(images.len() as u64),
+            Unit::Steps,
+        );
+        let uploaded = registry
+            .upload(
+                &request.repository,
+                &request.digest,
+                &shared.backends.store,
+                &task.context,
+            )
+            .await?;
+        sent.push(uploaded.sent);
+    }
+    for request in &requests {
+        verify(task, request).await?;
+    }
+    faults.reach(FaultPoint::RegistryVerified);
+
+    let (tagger, wanted) = (Arc::clone(registry), requests.clone());
+    let what = format!("set {} tags in {}", requests.len(), registry.name());
+    let outcomes = no_return(task, &what, |context| async move {
+        tagger.tag(&wanted, &context).await
+    })
+    .await?;
+    faults.reach(FaultPoint::RegistryTags);
+    let pushed = images
+        .iter()
+        .zip(requests)
+        .zip(sent.into_iter().zip(outcomes))
+        .map(|((image, request), (sent, outcome))| PushedImage {
+            id: image.id.clone(),
+            reference: reference(task, &request),
+            digest: request.digest,
+            sent,
+            already_there: outcome == TagOutcome::AlreadyThere,
+        })
+        .collect();
+    Ok(Ended::Passed(Facts::Pushed(pushed)))
+}
+
+fn reference(task: &StageTask, request: &TagRequest) -> String {
+    let registry = &task.shared.backends.registry;
+    match registry.image_name(&request.repository) {
+        Some(name) => format!("{name}:{}", request.tag),
+        None => format!("{}/{}:{}", registry.name(), request.repository, request.tag),
+    }
+}
+
+/// Asks the registry for the manifest that was uploaded.
+async fn verify(task: &StageTask, request: &TagRequest) -> Result<(), BackendError> {
+    let registry = &task.shared.backends.registry;
+    let found = registry
+        .resolve(
+            &request.repository,
+            &Reference::Digest(request.digest.clone()),
+        )
+        .await?;
+    match found {
+        Some(descriptor) if descriptor.digest == request.digest => Ok(()),
+        Some(_) | None => Err(BackendError::new(
+            ErrorClass::Conflict,
+            format!(
+                "find {} of {} in {} after its upload",
+                request.digest,
+                request.repository,
+                registry.name()
+            ),
+        )),
+    }
+}
+
+async fn write_release_set(
+    task: &StageTask,
+    images: &[&PlannedImage],
+    requests: &[TagRequest],
+) -> Result<(), BackendError> {
+    let shared = &task.shared;
+    let passed = shared.results().passed.clone();
+    let set = v1::ReleaseSet {
+        version: v1::VERSION,
+        run: shared.options.run.to_string(),
+        images: images
+            .iter()
+            .zip(requests)
+            .map(|(image, request)| v1::ReleasedImage {
+                id: v1::ImageId::from(&image.id),
+                repository: image.repository.to_string(),
+                tag: request.tag.clone(),
+                digest: request.digest.to_string(),
+                source_key: image.source_key.to_string(),
+                build_key: image.build_key.to_string(),
+                commit: image.commit.to_string(),
+                verdict: match passed.get(&image.id) {
+                    Some(digest) if *digest == request.digest => v1::GateVerdict::Passed,
+                    Some(_) | None => v1::GateVerdict::NotScanned,
+                },
+            })
+            .collect(),
+    };
+    let path = release_set_path(&shared.options.state, &shared.options.run);
+    let bytes = serde_json::to_vec_pretty(&set).map_err(|cause| {
+        BackendError::new(ErrorClass::Invalid, format!("write {}", path.display())).because(cause)
+    })?;
+    blocking(move || write_whole(&path, &bytes)).await
+}

@@ -1,0 +1,192 @@
+//! The workspace, `.shipline/work`: where commands of components run, on exactly the sources.
+//!
+//! It is made equal to the sources of all the run's components once. `setup` runs once for each component. Before a component's
+//! files go into an image, its own part is made equal again, but for caches and what `setup` made: what tests left behind, or
+//! the `prepare` of a twin, does not get into the image. Components run side by side, so that this touches nothing outside the
+//! component's own paths; in paths that several components use it mends sources and removes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use shipline_model::config::{Component, Config};
+use shipline_model::name::{ComponentName, RepoPath};
+use shipline_model::plan::{Plan, sources};
+
+use crate::backend::{Materialized, SourceRepo, SourceSet};
+use crate::error::{BackendError, ErrorClass};
+
+/// The workspace of a run.
+pub(crate) struct Workspace {
+    root: PathBuf,
+    source: Arc<dyn SourceRepo>,
+    /// Sources of the run's components.
+    parts: BTreeMap<ComponentName, Vec<RepoPath>>,
+    caches: Vec<RepoPath>,
+    whole: tokio::sync::OnceCell<()>,
+    states: BTreeMap<ComponentName, tokio::sync::Mutex<State>>,
+    /// One pass over the files at a time.
+    pass: Mutex<()>,
+}
+
+/// How far a component's part is.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// Whether `setup` is through, and what it made.
+    pub(crate) setup: Option<Vec<RepoPath>>,
+    /// Whether a command has run since the part was last equal to the sources.
+    pub(crate) touched: bool,
+}
+
+impl Workspace {
+    /// The workspace in the state folder for the affected components of `plan`.
+    pub(crate) fn new(
+        state: &Path,
+        source: Arc<dyn SourceRepo>,
+        config: &Config,
+        plan: &Plan,
+    ) -> Self {
+        let parts: BTreeMap<ComponentName, Vec<RepoPath>> = plan
+            .components
+            .iter()
+            .filter(|planned| !planned.reasons.is_empty())
+            .filter_map(|planned| config.components.get(&planned.name))
+            .filter(|component| component.path.is_some())
+            .map(|component| (component.name.clone(), sources(component)))
+            .collect();
+        let caches: BTreeSet<RepoPath> = config
+            .components
+            .values()
+            .flat_map(|component| component.caches.iter().cloned())
+            .collect();
+        Self {
+            root: state.join("work"),
+            source,
+            states: parts
+                .keys()
+                .map(|name| (name.clone(), tokio::sync::Mutex::default()))
+                .collect(),
+            parts,
+            caches: caches.into_iter().collect(),
+            whole: tokio::sync::OnceCell::new(),
+            pass: Mutex::new(()),
+        }
+    }
+
+    /// A path of the repository in the workspace.
+    pub(crate) fn path(&self, path: &RepoPath) -> PathBuf {
+        match path.as_str() {
+            "." => self.root.clone(),
+            path => self.root.join(path),
+        }
+    }
+
+    /// Makes all of it equal to the sources, once. `None` where that was done before.
+    pub(crate) async fn fill(self: &Arc<Self>) -> Result<Option<Materialized>, BackendError> {
+        let mut done = None;
+        self.whole
+            .get_or_try_init(|| async {
+                let this = Arc::clone(self);
+                let paths: BTreeSet<RepoPath> = self.parts.values().flatten().cloned().collect();
+                let set = SourceSet {
+                    paths: paths.into_iter().collect(),
+                    keep: self.caches.clone(),
+                };
+                done = Some(crate::stage::blocking(move || this.materialize(&set)).await?);
+                Ok::<(), BackendError>(())
+            })
+            .await?;
+        Ok(done)
+    }
+
+    /// The state of a component's part. One task of a component is at work at a time.
+    pub(crate) fn state(
+        &self,
+        component: &Component,
+    ) -> Result<&tokio::sync::Mutex<State>, BackendError> {
+        self.states.get(&component.name).ok_or_else(|| {
+            BackendError::new(
+                ErrorClass::Invalid,
+                format!(
+                    "run commands of {}: it has no sources in this run",
+                    component.name
+                ),
+            )
+        })
+    }
+
+    /// What is in a component's part beyond the sources and caches: what `setup` made, right after it.
+    pub(crate) async fn extras(
+        self: &Arc<Self>,
+        component: &ComponentName,
+    ) -> Result<Vec<RepoPath>, BackendError> {
+        let this = Arc::clone(self);
+        let component = component.clone();
+        crate::stage::blocking(move || {
+            let set = this.part(&component, &[]);
+            this.source.extras(&set, &this.root)
+        })
+        .await
+    }
+
+    /// Makes a component's part equal to the sources again, but for caches and `extras`.
+    pub(crate) async fn restore(
+        self: &Arc<Self>,
+        component: &ComponentName,
+        extras: &[RepoPath],
+    ) -> Result<Materialized, BackendError> {
+        let this = Arc::clone(self);
+        let component = component.clone();
+        let extras = extras.to_vec();
+        crate::stage::blocking(move || this.materialize(&this.part(&component, &extras))).await
+    }
+
+    fn materialize(&self, set: &SourceSet) -> Result<Materialized, BackendError> {
+        let _pass = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
+        self.source.materialize(set, &self.root)
+    }
+
+    /// A component's sources; kept is everything that is not this component's alone.
+    fn part(&self, component: &ComponentName, extras: &[RepoPath]) -> SourceSet {
+        let own = self.parts.get(component).cloned().unwrap_or_default();
+        let mut keep: BTreeSet<RepoPath> = self.caches.iter().chain(extras).cloned().collect();
+        for (other, paths) in &self.parts {
+            if other != component {
+                // A path around ours is not kept as a whole: what is beside ours in it is found below.
+                let around = |path: &&RepoPath| {
+                    !own.iter()
+                        .any(|mine| mine != *path && path.contains(mine.as_str()))
+                };
+                keep.extend(paths.iter().filter(around).cloned());
+            }
+        }
+        self.outside(&own, &RepoPath::root(), &mut keep);
+        SourceSet {
+            paths: own,
+            keep: keep.into_iter().collect(),
+        }
+    }
+
+    /// Collects what is on the disk outside of `own`, on the way from the root down to each of them.
+    fn outside(&self, own: &[RepoPath], at: &RepoPath, keep: &mut BTreeSet<RepoPath>) {
+        if own
+            .iter()
+            .any(|mine| mine.contains(at.as_str()) || mine == at)
+        {
+            return;
+        }
+        for entry in fs::read_dir(self.path(at)).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let Some(path) = name.to_str().and_then(|name| RepoPath::resolve(at, name)) else {
+                continue;
+            };
+            let leads_to_ours = own.iter().any(|mine| path.contains(mine.as_str()));
+            if leads_to_ours {
+                self.outside(own, &path, keep);
+            } else {
+                keep.insert(path);
+            }
+        }
+    }
+}
