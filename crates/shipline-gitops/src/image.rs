@@ -1,0 +1,147 @@
+//! The text of an image reference, split at its borders: `host:port/path/name:tag@digest`, halves included.
+
+use std::fmt;
+
+/// An image reference as a manifest holds it. Nothing is filled in: what is not written is `None`, what is empty is empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageText<'a> {
+    /// Host, path and name.
+    pub name: &'a str,
+    /// Behind the `:`.
+    pub tag: Option<&'a str>,
+    /// Behind the `@`.
+    pub digest: Option<&'a str>,
+}
+
+impl<'a> ImageText<'a> {
+    /// Splits a reference. Every text has a reading: a `:` in front of a `/` belongs to a port.
+    #[must_use]
+    pub fn split(text: &'a str) -> Self {
+        let (rest, digest) = match text.split_once('@') {
+            Some((rest, digest)) => (rest, Some(digest)),
+            None => (text, None),
+        };
+        let last = rest.rfind('/').map_or(0, |slash| slash + 1);
+        match rest[last..].find(':') {
+            Some(colon) => Self {
+                name: &rest[..last + colon],
+                tag: Some(&rest[last + colon + 1..]),
+                digest,
+            },
+            None => Self {
+                name: rest,
+                tag: None,
+                digest,
+            },
+        }
+    }
+
+    /// Whether the name is `repository` or ends in it behind a `/`.
+    #[must_use]
+    pub fn is_of(&self, repository: &str) -> bool {
+        self.name
+            .strip_suffix(repository)
+            .is_some_and(|host| host.is_empty() || host.ends_with('/'))
+    }
+}
+
+impl fmt::Display for ImageText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)?;
+        if let Some(tag) = self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a text is a tag (OCI distribution specification, `<reference>` as a tag).
+#[must_use]
+pub fn is_tag(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    text.len() <= 128
+        && bytes
+            .next()
+            .is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}
+
+/// Whether a text can be an image's name with host and path.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let (host, path) = match text.split_once('/') {
+        Some((host, path)) => (Some(host), path),
+        None => (None, text),
+    };
+    let part = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|b| {
+                b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-')
+            })
+    };
+    let host_part = |host: &str| {
+        !host.is_empty()
+            && host.bytes().all(|b| {
+                b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b':' | b'[' | b']')
+            })
+    };
+    host.is_none_or(host_part) && path.split('/').all(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits() {
+        let check = |text, name, tag, digest| {
+            let image = ImageText::split(text);
+            assert_eq!(image, ImageText { name, tag, digest });
+            assert_eq!(image.to_string(), text);
+        };
+        check("web", "web", None, None);
+        check("web:1", "web", Some("1"), None);
+        check("r.io:5000/a/web", "r.io:5000/a/web", None, None);
+        check("r.io:5000/a/web:1", "r.io:5000/a/web", Some("1"), None);
+        check("[::1]:5000/web:1", "[::1]:5000/web", Some("1"), None);
+        check("r/web:1@sha256:ab", "r/web", Some("1"), Some("sha256:ab"));
+        check("r/web@sha256:ab", "r/web", None, Some("sha256:ab"));
+        check("r/web:", "r/web", Some(""), None);
+        check("r/web:@", "r/web", Some(""), Some(""));
+        check(":1", "", Some("1"), None);
+        check("", "", None, None);
+        check("r/web:1:2", "r/web", Some("1:2"), None);
+    }
+
+    #[test]
+    fn ends_in_a_repository_at_a_border() {
+        let check = |text, repository, expected| {
+            assert_eq!(ImageText::split(text).is_of(repository), expected, "{text}");
+        };
+        check("web:1", "web", true);
+        check("r.io:5000/team/web:1", "web", true);
+        check("r.io:5000/team/web:1", "team/web", true);
+        check("r.io/myweb:1", "web", false);
+        check("r.io/web/x:1", "web", false);
+        check("r.io:web", "web", false);
+        check(":1", "web", false);
+    }
+
+    #[test]
+    fn tags_and_names() {
+        assert!(is_tag("staging-abc12345-20250101000000"));
+        assert!(!is_tag("") && !is_tag("-a") && !is_tag("a b") && !is_tag("a:b") && !is_tag("ü"));
+        assert!(!is_tag(&"a".repeat(129)));
+        assert!(is_name("localhost:5000/a_b/c.d-e") && is_name("web"));
+        assert!(
+            !is_name("")
+                && !is_name("r/")
+                && !is_name("r//a")
+                && !is_name("r/a:1")
+                && !is_name("r/A")
+        );
+    }
+}

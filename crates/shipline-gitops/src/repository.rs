@@ -1,0 +1,345 @@
+//! A GitOps repository on this machine: bare, or a checkout.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use git2::{ErrorCode, Oid, Repository, RepositoryInitOptions, Signature};
+use shipline_engine::backend::{Deployment, DesiredState, GitopsRepo, Target};
+use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::event::DeployedCommit;
+use shipline_engine::fault::{FaultPoint, Faults};
+
+use crate::checkout::{self, Checkout};
+use crate::error::{git, io};
+use crate::patience::Patience;
+use crate::seed;
+use crate::snapshot::{History, IDENTITY, Snapshot};
+
+/// Names the commit that the repository was created with.
+const SEED_REF: &str = "refs/shipline/seed";
+
+/// A ref's lock of this age was left by a process that is no more: a ref is written in milliseconds.
+const STALE: Duration = Duration::from_secs(30);
+
+/// Where a local GitOps repository is and how it is written.
+#[derive(Debug, Clone)]
+pub struct LocalSettings {
+    /// The repository: bare, or a checkout.
+    pub path: PathBuf,
+    /// The branch that ArgoCD watches.
+    pub branch: String,
+    /// The directory that a new repository begins with.
+    pub seed: Option<PathBuf>,
+    /// How long to try while other processes write.
+    pub deadline: Duration,
+    /// Points at which a test can kill the process.
+    pub faults: Faults,
+}
+
+/// A GitOps repository on this machine.
+#[derive(Debug)]
+pub struct LocalGitops {
+    settings: LocalSettings,
+    reference: String,
+}
+
+impl LocalGitops {
+    /// The repository of these settings. Nothing is opened yet.
+    #[must_use]
+    pub fn new(settings: LocalSettings) -> Self {
+        let reference = format!("refs/heads/{}", settings.branch);
+        Self {
+            settings,
+            reference,
+        }
+    }
+
+    fn path(&self) -> &Path {
+        &self.settings.path
+    }
+
+    fn open(&self) -> Result<Repository, BackendError> {
+        Repository::open(self.path()).map_err(|cause| {
+            let error = git(format!("open the GitOps repository {}", self.name()), cause);
+            if error.class == ErrorClass::NotFound {
+                error.hint("Correct the path, or give a `seed` to create it from.")
+            } else if error.class == ErrorClass::Denied {
+                error.hint("The repository belongs to another user: name it as `safe.directory` in the git configuration.")
+            } else {
+                error
+            }
+        })
+    }
+
+    fn head(&self, repository: &Repository) -> Result<Oid, BackendError> {
+        let branch = &self.settings.branch;
+        repository.refname_to_id(&self.reference).map_err(|cause| {
+            let error = git(format!("read branch {branch} of {}", self.name()), cause);
+            if error.class == ErrorClass::NotFound {
+                error.hint(format!(
+                    "Create the branch, or name another one than `{branch}`."
+                ))
+            } else {
+                error
+            }
+        })
+    }
+
+    /// Moves the branch from `old` to `new` if it still is at `old`.
+    fn swap(&self, repository: &Repository, old: Oid, new: Oid) -> Result<Swap, BackendError> {
+        let log = "shipline: deploy";
+        let Err(cause) = repository.reference_matching(&self.reference, new, true, old, log) else {
+            return Ok(Swap::Done);
+        };
+        if cause.code() == ErrorCode::Locked {
+            self.remove_stale_lock(repository);
+            return Ok(Swap::Lost);
+        }
+        // Whatever the reason is called: what counts is whether the branch has moved.
+        if self.head(repository)? != old {
+            return Ok(Swap::Lost);
+        }
+        Err(git(
+            format!("move branch {} of {}", self.settings.branch, self.name()),
+            cause,
+        ))
+    }
+
+    /// A process that is killed while it writes a ref leaves the lock, and git never removes it.
+    fn remove_stale_lock(&self, repository: &Repository) {
+        let lock = repository
+            .commondir()
+            .join(format!("{}.lock", self.reference));
+        let age = fs::metadata(&lock)
+            .and_then(|meta| meta.modified())
+            .ok()
+            .and_then(|modified| SystemTime::now().duration_since(modified).ok());
+        if age.is_some_and(|age| age >= STALE) {
+            // Where it cannot be removed, the deadline's error names it.
+            let _ = fs::remove_file(&lock);
+        }
+    }
+
+    fn contended(&self, patience: &Patience) -> BackendError {
+        let message = format!(
+            "move branch {} of {}: other writers were first {} times in {} s",
+            self.settings.branch,
+            self.name(),
+            patience.attempts(),
+            self.settings.deadline.as_secs()
+        );
+        BackendError::new(ErrorClass::Retryable, message).hint(format!(
+            "Run it again; if no other process writes there, remove {}.lock from the repository.",
+            self.reference
+        ))
+    }
+
+    /// Commits the seed as the branch's first commit.
+    fn plant(&self, repository: &Repository, seed: &Path) -> Result<(), BackendError> {
+        let failed = |cause| git(format!("create {} from its seed", self.name()), cause);
+        let tree = seed::write(repository, seed)?;
+        let tree = repository.find_tree(tree).map_err(failed)?;
+        let (name, mail) = IDENTITY;
+        let who = Signature::now(name, mail).map_err(failed)?;
+        let message = "Create the GitOps repository from its seed\n";
+        let commit = repository
+            .commit(None, &who, &who, message, &tree, &[])
+            .map_err(failed)?;
+        let log = "shipline: seed";
+        repository
+            .reference(SEED_REF, commit, true, log)
+            .map_err(failed)?;
+        match repository.reference(&self.reference, commit, false, log) {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == ErrorCode::Exists => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Builds the repository beside its place and moves it there when it is whole.
+    fn create(&self, seed: &Path) -> Result<Vec<String>, BackendError> {
+        let path = self.path();
+        let failed = |cause| {
+            io(
+                format!("create the GitOps repository {}", self.name()),
+                cause,
+            )
+        };
+        let parent = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(failed)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let lock = fs::File::create(parent.join(format!(".{name}.lock"))).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        if is_there(path) {
+            return Ok(Vec::new());
+        }
+        let new = parent.join(format!(".{name}.new"));
+        if new.exists() {
+            fs::remove_dir_all(&new).map_err(failed)?;
+        }
+        let mut options = RepositoryInitOptions::new();
+        options
+            .bare(true)
+            .mkdir(true)
+            .mkpath(true)
+            .no_reinit(true)
+            .external_template(false)
+            .initial_head(&self.settings.branch);
+        let repository = Repository::init_opts(&new, &options).map_err(|cause| {
+            git(
+                format!("create the GitOps repository {}", self.name()),
+                cause,
+            )
+        })?;
+        self.plant(&repository, seed)?;
+        drop(repository);
+        fs::rename(&new, path).map_err(failed)?;
+        Ok(vec![format!(
+            "created the GitOps repository {} from {}",
+            self.name(),
+            seed.display()
+        )])
+    }
+
+    /// A note where the seed is no longer what the repository was created from.
+    fn compare_seed(
+        &self,
+        repository: &Repository,
+        seed: &Path,
+    ) -> Result<Vec<String>, BackendError> {
+        let Ok(planted) = repository
+            .find_reference(SEED_REF)
+            .and_then(|reference| reference.peel_to_tree())
+        else {
+            return Ok(Vec::new());
+        };
+        if !seed.is_dir() || seed::hash(seed)? == planted.id() {
+            return Ok(Vec::new());
+        }
+        Ok(vec![format!(
+            "the seed {} has changed since {} was created from it; the repository stays as it is (commit the change there, or remove the repository to begin again)",
+            seed.display(),
+            self.name()
+        )])
+    }
+
+    fn preview_at(
+        &self,
+        repository: &Repository,
+        deployment: &Deployment,
+    ) -> Result<DeployedCommit, BackendError> {
+        let head = self.head(repository)?;
+        if let Some(done) = History::default().find(repository, head, &deployment.id)? {
+            return Ok(done);
+        }
+        let plan = Snapshot::new(repository, head)?.plan(deployment)?;
+        Ok(DeployedCommit {
+            commit: head.to_string(),
+            made: false,
+            changes: plan.changes,
+        })
+    }
+}
+
+enum Swap {
+    Done,
+    Lost,
+}
+
+fn has_no_refs(repository: &Repository) -> bool {
+    repository
+        .references()
+        .is_ok_and(|mut references| references.next().is_none())
+}
+
+/// Whether something is at a path; an empty directory is nothing.
+fn is_there(path: &Path) -> bool {
+    match fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
+}
+
+impl GitopsRepo for LocalGitops {
+    fn name(&self) -> String {
+        self.path().display().to_string()
+    }
+
+    fn prepare(&self) -> Result<Vec<String>, BackendError> {
+        let seed = self.settings.seed.as_deref();
+        let mut notes = Vec::new();
+        if let Some(seed) = seed.filter(|_| !is_there(self.path())) {
+            notes = self.create(seed)?;
+        }
+        let repository = self.open()?;
+        if let Some(seed) = seed {
+            if has_no_refs(&repository) {
+                self.plant(&repository, seed)?;
+                notes.push(format!(
+                    "filled the empty GitOps repository {} from {}",
+                    self.name(),
+                    seed.display()
+                ));
+            }
+            notes.extend(self.compare_seed(&repository, seed)?);
+        }
+        self.head(&repository)?;
+        Ok(notes)
+    }
+
+    fn read(&self, targets: &[Target]) -> Result<DesiredState, BackendError> {
+        let repository = self.open()?;
+        let head = self.head(&repository)?;
+        Snapshot::new(&repository, head)?.read(targets)
+    }
+
+    fn deploy(&self, deployment: &Deployment) -> Result<DeployedCommit, BackendError> {
+        let repository = self.open()?;
+        let mut patience = Patience::until(self.settings.deadline);
+        let checkout = checkout::inspect(&repository, &self.reference)?;
+        if let Checkout::Behind(paths) = &checkout {
+            checkout::catch_up(&repository, paths, &mut patience)?;
+        }
+        let mut history = History::default();
+        loop {
+            let head = self.head(&repository)?;
+            if let Some(done) = history.find(&repository, head, &deployment.id)? {
+                return Ok(done);
+            }
+            let snapshot = Snapshot::new(&repository, head)?;
+            let plan = snapshot.plan(deployment)?;
+            if plan.changes.is_empty() {
+                return Ok(DeployedCommit {
+                    commit: head.to_string(),
+                    made: false,
+                    changes: Vec::new(),
+                });
+            }
+            let commit = snapshot.commit(deployment, &plan)?;
+            self.settings.faults.reach(FaultPoint::GitopsCommit);
+            match self.swap(&repository, head, commit)? {
+                Swap::Done => {
+                    self.settings.faults.reach(FaultPoint::GitopsRef);
+                    if checkout != Checkout::Elsewhere {
+                        let paths: Vec<String> = plan.files.into_keys().collect();
+                        checkout::catch_up(&repository, &paths, &mut patience)?;
+                    }
+                    return Ok(DeployedCommit {
+                        commit: commit.to_string(),
+                        made: true,
+                        changes: plan.changes,
+                    });
+                }
+                Swap::Lost if patience.wait() => {}
+                Swap::Lost => return Err(self.contended(&patience)),
+            }
+        }
+    }
+
+    fn preview(&self, deployment: &Deployment) -> Result<DeployedCommit, BackendError> {
+        let repository = self.open()?;
+        checkout::inspect(&repository, &self.reference)?;
+        self.preview_at(&repository, deployment)
+    }
+}

@@ -1,0 +1,109 @@
+//! A directory as a git tree: what a new GitOps repository begins with.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use git2::{ObjectType, Oid, Repository};
+use shipline_engine::error::{BackendError, ErrorClass};
+
+use crate::error::{git, io as io_error};
+
+/// How many folders may stand in one another.
+const MAX_DEPTH: usize = 64;
+
+/// Writes the directory's files into the repository and gives their tree.
+pub(crate) fn write(repository: &Repository, directory: &Path) -> Result<Oid, BackendError> {
+    let odb = repository
+        .odb()
+        .map_err(|cause| git("open the new GitOps repository", cause))?;
+    tree(directory, &|kind, bytes| odb.write(kind, bytes))
+}
+
+/// The tree that [`write`] would give, without writing it.
+pub(crate) fn hash(directory: &Path) -> Result<Oid, BackendError> {
+    tree(directory, &|kind, bytes| Oid::hash_object(kind, bytes))
+}
+
+type Put<'a> = dyn Fn(ObjectType, &[u8]) -> Result<Oid, git2::Error> + 'a;
+
+fn tree(directory: &Path, put: &Put<'_>) -> Result<Oid, BackendError> {
+    match folder(directory, put, 0)? {
+        Some(tree) => Ok(tree),
+        None => Err(BackendError::new(
+            ErrorClass::Invalid,
+            format!("read the seed {}: it holds no files", directory.display()),
+        )),
+    }
+}
+
+/// A folder's tree; none where there is no file in it, as git has no empty folders.
+fn folder(directory: &Path, put: &Put<'_>, depth: usize) -> Result<Option<Oid>, BackendError> {
+    let reading = |path: &Path| format!("read {} of the seed", path.display());
+    if depth > MAX_DEPTH {
+        let message = format!("{}: more than {MAX_DEPTH} folders", reading(directory));
+        return Err(BackendError::new(ErrorClass::Invalid, message));
+    }
+    let mut entries = Vec::new();
+    let listing = fs::read_dir(directory).map_err(|cause| io_error(reading(directory), cause))?;
+    for entry in listing {
+        let entry = entry.map_err(|cause| io_error(reading(directory), cause))?;
+        let name = entry.file_name().as_bytes().to_vec();
+        if name == b".git" {
+            continue;
+        }
+        let path = entry.path();
+        if let Some((mode, id)) = node(&path, put, depth)? {
+            entries.push((name, mode, id));
+        }
+    }
+    // Git sorts folders as if their names ended in a slash.
+    entries.sort_by_key(|(name, mode, _)| {
+        let mut key = name.clone();
+        key.extend(mode.eq(&"40000").then_some(b'/'));
+        key
+    });
+    let mut bytes = Vec::new();
+    for (name, mode, id) in &entries {
+        bytes.extend_from_slice(mode.as_bytes());
+        bytes.push(b' ');
+        bytes.extend_from_slice(name);
+        bytes.push(0);
+        bytes.extend_from_slice(id.as_bytes());
+    }
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    put(ObjectType::Tree, &bytes)
+        .map(Some)
+        .map_err(|cause| git(reading(directory), cause))
+}
+
+fn node(
+    path: &Path,
+    put: &Put<'_>,
+    depth: usize,
+) -> Result<Option<(&'static str, Oid)>, BackendError> {
+    let reading = || format!("read {} of the seed", path.display());
+    let failed = |cause: io::Error| io_error(reading(), cause);
+    let meta = fs::symlink_metadata(path).map_err(failed)?;
+    if meta.is_dir() {
+        return Ok(folder(path, put, depth + 1)?.map(|tree| ("40000", tree)));
+    }
+    let (mode, bytes) = if meta.is_symlink() {
+        let target = fs::read_link(path).map_err(failed)?;
+        ("120000", target.as_os_str().as_bytes().to_vec())
+    } else if meta.is_file() {
+        let executable = meta.permissions().mode() & 0o100 != 0;
+        let mode = if executable { "100755" } else { "100644" };
+        (mode, fs::read(path).map_err(failed)?)
+    } else {
+        let message = format!("{}: it is no file, folder or link", reading());
+        return Err(BackendError::new(ErrorClass::Invalid, message));
+    };
+    put(ObjectType::Blob, &bytes)
+        .map(|id| Some((mode, id)))
+        .map_err(|cause| git(reading(), cause))
+}

@@ -1,0 +1,235 @@
+//! The repository at one commit: what it declares, and the commit that sets something else.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::Path;
+
+use git2::build::TreeUpdateBuilder;
+use git2::{Commit, ErrorCode, FileMode, ObjectType, Oid, Repository, Signature, Time, Tree};
+use shipline_engine::backend::{DeclaredImage, Deployment, DesiredState, Target};
+use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::event::DeployedCommit;
+use shipline_model::name::CommitId;
+
+use crate::edit::{self, EditPlan};
+use crate::error::{git, refused};
+use crate::image::ImageText;
+use crate::locate::{Manifest, locate};
+use crate::record::{self, DeployRecord};
+
+/// Who commits where nobody is named.
+pub(crate) const IDENTITY: (&str, &str) = ("Shipline", "shipline@localhost");
+
+/// How many commits back a deployment is looked for: far more than can be made between two attempts of one deployment.
+const HISTORY: usize = 1000;
+
+/// One commit of the branch.
+pub(crate) struct Snapshot<'r> {
+    repository: &'r Repository,
+    commit: Commit<'r>,
+    tree: Tree<'r>,
+}
+
+impl<'r> Snapshot<'r> {
+    pub(crate) fn new(repository: &'r Repository, commit: Oid) -> Result<Self, BackendError> {
+        let reading = || format!("read commit {commit} of the GitOps repository");
+        let commit = repository
+            .find_commit(commit)
+            .map_err(|cause| git(reading(), cause))?;
+        let tree = commit.tree().map_err(|cause| git(reading(), cause))?;
+        Ok(Self {
+            repository,
+            commit,
+            tree,
+        })
+    }
+
+    /// What the targets declare.
+    pub(crate) fn read(&self, targets: &[Target]) -> Result<DesiredState, BackendError> {
+        let folders = self.folders(targets.iter())?;
+        let images = targets.iter().map(|target| {
+            let found = locate(&folders[&path(target)], target);
+            let declared = found.map_err(BackendError::from).map(|site| {
+                let image = site.value.trim_end_matches('\n').to_owned();
+                let tag = ImageText::split(&image).tag.map(str::to_owned);
+                DeclaredImage {
+                    file: site.file,
+                    line: site.line,
+                    image,
+                    tag,
+                }
+            });
+            (target.component.clone(), declared)
+        });
+        Ok(DesiredState {
+            commit: commit_id(self.commit.id())?,
+            images: images.collect(),
+        })
+    }
+
+    /// What a deployment changes here.
+    pub(crate) fn plan(&self, deployment: &Deployment) -> Result<EditPlan, BackendError> {
+        let elsewhere = deployment
+            .images
+            .iter()
+            .find(|image| image.target.environment != deployment.environment);
+        if let Some(image) = elsewhere {
+            let message = format!(
+                "deploy to {}: {} stands in {}",
+                deployment.environment, image.target.component, image.target.environment
+            );
+            return Err(BackendError::new(ErrorClass::Invalid, message));
+        }
+        let folders = self.folders(deployment.images.iter().map(|image| &image.target))?;
+        edit::plan(&deployment.images, |target| &folders[&path(target)])
+            .map_err(|errors| refused(deployment.environment.as_str(), errors))
+    }
+
+    /// Writes the commit that makes a plan true, with its blobs and trees. No ref names it yet.
+    pub(crate) fn commit(
+        &self,
+        deployment: &Deployment,
+        plan: &EditPlan,
+    ) -> Result<Oid, BackendError> {
+        let failed = |cause| git("write the deployment commit", cause);
+        let mut update = TreeUpdateBuilder::new();
+        for (path, bytes) in &plan.files {
+            let entry = self.tree.get_path(Path::new(path)).map_err(failed)?;
+            let mode = match entry.filemode() {
+                0o100_755 => FileMode::BlobExecutable,
+                _ => FileMode::Blob,
+            };
+            let blob = self.repository.blob(bytes).map_err(failed)?;
+            update.upsert(path.as_str(), blob, mode);
+        }
+        let tree = update
+            .create_updated(self.repository, &self.tree)
+            .and_then(|tree| self.repository.find_tree(tree))
+            .map_err(failed)?;
+        let author = signature(deployment.author.as_deref(), deployment.time)?;
+        let committer = signature(None, deployment.time)?;
+        let message = record::message(deployment, &plan.changes);
+        self.repository
+            .commit(None, &author, &committer, &message, &tree, &[&self.commit])
+            .map_err(failed)
+    }
+
+    fn folders<'t>(
+        &self,
+        targets: impl Iterator<Item = &'t Target>,
+    ) -> Result<HashMap<String, Vec<Manifest>>, BackendError> {
+        let mut folders = HashMap::new();
+        for target in targets {
+            if let Entry::Vacant(entry) = folders.entry(path(target)) {
+                let manifests = self.folder(entry.key()).map_err(|cause| {
+                    git(
+                        format!("read {} of the GitOps repository", entry.key()),
+                        cause,
+                    )
+                })?;
+                entry.insert(manifests);
+            }
+        }
+        Ok(folders)
+    }
+
+    /// The manifests directly in a folder: only the trees on the way to it are read.
+    fn folder(&self, path: &str) -> Result<Vec<Manifest>, git2::Error> {
+        let tree = match self.tree.get_path(Path::new(path)) {
+            Ok(entry) if entry.kind() == Some(ObjectType::Tree) => {
+                self.repository.find_tree(entry.id())?
+            }
+            Ok(_) => return Ok(Vec::new()),
+            Err(error) if error.code() == ErrorCode::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut manifests = Vec::new();
+        for entry in &tree {
+            let Ok(name) = entry.name() else {
+                continue;
+            };
+            let is_file = matches!(entry.filemode(), 0o100_644 | 0o100_755 | 0o100_664);
+            if is_file && (name.ends_with(".yaml") || name.ends_with(".yml")) {
+                let blob = self.repository.find_blob(entry.id())?;
+                manifests.push(Manifest {
+                    path: format!("{path}/{name}"),
+                    bytes: blob.content().to_vec(),
+                });
+            }
+        }
+        Ok(manifests)
+    }
+}
+
+/// The commits that have been searched for a deployment, so that each attempt looks at the new ones only.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    seen: HashSet<Oid>,
+}
+
+impl History {
+    /// Looks for the deployment among the commits that `head` brings. A commit that is not there (a shallow repository) ends
+    /// its line.
+    pub(crate) fn find(
+        &mut self,
+        repository: &Repository,
+        head: Oid,
+        id: &str,
+    ) -> Result<Option<DeployedCommit>, BackendError> {
+        let mut open = VecDeque::from([head]);
+        while let Some(next) = open.pop_front() {
+            if self.seen.len() >= HISTORY || !self.seen.insert(next) {
+                continue;
+            }
+            let commit = match repository.find_commit(next) {
+                Ok(commit) => commit,
+                Err(error) if error.code() == ErrorCode::NotFound => continue,
+                Err(error) => return Err(git(format!("read commit {next}"), error)),
+            };
+            let message = commit.message().unwrap_or_default();
+            if let Some(record) = record::parse(message).filter(|record| record.id == id) {
+                return Ok(Some(deployed(next, record)));
+            }
+            open.extend(commit.parent_ids());
+        }
+        Ok(None)
+    }
+}
+
+fn deployed(commit: Oid, record: DeployRecord) -> DeployedCommit {
+    DeployedCommit {
+        commit: commit.to_string(),
+        made: false,
+        changes: record
+            .images
+            .into_iter()
+            .map(|image| image.change)
+            .collect(),
+    }
+}
+
+pub(crate) fn commit_id(id: Oid) -> Result<CommitId, BackendError> {
+    CommitId::new(id.to_string())
+        .map_err(|error| BackendError::new(ErrorClass::Invalid, "name a commit").because(error))
+}
+
+fn path(target: &Target) -> String {
+    format!("{}/{}", target.environment, target.folder)
+}
+
+fn signature(who: Option<&str>, time: i64) -> Result<Signature<'static>, BackendError> {
+    let invalid = || {
+        let who = who.unwrap_or_default();
+        BackendError::new(ErrorClass::Invalid, format!("commit as `{who}`"))
+            .hint("An author is written `Name <mail@example.com>`.")
+    };
+    let (name, mail) = match who {
+        None => IDENTITY,
+        Some(who) => {
+            let (name, rest) = who.split_once('<').ok_or_else(invalid)?;
+            let mail = rest.trim_end().strip_suffix('>').ok_or_else(invalid)?;
+            (name.trim(), mail.trim())
+        }
+    };
+    Signature::new(name, mail, &Time::new(time, 0)).map_err(|cause| invalid().because(cause))
+}

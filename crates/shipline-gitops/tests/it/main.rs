@@ -1,0 +1,8 @@
+//! The GitOps repository on real git repositories, and the edit on real shapes of manifests.
+#![allow(clippy::unwrap_used)]
+
+mod edit;
+mod local;
+mod processes;
+mod random;
+mod support;

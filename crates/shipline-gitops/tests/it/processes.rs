@@ -1,0 +1,106 @@
+#![allow(clippy::disallowed_methods)]
+
+use std::process::{Child, Command, Stdio};
+
+use shipline_engine::backend::GitopsRepo;
+use shipline_engine::fault::{FaultPoint, Faults};
+use shipline_gitops::{LocalGitops, LocalSettings};
+use shipline_testkit::contract::gitops::{deployment, manifest};
+
+use crate::support::{Bare, file, messages, settings};
+
+const REPOSITORY: &str = "SHIPLINE_TEST_REPOSITORY";
+const COMPONENT: &str = "SHIPLINE_TEST_COMPONENT";
+const FAULT: &str = "SHIPLINE_TEST_FAULT";
+
+/// This test is a process of the others: it deploys where it is told to, and is nothing where it is told nothing.
+#[test]
+fn writer() {
+    let Ok(path) = std::env::var(REPOSITORY) else {
+        return;
+    };
+    let component = std::env::var(COMPONENT).unwrap();
+    let faults = match std::env::var(FAULT) {
+        Ok(point) => Faults::kill_at(point.parse().unwrap(), 1),
+        Err(_) => Faults::none(),
+    };
+    let repository = LocalGitops::new(LocalSettings {
+        faults,
+        ..settings(path.as_ref())
+    });
+    let ours = deployment(&format!("d-{component}"), &[(&component, "new")]);
+    repository.deploy(&ours).unwrap();
+}
+
+fn start(bare: &Bare, component: &str, fault: Option<FaultPoint>) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "processes::writer", "--nocapture"])
+        .env(REPOSITORY, bare.path())
+        .env(COMPONENT, component)
+        .stdout(Stdio::null());
+    if let Some(fault) = fault {
+        command.env(FAULT, fault.word());
+    }
+    command.spawn().unwrap()
+}
+
+fn path(component: &str) -> String {
+    format!("staging/{component}/deployment.yaml")
+}
+
+fn bare(components: &[String]) -> Bare {
+    let files: Vec<(String, String)> = components
+        .iter()
+        .map(|component| (path(component), manifest(component, "old")))
+        .collect();
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(p, t)| (p.as_str(), t.as_str()))
+        .collect();
+    Bare::with(&files)
+}
+
+#[test]
+fn thirty_two_processes_write_at_once() {
+    let components: Vec<String> = (0..32).map(|n| format!("c{n}")).collect();
+    let bare = bare(&components);
+    let started = std::time::Instant::now();
+    let mut children: Vec<Child> = components
+        .iter()
+        .map(|component| start(&bare, component, None))
+        .collect();
+    for child in &mut children {
+        assert!(child.wait().unwrap().success());
+    }
+    println!("32 processes: {:?}", started.elapsed());
+    let git = bare.git();
+    for component in &components {
+        assert_eq!(
+            file(&git, &path(component)),
+            Some(manifest(component, "new"))
+        );
+    }
+    let messages = messages(&git);
+    assert_eq!(messages.len(), 33);
+    for component in &components {
+        let id = format!("Deploy-Id: d-{component}\n");
+        assert_eq!(messages.iter().filter(|m| m.contains(&id)).count(), 1);
+    }
+}
+
+#[test]
+fn killed_at_each_point_the_next_one_completes() {
+    for point in [FaultPoint::GitopsCommit, FaultPoint::GitopsRef] {
+        let bare = bare(&["web".to_owned()]);
+        let killed = start(&bare, "web", Some(point)).wait().unwrap();
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&killed),
+            Some(9)
+        );
+        assert!(start(&bare, "web", None).wait().unwrap().success());
+        let git = bare.git();
+        assert_eq!(file(&git, &path("web")), Some(manifest("web", "new")));
+        assert_eq!(messages(&git).len(), 2, "{point}");
+    }
+}
