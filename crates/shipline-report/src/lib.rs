@@ -4,6 +4,7 @@
 //! its writer breaks.
 
 pub mod describe;
+mod json;
 mod opening;
 mod plain;
 mod screen;
@@ -13,6 +14,7 @@ mod summary;
 mod terminal;
 mod text;
 
+pub use json::JsonReporter;
 pub use plain::PlainReporter;
 pub use screen::Width;
 pub use style::Palette;

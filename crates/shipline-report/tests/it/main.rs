@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod json;
 mod plain;
 mod runs;
 mod screen;
