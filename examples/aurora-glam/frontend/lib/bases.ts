@@ -1,12 +1,12 @@
 // Where the six APIs are. Next.js puts the values in place of these names at build time (which is why each is written
-// out), so an image knows the APIs of one environment only.
+// out), so an image knows the APIs of one environment only. The messages below name none: they end up in every image.
 
 export type Api = "users" | "services" | "appointments" | "staff" | "notifications" | "reports";
 
 /** Takes the base of one API, or says what is wrong with it. */
 export function base(variable: string, value: string | undefined): string {
   if (value === undefined || value.trim() === "") {
-    throw new Error(`${variable} is not set: it is the URL of an API, like https://staging.aurora-glam.com/api/users`);
+    throw new Error(`${variable} is not set: it is the URL of an API, like https://salon.example/api/users`);
   }
   let url: URL;
   try {
