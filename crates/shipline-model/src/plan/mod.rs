@@ -3,6 +3,7 @@
 mod affected;
 mod key;
 mod make;
+mod render;
 mod scheduler;
 mod tasks;
 #[cfg(test)]
@@ -11,5 +12,6 @@ mod types;
 
 pub use affected::{affected, sources};
 pub use make::{Caching, PlanError, PlanRequest, Publishing, make};
+pub use render::{explain, render};
 pub use scheduler::{Ending, Limits, NeverStarts, OnFailure, Scheduler};
 pub use types::*;

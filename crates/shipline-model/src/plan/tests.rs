@@ -755,3 +755,85 @@ fn the_earlier_base_is_kept_even_where_the_commit_moved_on() {
     );
     assert_eq!((image.commit_time, &image.commit), (1000, &commit('a')));
 }
+
+#[test]
+fn a_plan_is_shown_with_a_reason_for_everything() {
+    let mut world = World::new(&["services/common/a.rs", "web/x\u{1b}[2J"]);
+    world.components = vec![name("api"), name("docs")];
+    let first = world.made();
+    world.remember(&first, "docs", &[]);
+    world.changes.components.get_mut("docs").unwrap().base = Base::Unknown {
+        reason: "the clone is shallow".to_owned(),
+    };
+    let plan = world.made();
+    let key = &of(&plan, "docs").source_key.as_ref().unwrap().0[..12];
+    let expected = format!(
+        "pipeline all, profile local, commit aaaaaaaa on main
+note: docs counts as changed: the clone is shallow
+components
+  api   services/common/a.rs modified since bbbbbbbb (the base that was asked for)
+  docs  counts as changed: the clone is shallow
+tasks
+  detect      runs: 2 of 2 components are affected
+  tests/api   skipped: api declares no test
+  tests/docs  cached: run earlier made it from the same inputs ({key})
+  build/api   runs: these sources have not been built here
+  scan/api    runs: nothing is published unscanned
+  lint/api    runs: `make lint`
+  lint/docs   runs: `make lint`
+  push        runs: publishes 1 image
+  gitops      runs: staging is to run 1 image
+"
+    );
+    assert_eq!(render(&plan), expected);
+}
+
+#[test]
+fn a_component_is_explained_from_the_file_to_the_tag() {
+    let mut world = World::new(&["services/common/a.rs", "web/x\u{1b}[2J"]);
+    let plan = world.made();
+    world.remember(&plan, "api", &[None]);
+    let plan = world.made();
+    let source = of(&plan, "api").source_key.clone().unwrap();
+    let build = &of(&plan, "api").images[0].build_key;
+    let expected = format!(
+        "pipeline all, profile local, commit aaaaaaaa on main
+api is affected
+  measured since bbbbbbbb (the base that was asked for)
+  because
+    services/common/a.rs modified → uses services/common → api
+  source key {source}
+  image api as api:aaaaaaaa-20261124030405
+    build key {build}
+    from commit aaaaaaaa for linux/amd64
+    taken from run earlier: {}
+tasks
+  tests/api  skipped: api declares no test
+  build/api  cached: run earlier made it from the same inputs ({})
+  scan/api   runs: nothing is published unscanned
+  lint/api   runs: `make lint`
+",
+        digest(),
+        &build.0[..12]
+    );
+    assert_eq!(explain(&plan, &name("api")), expected);
+    let web = explain(&plan, &name("web"));
+    assert!(
+        web.contains("web/x\\u{1b}[2J modified → path web → web"),
+        "{web}"
+    );
+    assert!(
+        web.contains("built: these sources have not been built here"),
+        "{web}"
+    );
+    let quiet = explain(&World::new(&["README.md"]).made(), &name("web"));
+    assert!(
+        quiet.contains("web is not affected\n  measured since bbbbbbbb"),
+        "{quiet}"
+    );
+    let strange = explain(&plan, &name("nobody"));
+    assert!(
+        strange.contains("nobody is not among the components"),
+        "{strange}"
+    );
+}
