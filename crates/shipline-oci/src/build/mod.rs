@@ -1,7 +1,9 @@
 //! Builders of images, what they share (Dockerfiles, ignore files, patterns), and which of them builds what.
 
+pub mod docker;
 pub mod dockerfile;
 mod embedded;
+mod gzip;
 pub mod ignore;
 mod pattern;
 
@@ -23,6 +25,7 @@ pub use pattern::BadPattern;
 use dockerfile::{
     Base, Copy, CopySource, Dockerfile, DockerfileError, Globals, Instruction, InstructionKind,
 };
+use ignore::{Ignore, candidates};
 
 use crate::layout::disk_error;
 
@@ -214,6 +217,24 @@ fn read_text(request: &BuildRequest) -> Result<String, BackendError> {
 fn read_dockerfile(request: &BuildRequest) -> Result<Dockerfile, BackendError> {
     Dockerfile::parse(&read_text(request)?)
         .map_err(|error| embedded::wrong(request, &shown(request), error))
+}
+
+/// The rules of the ignore file that applies; none where there is none.
+fn read_ignore(request: &BuildRequest) -> Result<Ignore, BackendError> {
+    for path in candidates(&request.context, &request.dockerfile) {
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                return Ignore::parse(&text).map_err(|error| {
+                    BackendError::new(ErrorClass::Invalid, format!("read {}", path.display()))
+                        .because(error)
+                        .hint("Patterns are those of .dockerignore, not of .gitignore.")
+                });
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(disk_error("read", &path, error)),
+        }
+    }
+    Ok(Ignore::default())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 mod build;
 mod cases;
 mod distribution;
+mod docker;
 mod kill;
 mod pull;
 mod registry;

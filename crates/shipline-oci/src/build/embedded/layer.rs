@@ -2,14 +2,11 @@
 //! into the store. Its bytes depend on what is in it and on nothing else.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use libdeflater::{CompressionLvl, Compressor};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use shipline_engine::backend::ImageStore;
 use shipline_engine::error::BackendError;
 use shipline_engine::event::Unit;
@@ -22,14 +19,7 @@ use super::binary::{Fit, inspect};
 use super::copy::Changes;
 use super::tarball::{END, headers, padding};
 use super::tree::{Archive, Content, Node, NodeKind, Stamp, show};
-use crate::image;
-
-/// Uncompressed bytes of one gzip member. With the level, part of what a layer's digest follows from.
-const CHUNK: usize = 1 << 20;
-/// libdeflate's level: gzip -6's size at a quarter of its time; 1 saves a third of that, and costs 16 % in size.
-const LEVEL: i32 = 6;
-/// Chunks that wait in each direction for each compressor: bounds memory.
-const WAITING: usize = 2;
+use crate::build::gzip::{self, Chunks, Gone};
 
 /// A layer in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,44 +110,13 @@ impl Press<'_> {
         Result<(Digest, Observed), Option<LayerError>>,
         io::Result<()>,
     ) {
-        std::thread::scope(|scope| {
-            let mut lanes = Vec::new();
-            let mut results: Vec<Receiver<io::Result<Vec<u8>>>> = Vec::new();
-            for _ in 0..self.threads.get() {
-                let (lane, chunks) = sync_channel::<Vec<u8>>(WAITING);
-                let (done, result) = sync_channel(WAITING);
-                lanes.push(lane);
-                results.push(result);
-                scope.spawn(move || compress(&chunks, &done));
-            }
-            let producer = scope.spawn(|| self.produce(changes, lanes));
-            let mut written = Ok(());
-            // Chunk i goes over lane i mod n, both ways: order without bookkeeping.
-            'chunks: loop {
-                for result in &results {
-                    match result.recv() {
-                        Ok(Ok(bytes)) => written = writer.write_all(&bytes),
-                        Ok(Err(error)) => written = Err(error),
-                        Err(_) => break 'chunks,
-                    }
-                    if written.is_err() {
-                        break 'chunks;
-                    }
-                }
-            }
-            drop(results);
-            let produced = match producer.join() {
-                Ok(produced) => produced,
-                Err(panic) => std::panic::resume_unwind(panic),
-            };
-            (produced, written)
-        })
+        gzip::compress(self.threads, writer, |chunks| self.produce(changes, chunks))
     }
 
     fn produce(
         &self,
         changes: &Changes,
-        lanes: Vec<SyncSender<Vec<u8>>>,
+        chunks: Chunks,
     ) -> Result<(Digest, Observed), Option<LayerError>> {
         let total = changes
             .values()
@@ -166,13 +125,9 @@ impl Press<'_> {
                 NodeKind::Directory | NodeKind::Symlink { .. } | NodeKind::Other => 0,
             })
             .sum();
-        let mut out = Chunks {
+        let mut out = Tar {
             press: self,
-            lanes,
-            next: 0,
-            buffer: vec![0; CHUNK],
-            used: 0,
-            hasher: Sha256::new(),
+            chunks,
             done: 0,
             total,
         };
@@ -219,7 +174,7 @@ impl Press<'_> {
                 .push(format!("… and {more} more of the kind"));
         }
         out.write(&END)?;
-        Ok((out.finish()?, observed))
+        Ok((out.chunks.finish().map_err(|Gone| None)?, observed))
     }
 
     fn open<'c>(&self, content: &'c Content) -> Result<Opened<'c>, LayerError> {
@@ -316,27 +271,18 @@ enum Opened<'c> {
     File(File),
 }
 
-/// The tar as it is written: hashed, cut into chunks, handed to the compressors.
-struct Chunks<'a> {
+/// The tar as it is written, with a look at cancellation and a word of progress for each chunk.
+struct Tar<'a> {
     press: &'a Press<'a>,
-    lanes: Vec<SyncSender<Vec<u8>>>,
-    next: usize,
-    buffer: Vec<u8>,
-    used: usize,
-    hasher: Sha256,
+    chunks: Chunks,
     done: u64,
     total: u64,
 }
 
-impl Chunks<'_> {
-    fn write(&mut self, mut bytes: &[u8]) -> Result<(), Option<LayerError>> {
-        self.hasher.update(bytes);
-        while !bytes.is_empty() {
-            let taken = bytes.len().min(CHUNK - self.used);
-            self.buffer[self.used..self.used + taken].copy_from_slice(&bytes[..taken]);
-            self.used += taken;
-            bytes = &bytes[taken..];
-            self.send_full()?;
+impl Tar<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Option<LayerError>> {
+        if self.chunks.write(bytes).map_err(|Gone| None)? {
+            self.moved()?;
         }
         Ok(())
     }
@@ -351,78 +297,35 @@ impl Chunks<'_> {
         let mut left = size;
         let mut head = Vec::new();
         while left > 0 {
-            let room = usize::try_from(left)
-                .map_or(CHUNK, |left| left.min(CHUNK))
-                .min(CHUNK - self.used);
-            let space = &mut self.buffer[self.used..self.used + room];
-            let read = match file.read(space) {
-                Ok(0) => return Err(Some(changed(path))),
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    return Err(Some(LayerError::Sources(format!(
-                        "`{}` cannot be read: {error}",
-                        show(path)
-                    ))));
-                }
-            };
-            self.hasher.update(&space[..read]);
-            if left == size {
-                head = space[..read.min(4)].to_vec();
+            let read = self.chunks.fill(&mut file, left).map_err(|error| {
+                Some(LayerError::Sources(format!(
+                    "`{}` cannot be read: {error}",
+                    show(path)
+                )))
+            })?;
+            if read.is_empty() {
+                return Err(Some(changed(path)));
             }
-            self.used += read;
-            left -= read as u64;
-            self.done += read as u64;
-            self.send_full()?;
+            if left == size {
+                head = read[..read.len().min(4)].to_vec();
+            }
+            let count = read.len() as u64;
+            left -= count;
+            self.done += count;
+            if self.chunks.send_full().map_err(|Gone| None)? {
+                self.moved()?;
+            }
         }
         Ok(head)
     }
 
-    fn send_full(&mut self) -> Result<(), Option<LayerError>> {
-        if self.used == CHUNK {
-            self.send(vec![0; CHUNK])?;
-            if self.press.task.is_cancelled() {
-                return Err(Some(LayerError::Cancelled));
-            }
-            self.press
-                .task
-                .progress(self.press.what, self.done, Some(self.total), Unit::Bytes);
+    fn moved(&self) -> Result<(), Option<LayerError>> {
+        if self.press.task.is_cancelled() {
+            return Err(Some(LayerError::Cancelled));
         }
+        self.press
+            .task
+            .progress(self.press.what, self.done, Some(self.total), Unit::Bytes);
         Ok(())
-    }
-
-    fn send(&mut self, empty: Vec<u8>) -> Result<(), Option<LayerError>> {
-        let mut chunk = std::mem::replace(&mut self.buffer, empty);
-        chunk.truncate(self.used);
-        self.used = 0;
-        let lane = self.next % self.lanes.len();
-        self.next += 1;
-        self.lanes[lane].send(chunk).map_err(|_| None)
-    }
-
-    fn finish(mut self) -> Result<Digest, Option<LayerError>> {
-        if self.used > 0 {
-            self.send(Vec::new())?;
-        }
-        Ok(image::digest_from(self.hasher.finalize().as_slice()))
-    }
-}
-
-/// Compresses every chunk into a gzip member of its own.
-fn compress(chunks: &Receiver<Vec<u8>>, done: &SyncSender<io::Result<Vec<u8>>>) {
-    let level = CompressionLvl::new(LEVEL).unwrap_or_default();
-    let mut compressor = Compressor::new(level);
-    for chunk in chunks {
-        let mut out = vec![0; compressor.gzip_compress_bound(chunk.len())];
-        let result = compressor
-            .gzip_compress(&chunk, &mut out)
-            .map(|length| {
-                out.truncate(length);
-                out
-            })
-            .map_err(io::Error::other);
-        if done.send(result).is_err() {
-            return;
-        }
     }
 }

@@ -19,7 +19,6 @@ mod tarball;
 mod tree;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,20 +34,19 @@ use shipline_model::name::Digest;
 
 use self::archive::Spool;
 use self::cache::{LayerCache, Scratch};
-use self::context::Context;
 use self::layer::{Layer, LayerError, Observed, Press};
 use self::session::{Session, cancelled};
 use self::stage::{Stage, Step};
-use self::tree::{Content, LastLink, NodeKind};
+use self::tree::LastLink;
 use super::dockerfile::{Dockerfile, Globals};
-use super::ignore::{Ignore, candidates};
 use crate::image::{
     self, ImageConfig, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, RawDescriptor, RawManifest, RootFs,
 };
-use crate::layout::disk_error;
 
+pub(super) use context::{Context, Seen, Source};
 pub(super) use session::wrong;
 pub(super) use stage::references;
+pub(super) use tree::{Content, NodeKind, join, show};
 
 /// Where the images come from that a Dockerfile names in FROM and in `COPY --from`.
 #[async_trait]
@@ -148,7 +146,7 @@ impl EmbeddedBuilder {
         task: &TaskContext,
     ) -> Result<BuiltImage, BackendError> {
         let seen = cache::now();
-        let context = Context::new(&request.context, read_ignore(request)?);
+        let context = Context::new(&request.context, super::read_ignore(request)?);
         let mut session = Session::new(
             request,
             &prepared.dockerfile,
@@ -412,23 +410,6 @@ fn refused(
             )),
         LayerError::Store(error) => error,
     }
-}
-
-fn read_ignore(request: &BuildRequest) -> Result<Ignore, BackendError> {
-    for path in candidates(&request.context, &request.dockerfile) {
-        match fs::read_to_string(&path) {
-            Ok(text) => {
-                return Ignore::parse(&text).map_err(|error| {
-                    BackendError::new(ErrorClass::Invalid, format!("read {}", path.display()))
-                        .because(error)
-                        .hint("Patterns are those of .dockerignore, not of .gitignore.")
-                });
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(disk_error("read", &path, error)),
-        }
-    }
-    Ok(Ignore::default())
 }
 
 fn instant(request: &BuildRequest) -> Result<String, BackendError> {
