@@ -76,18 +76,6 @@ impl LeakScanner {
         })
     }
 
-    /// What it knows and by which rules it judges: where this and the image are equal, the report is.
-    #[must_use]
-    pub fn key(&self) -> String {
-        let urls = self.search.urls().iter();
-        let urls: Vec<String> = urls
-            .map(|url| format!("{} {}", url.environment, url.written))
-            .collect();
-        let layers: Vec<&str> = self.base_layers.iter().map(Digest::as_str).collect();
-        let known = (VERSION, urls, self.exceptions.key(), layers);
-        format!("{known:?}")
-    }
-
     /// Leaves layers of base images out: they are not the variant's own.
     #[must_use]
     pub fn without_layers(mut self, base_layers: impl IntoIterator<Item = Digest>) -> Self {
@@ -99,6 +87,16 @@ impl LeakScanner {
 impl Scanner for LeakScanner {
     fn name(&self) -> &str {
         "environment leaks"
+    }
+
+    fn key(&self) -> Option<String> {
+        let urls = self.search.urls().iter();
+        let urls: Vec<String> = urls
+            .map(|url| format!("{} {}", url.environment, url.written))
+            .collect();
+        let layers: Vec<&str> = self.base_layers.iter().map(Digest::as_str).collect();
+        let known = (VERSION, urls, self.exceptions.key(), layers);
+        Some(format!("{known:?}"))
     }
 
     fn scan(
