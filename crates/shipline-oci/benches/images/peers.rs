@@ -66,6 +66,9 @@ fn installed(program: &str, arguments: &[&str]) -> Result<(), String> {
     run(Command::new(program).args(arguments)).map_err(|error| error.to_string())
 }
 
+/// The image that shows whether a client can build.
+const PROBE: &str = "shipline-bench-probe";
+
 struct Docker {
     program: &'static str,
     image: String,
@@ -85,8 +88,13 @@ impl Docker {
             .map_err(|error| error.to_string())?;
         let mut problems = Vec::new();
         for program in ["docker", "/usr/bin/docker"] {
-            match run(buildkit(program).args(["build", "--quiet"]).arg(&probe)) {
+            match run(buildkit(program)
+                .args(["build", "--quiet", "--tag", PROBE])
+                .arg(&probe))
+            {
                 Ok(()) => {
+                    run(Command::new(program).args(["image", "rm", PROBE]))
+                        .map_err(|error| error.to_string())?;
                     let image = format!("{host}/docker/frontend");
                     return Ok(Box::new(Self { program, image }));
                 }
