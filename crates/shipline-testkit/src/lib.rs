@@ -2,4 +2,5 @@
 
 pub mod contract;
 pub mod ecr;
+pub mod memory;
 pub mod service;

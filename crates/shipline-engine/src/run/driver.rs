@@ -190,7 +190,7 @@ impl Driver {
                 () = sleep_until(wake) => self.enforce_deadlines(),
             }
         }
-        let summary = self.tally.summary(self.outlet.elapsed());
+        let summary = self.tally.summary(whole_millis(self.outlet.elapsed()));
         self.outlet.emit(EventKind::RunFinished {
             summary: summary.clone(),
         });
@@ -309,7 +309,11 @@ impl Driver {
                 total,
                 unit,
             },
-            TaskMessage::Retrying { error, after } => EventKind::TaskRetrying { id, error, after },
+            TaskMessage::Retrying { error, after } => EventKind::TaskRetrying {
+                id,
+                error,
+                after: whole_millis(after),
+            },
             TaskMessage::Finding(finding) => EventKind::FindingReported { id, finding },
         });
     }
@@ -427,7 +431,7 @@ impl Driver {
         self.outlet.emit(EventKind::TaskFinished {
             id: self.plan.tasks[position].id.clone(),
             outcome,
-            took,
+            took: whole_millis(took),
         });
     }
 
@@ -521,6 +525,11 @@ impl Driver {
             self.end(position, outcome, took);
         }
     }
+}
+
+/// Events are timed in milliseconds, so that a record gives back what reporters saw.
+fn whole_millis(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn over_limit(limit: Duration, what: &str) -> Failure {

@@ -1,0 +1,244 @@
+//! Scans, push and GitOps: gates, retries, and what is asked before anything is begun.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shipline_engine::backend::ScanReport;
+use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::event::{EventKind, Facts, Outcome, SkipReason, Verdict};
+use shipline_model::finding::{Finding, Location, Severity, Suppression};
+use shipline_testkit::memory::{MemoryRegistry, ScriptedScanner, digest_of};
+
+use crate::world::World;
+
+fn leak(suppressed: bool) -> Finding {
+    Finding {
+        rule: "environment-leak".to_owned(),
+        severity: Severity::Critical,
+        message: "the staging image holds production's URL".to_owned(),
+        matched: "https://example.com/api".to_owned(),
+        location: Location::ImageFile {
+            layer: digest_of(b"layer"),
+            layer_index: 2,
+            path: "/app/index.js".to_owned(),
+            offset: 123,
+        },
+        suppression: suppressed.then(|| Suppression {
+            reason: "a link".to_owned(),
+            until: "2099-12-31".to_owned(),
+        }),
+    }
+}
+
+fn finds(finding: Finding) -> ScriptedScanner {
+    ScriptedScanner::new(Some("rules-1"), move |id, _| {
+        let is_staging = id.to_string() == "web@staging";
+        Ok(ScanReport {
+            findings: if is_staging {
+                vec![finding.clone()]
+            } else {
+                Vec::new()
+            },
+            bytes: 10,
+            notes: Vec::new(),
+        })
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finding_at_the_gate_publishes_nothing_and_says_where() {
+    let mut world = World::new(&[]);
+    world.scanners = vec![Arc::new(finds(leak(false)))];
+    let ran = world.run().await;
+    let message = ran.failure("scan/web@staging");
+    for part in [
+        "web@staging",
+        "/app/index.js",
+        "byte 123",
+        "layer 2",
+        "environment-leak",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert_eq!(world.registry.all_tags().len(), 0);
+    assert!(
+        ran.events
+            .iter()
+            .any(|event| matches!(event.kind, EventKind::FindingReported { .. }))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suppressed_finding_passes_and_clean_scans_are_remembered() {
+    let mut world = World::new(&[]);
+    let scanner = Arc::new(finds(leak(true)));
+    world.scanners = vec![Arc::<ScriptedScanner>::clone(&scanner)];
+    let first = world.run().await;
+    assert_eq!(first.end.summary.verdict, Verdict::Green);
+    let scanned = Facts::Scanned {
+        bytes: 10,
+        findings: 1,
+        suppressed: 1,
+    };
+    assert_eq!(
+        first.outcome("scan/web@staging"),
+        Outcome::Passed(scanned.clone())
+    );
+    let second = world.run().await;
+    let Outcome::Cached { from, facts, .. } = second.outcome("scan/web@staging") else {
+        panic!("{:?}", second.outcome("scan/web@staging"));
+    };
+    assert_eq!((from, facts), (first.run.to_string(), scanned));
+    assert_eq!(scanner.scans(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_scanner_is_no_pass() {
+    let mut world = World::new(&[]);
+    world.scanners = Vec::new();
+    let ran = world.run().await;
+    assert_eq!(ran.end.summary.verdict, Verdict::Red);
+    assert_eq!(world.registry.all_tags().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_cannot_be_written_stops_the_run_before_it_begins() {
+    let mut world = World::new(&[]);
+    let denied = BackendError::new(ErrorClass::Denied, "write the repository web").hint("log in");
+    world.registry.preflights.fail(denied);
+    let ran = world.run().await;
+    assert_eq!(ran.end.summary.verdict, Verdict::NotReady);
+    assert_eq!(ran.failure("push"), "write the repository web");
+    assert_eq!(
+        ran.outcome("unit/web"),
+        Outcome::Skipped {
+            reason: SkipReason::RunFailed
+        }
+    );
+    assert!(
+        !ran.events
+            .iter()
+            .any(|event| matches!(event.kind, EventKind::TaskStarted { .. }))
+    );
+}
+
+/// A world whose commands are not run: only what publishes is left to do, so that the clock can be paused.
+async fn published_up_to(registry: MemoryRegistry) -> World {
+    let mut world = World::new(&[]);
+    world.run().await;
+    world.registry = Arc::new(registry);
+    world
+}
+
+#[test]
+fn what_may_go_through_is_tried_again_and_nothing_else() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut world = runtime.block_on(published_up_to(MemoryRegistry::default()));
+    let throttled = || BackendError::new(ErrorClass::Retryable, "upload a blob: 429");
+    world.registry.uploads.fail(throttled());
+    world
+        .registry
+        .uploads
+        .fail(throttled().after(Duration::from_secs(7)));
+    world.registry.taggings.fail(throttled());
+    let paused = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let ran = paused.block_on(world.run());
+    assert_eq!(ran.end.summary.verdict, Verdict::Green);
+    let waits: Vec<u64> = ran
+        .events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::TaskRetrying { after, .. } => Some(after.as_secs()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(waits, [1, 7, 4]);
+    let attempts: Vec<u32> = ran
+        .events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::TaskStarted { id, attempt } if id.to_string() == "push" => Some(*attempt),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(attempts, [1, 2, 3, 4]);
+
+    world.registry = Arc::default();
+    for _ in 0..5 {
+        world.registry.uploads.fail(throttled());
+    }
+    let ran = paused.block_on(world.run());
+    assert_eq!(ran.failure("push"), "upload a blob: 429");
+
+    world.registry = Arc::default();
+    let conflict = BackendError::new(ErrorClass::Conflict, "tag: another digest");
+    world.registry.taggings.fail(conflict);
+    let ran = paused.block_on(world.run());
+    assert_eq!(ran.failure("push"), "tag: another digest");
+    assert!(
+        !ran.events
+            .iter()
+            .any(|event| matches!(event.kind, EventKind::TaskRetrying { .. }))
+    );
+}
+
+#[test]
+fn a_section_that_does_not_end_is_left_behind_after_its_deadline() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut world = runtime.block_on(published_up_to(MemoryRegistry::closed()));
+    let paused = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let ran = paused.block_on(world.run());
+    let message = ran.failure("push");
+    assert!(message.contains("what was done is not known"), "{message}");
+    assert_eq!(ran.end.summary.verdict, Verdict::NotReady);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_is_not_made_where_the_registry_lost_the_tag() {
+    let mut world = World::new(&[]);
+    world.run().await;
+    let mut plan = world.plan();
+    for task in &mut plan.tasks {
+        if task.id.to_string() == "push" {
+            task.decision = shipline_model::plan::Decision::Skip {
+                reason: "a test".to_owned(),
+            };
+        }
+    }
+    world.registry = Arc::default();
+    let options = world.options();
+    let run = options.run.clone();
+    let (_keep, signals) = tokio::sync::mpsc::unbounded_channel();
+    let end = shipline_engine::run::run(
+        plan,
+        &world.config,
+        world.backends(),
+        options,
+        Vec::new(),
+        signals,
+    )
+    .await
+    .unwrap();
+    assert_eq!(end.summary.verdict, Verdict::Red);
+    assert!(world.events(&run).iter().any(|event| match &event.kind {
+        EventKind::TaskFinished {
+            outcome: Outcome::Failed(failure),
+            ..
+        } => failure.message.contains("it is not there"),
+        _ => false,
+    }));
+}

@@ -1,0 +1,107 @@
+//! Records: lists, runs that were cut off, damage.
+
+use std::fs;
+
+use shipline_engine::cache::Cache;
+use shipline_engine::record::{self, Outcome, RecordError};
+
+use crate::world::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_are_listed_with_how_they_ended() {
+    let mut world = World::new(&[("TEST_WEB", "echo line")]);
+    assert_eq!(record::list(&world.state()).unwrap(), []);
+    let first = world.run().await;
+    let second = world.run().await;
+    let cut = record::find(&world.state(), first.run.as_str()).unwrap();
+    fs::remove_file(cut.folder().join("outcome.json")).unwrap();
+    let listed = record::list(&world.state()).unwrap();
+    assert_eq!(listed.len(), 2);
+    assert_eq!(listed[0].run, second.run);
+    assert_eq!(
+        listed[0].outcome,
+        Outcome::Finished(second.end.summary.clone())
+    );
+    assert_eq!(listed[0].command.as_deref(), Some("shipline pipeline all"));
+    assert_eq!(listed[1].outcome, Outcome::Interrupted);
+    assert_eq!(listed[1].started_ms, Some(1_765_802_096_000));
+    assert_eq!(
+        fs::read_to_string(cut.folder().join("logs/unit.web.log")).unwrap(),
+        "# workspace: 4 files written, 0 removed, 0 as they were\n# $ true\n# $ echo line\nline\n"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_off_last_line_is_left_out_and_damage_is_named() {
+    let mut world = World::new(&[]);
+    let ran = world.run().await;
+    let stored = record::find(&world.state(), "last").unwrap();
+    let path = stored.folder().join("events.jsonl");
+    let whole = fs::read(&path).unwrap();
+    for cut in [whole.len() - 1, whole.len() - 2, whole.len() - 40] {
+        fs::write(&path, &whole[..cut]).unwrap();
+        let events: Vec<_> = stored.events().unwrap().collect::<Result<_, _>>().unwrap();
+        let expected = ran.events.len() - usize::from(cut < whole.len() - 1);
+        assert_eq!(events, ran.events[..expected], "{cut}");
+    }
+    let mut lines: Vec<&[u8]> = whole.split(|byte| *byte == b'\n').collect();
+    lines[2] = b"{\xFF";
+    fs::write(&path, lines.join(&b'\n')).unwrap();
+    let events: Vec<_> = stored.events().unwrap().collect();
+    assert!(matches!(
+        events[1],
+        Err(RecordError::Damaged { line: 3, .. })
+    ));
+    assert_eq!(
+        events.iter().filter(|event| event.is_ok()).count(),
+        ran.events.len() - 1
+    );
+
+    fs::write(&path, "no record").unwrap();
+    assert!(stored.events().is_err());
+    assert_eq!(record::list(&world.state()).unwrap()[0].command, None);
+    assert!(record::find(&world.state(), "20251215123456-ffffff").is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_youngest_records_are_kept() {
+    let mut world = World::new(&[]);
+    let runs = world.state().join("runs");
+    for number in 0..record::KEPT_RUNS + 5 {
+        fs::create_dir_all(runs.join(format!("20240101000000-{number:06x}"))).unwrap();
+    }
+    fs::create_dir_all(runs.join("mine")).unwrap();
+    let ran = world.run().await;
+    let listed = record::list(&world.state()).unwrap();
+    assert_eq!(listed.len(), record::KEPT_RUNS);
+    assert_eq!(listed[0].run, ran.run);
+    assert!(runs.join("mine").exists());
+    assert!(!runs.join("20240101000000-000005").exists());
+    assert!(runs.join("20240101000000-000006").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_is_damaged_or_foreign_is_empty() {
+    let mut world = World::new(&[]);
+    world.run().await;
+    let cache = Cache::new(&world.state());
+    let known = cache.known(&*world.store).unwrap();
+    assert_eq!((known.test_passes.len(), known.builds.len()), (2, 2));
+    for kind in ["tests", "builds"] {
+        for (position, entry) in fs::read_dir(world.state().join("cache").join(kind))
+            .unwrap()
+            .enumerate()
+        {
+            let path = entry.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            let text = match position {
+                0 => text[..text.len() / 2].to_owned(),
+                _ => text.replace("\"version\":1", "\"version\":2"),
+            };
+            fs::write(path, text).unwrap();
+        }
+    }
+    let known = cache.known(&*world.store).unwrap();
+    assert_eq!((known.test_passes.len(), known.builds.len()), (0, 0));
+    assert_eq!(world.run().await.end.summary.failed, 0);
+}

@@ -1,0 +1,74 @@
+//! What commands find in the workspace, and what gets into images.
+
+use std::fs;
+
+use shipline_engine::event::Verdict;
+
+use crate::world::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_test_or_a_twin_gets_into_an_image() {
+    let mut world = World::new(&[
+        (
+            "SETUP",
+            "mkdir -p modules && echo dependency > modules/a && echo changed > page.txt",
+        ),
+        (
+            "TEST_WEB",
+            "test -e modules/a && touch coverage.txt && mkdir -p cache && echo kept >> cache/c",
+        ),
+        (
+            "PREPARE",
+            "test ! -e coverage.txt && test ! -e out.txt && test -e modules/a && grep -q hello page.txt && grep -q kept cache/c && echo $API > out.txt",
+        ),
+    ]);
+    let ran = world.run().await;
+    assert_eq!(
+        ran.end.summary.verdict,
+        Verdict::Green,
+        "{:?}",
+        ran.outcomes()
+    );
+    // `setup` ran once, although tests and two builds need it.
+    let setups = ran
+        .events
+        .iter()
+        .filter(|event| format!("{event:?}").contains("\"$ mkdir -p modules"))
+        .count();
+    assert_eq!(setups, 1);
+    // Caches survive into the next run, the rest does not.
+    let work = world.state().join("work/web");
+    assert!(work.join("cache/c").exists());
+    world.config.components.get_mut("web").unwrap().test =
+        Some("test ! -e out.txt && test -e cache/c && false".to_owned());
+    let ran = world.run().await;
+    assert_eq!(ran.end.summary.verdict, Verdict::Red);
+    assert!(!work.join("out.txt").exists());
+    assert!(
+        fs::read_to_string(work.join("cache/c"))
+            .unwrap()
+            .contains("kept")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn making_one_component_clean_leaves_the_others_alone() {
+    // `web` is made clean before its builds while `api` is at work on a file of its own.
+    let mut world = World::new(&[
+        ("TEST_WEB", "touch rubbish"),
+        ("PREPARE", "test ! -e rubbish && touch ../web-is-clean"),
+        (
+            "TEST_API",
+            "touch working; until test -e ../web-is-clean; do sleep 0.02; done; test -e working",
+        ),
+    ]);
+    let api = world.config.components.get_mut("api").unwrap();
+    api.timeout = std::time::Duration::from_secs(60);
+    let ran = world.run().await;
+    assert_eq!(
+        ran.end.summary.verdict,
+        Verdict::Green,
+        "{:?}",
+        ran.outcomes()
+    );
+}

@@ -1,0 +1,213 @@
+//! A registry in memory.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use shipline_engine::backend::{
+    Descriptor, ImageDetails, ImageStore, Reference, Registry, TagOutcome, TagRequest, Uploaded,
+};
+use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::task::TaskContext;
+use shipline_model::name::{Digest, RepositoryName};
+use tokio::sync::Semaphore;
+
+use super::{Script, lock};
+
+/// A registry in memory.
+#[derive(Debug)]
+pub struct MemoryRegistry {
+    /// What fails in `preflight`.
+    pub preflights: Script,
+    /// What fails in `upload`.
+    pub uploads: Script,
+    /// What fails in `tag`.
+    pub taggings: Script,
+    /// Each `tag` waits for a permit.
+    pub gate: Semaphore,
+    waiting: AtomicUsize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    manifests: BTreeMap<(RepositoryName, Digest), (Descriptor, Vec<u8>)>,
+    tags: BTreeMap<(RepositoryName, String), Digest>,
+}
+
+impl Default for MemoryRegistry {
+    fn default() -> Self {
+        Self {
+            preflights: Script::default(),
+            uploads: Script::default(),
+            taggings: Script::default(),
+            gate: Semaphore::new(Semaphore::MAX_PERMITS),
+            waiting: AtomicUsize::new(0),
+            state: Mutex::default(),
+        }
+    }
+}
+
+impl MemoryRegistry {
+    /// A registry whose `tag` waits until [`MemoryRegistry::gate`] gets a permit.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self {
+            gate: Semaphore::new(0),
+            ..Self::default()
+        }
+    }
+
+    /// How many `tag` have come to the gate.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// What every tag names.
+    #[must_use]
+    pub fn all_tags(&self) -> BTreeMap<String, Digest> {
+        lock(&self.state)
+            .tags
+            .iter()
+            .map(|((repository, tag), digest)| (format!("{repository}:{tag}"), digest.clone()))
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Registry for MemoryRegistry {
+    fn name(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn image_name(&self, repository: &RepositoryName) -> Option<String> {
+        Some(format!("registry.example.com/{repository}"))
+    }
+
+    async fn preflight(&self, _repositories: &[RepositoryName]) -> Result<(), BackendError> {
+        self.preflights.next()
+    }
+
+    async fn upload(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        store: &Arc<dyn ImageStore>,
+        task: &TaskContext,
+    ) -> Result<Uploaded, BackendError> {
+        self.uploads.next()?;
+        if task.is_cancelled() {
+            return Err(BackendError::new(ErrorClass::Cancelled, "upload an image"));
+        }
+        let manifest = store.manifest(digest)?.ok_or_else(|| {
+            BackendError::new(ErrorClass::NotFound, format!("find {digest} in the store"))
+        })?;
+        let sent = manifest.layers.iter().map(|layer| layer.size).sum();
+        let key = (repository.clone(), digest.clone());
+        let known = lock(&self.state)
+            .manifests
+            .insert(key, (manifest.descriptor, manifest.bytes));
+        Ok(Uploaded {
+            sent: if known.is_some() { 0 } else { sent },
+        })
+    }
+
+    async fn tag(
+        &self,
+        requests: &[TagRequest],
+        _task: &TaskContext,
+    ) -> Result<Vec<TagOutcome>, BackendError> {
+        self.taggings.next()?;
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        if let Ok(permit) = self.gate.acquire().await {
+            permit.forget();
+        }
+        let mut state = lock(&self.state);
+        for request in requests {
+            let key = (request.repository.clone(), request.digest.clone());
+            if !state.manifests.contains_key(&key) {
+                return Err(BackendError::new(
+                    ErrorClass::NotFound,
+                    format!("tag {}: {} is not there", request.tag, request.digest),
+                ));
+            }
+            let key = (request.repository.clone(), request.tag.clone());
+            if let Some(other) = state.tags.get(&key)
+                && *other != request.digest
+            {
+                return Err(BackendError::new(
+                    ErrorClass::Conflict,
+                    format!(
+                        "tag {}: it names {other}, not {}",
+                        request.tag, request.digest
+                    ),
+                ));
+            }
+        }
+        Ok(requests
+            .iter()
+            .map(|request| {
+                let key = (request.repository.clone(), request.tag.clone());
+                match state.tags.insert(key, request.digest.clone()) {
+                    Some(_) => TagOutcome::AlreadyThere,
+                    None => TagOutcome::Set,
+                }
+            })
+            .collect())
+    }
+
+    async fn resolve(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<Descriptor>, BackendError> {
+        Ok(self
+            .manifest(repository, reference)
+            .await?
+            .map(|(descriptor, _)| descriptor))
+    }
+
+    async fn manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<(Descriptor, Vec<u8>)>, BackendError> {
+        let state = lock(&self.state);
+        let digest = match reference {
+            Reference::Digest(digest) => Some(digest.clone()),
+            Reference::Tag(tag) => state.tags.get(&(repository.clone(), tag.clone())).cloned(),
+        };
+        Ok(digest.and_then(|digest| state.manifests.get(&(repository.clone(), digest)).cloned()))
+    }
+
+    async fn details(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<ImageDetails>, BackendError> {
+        let found = self.resolve(repository, reference).await?;
+        let state = lock(&self.state);
+        Ok(found.map(|descriptor| ImageDetails {
+            tags: state
+                .tags
+                .iter()
+                .filter(|((at, _), digest)| at == repository && **digest == descriptor.digest)
+                .map(|((_, tag), _)| tag.clone())
+                .collect(),
+            pullable: Ok(()),
+            pushed_at: None,
+            descriptor,
+        }))
+    }
+
+    async fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>, BackendError> {
+        Ok(lock(&self.state)
+            .tags
+            .keys()
+            .filter(|(at, _)| at == repository)
+            .map(|(_, tag)| tag.clone())
+            .collect())
+    }
+}
