@@ -6,11 +6,17 @@ mod error;
 mod half;
 pub mod image;
 pub mod locate;
+mod location;
 mod patience;
 pub mod record;
+mod remote;
 mod repository;
 mod seed;
 mod snapshot;
 
 pub use error::{EditRefused, RefusedKind, Spot};
+pub use location::Location;
+pub use remote::{
+    HttpExchange, HttpMethod, HttpRequest, HttpResponse, RemoteGitops, RemoteSettings,
+};
 pub use repository::{LocalGitops, LocalSettings};

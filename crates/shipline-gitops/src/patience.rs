@@ -3,35 +3,40 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-const SHORTEST: Duration = Duration::from_millis(4);
-const LONGEST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// How long is left, and how often has been waited.
 #[derive(Debug)]
 pub(crate) struct Patience {
     deadline: Instant,
+    shortest: Duration,
     waits: u32,
 }
 
 impl Patience {
-    pub(crate) fn until(limit: Duration) -> Self {
+    /// Until `limit` from now; the first wait takes at most `shortest`.
+    pub(crate) fn until(limit: Duration, shortest: Duration) -> Self {
         Self {
             deadline: Instant::now() + limit,
+            shortest,
             waits: 0,
         }
     }
 
     /// Sleeps for a random part of a span that doubles each time. `false` when the deadline has passed.
     pub(crate) fn wait(&mut self) -> bool {
+        self.wait_at_least(Duration::ZERO)
+    }
+
+    /// As [`Patience::wait`], but for no less than the other side asked for.
+    pub(crate) fn wait_at_least(&mut self, asked: Duration) -> bool {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let span = SHORTEST
-            .saturating_mul(1 << self.waits.min(16))
-            .min(LONGEST);
+        let doubled = self.shortest.saturating_mul(1 << self.waits.min(16));
         self.waits += 1;
         // The keys of a hash map are the one source of randomness in the standard library.
         let random = RandomState::new().hash_one(self.waits) % 1000;
-        let part = span.mul_f64(random as f64 / 1000.0);
-        std::thread::sleep(part.min(left));
+        let part = doubled.min(LONGEST).mul_f64(random as f64 / 1000.0);
+        std::thread::sleep(part.max(asked).min(left));
         !left.is_zero()
     }
 

@@ -19,6 +19,9 @@ use crate::snapshot::{History, IDENTITY, Snapshot};
 /// Names the commit that the repository was created with.
 const SEED_REF: &str = "refs/shipline/seed";
 
+/// A ref is let go of within a few milliseconds.
+const SHORTEST: Duration = Duration::from_millis(4);
+
 /// A ref's lock of this age was left by a process that is no more: a ref is written in milliseconds.
 const STALE: Duration = Duration::from_secs(30);
 
@@ -223,23 +226,6 @@ impl LocalGitops {
             self.name()
         )])
     }
-
-    fn preview_at(
-        &self,
-        repository: &Repository,
-        deployment: &Deployment,
-    ) -> Result<DeployedCommit, BackendError> {
-        let head = self.head(repository)?;
-        if let Some(done) = History::default().find(repository, head, &deployment.id)? {
-            return Ok(done);
-        }
-        let plan = Snapshot::new(repository, head)?.plan(deployment)?;
-        Ok(DeployedCommit {
-            commit: head.to_string(),
-            made: false,
-            changes: plan.changes,
-        })
-    }
 }
 
 enum Swap {
@@ -296,7 +282,7 @@ impl GitopsRepo for LocalGitops {
 
     fn deploy(&self, deployment: &Deployment) -> Result<DeployedCommit, BackendError> {
         let repository = self.open()?;
-        let mut patience = Patience::until(self.settings.deadline);
+        let mut patience = Patience::until(self.settings.deadline, SHORTEST);
         let checkout = checkout::inspect(&repository, &self.reference)?;
         if let Checkout::Behind(paths) = &checkout {
             checkout::catch_up(&repository, paths, &mut patience)?;
@@ -340,6 +326,7 @@ impl GitopsRepo for LocalGitops {
     fn preview(&self, deployment: &Deployment) -> Result<DeployedCommit, BackendError> {
         let repository = self.open()?;
         checkout::inspect(&repository, &self.reference)?;
-        self.preview_at(&repository, deployment)
+        let head = self.head(&repository)?;
+        Snapshot::preview(&repository, head, deployment)
     }
 }

@@ -1,7 +1,7 @@
 //! The repository at one commit: what it declares, and the commit that sets something else.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
 
 use git2::build::TreeUpdateBuilder;
@@ -83,6 +83,23 @@ impl<'r> Snapshot<'r> {
         let folders = self.folders(deployment.images.iter().map(|image| &image.target))?;
         edit::plan(&deployment.images, |target| &folders[&path(target)])
             .map_err(|errors| refused(deployment.environment.as_str(), errors))
+    }
+
+    /// What deploying at `head` would come to.
+    pub(crate) fn preview(
+        repository: &Repository,
+        head: Oid,
+        deployment: &Deployment,
+    ) -> Result<DeployedCommit, BackendError> {
+        if let Some(done) = History::default().find(repository, head, &deployment.id)? {
+            return Ok(done);
+        }
+        let plan = Snapshot::new(repository, head)?.plan(deployment)?;
+        Ok(DeployedCommit {
+            commit: head.to_string(),
+            made: false,
+            changes: plan.changes,
+        })
     }
 
     /// Writes the commit that makes a plan true, with its blobs and trees. No ref names it yet.
@@ -232,4 +249,27 @@ fn signature(who: Option<&str>, time: i64) -> Result<Signature<'static>, Backend
         }
     };
     Signature::new(name, mail, &Time::new(time, 0)).map_err(|cause| invalid().because(cause))
+}
+
+/// The objects that a deployment's commit brings: itself, and the trees and blobs on the way to the changed files.
+pub(crate) fn new_objects(
+    repository: &Repository,
+    commit: Oid,
+    plan: &EditPlan,
+) -> Result<BTreeMap<Oid, String>, BackendError> {
+    let failed = |cause| git("list the deployment's objects", cause);
+    let tree = repository
+        .find_commit(commit)
+        .and_then(|commit| commit.tree())
+        .map_err(failed)?;
+    let mut objects = BTreeMap::from([(commit, String::new()), (tree.id(), String::new())]);
+    for path in plan.files.keys() {
+        for prefix in Path::new(path).ancestors() {
+            if !prefix.as_os_str().is_empty() {
+                let entry = tree.get_path(prefix).map_err(failed)?;
+                objects.insert(entry.id(), prefix.display().to_string());
+            }
+        }
+    }
+    Ok(objects)
 }

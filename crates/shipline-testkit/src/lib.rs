@@ -2,5 +2,7 @@
 
 pub mod contract;
 pub mod ecr;
+
+pub mod git_server;
 pub mod memory;
 pub mod service;

@@ -5,4 +5,5 @@ mod edit;
 mod local;
 mod processes;
 mod random;
+mod remote;
 mod support;

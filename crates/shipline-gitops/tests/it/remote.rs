@@ -1,0 +1,499 @@
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use shipline_engine::backend::GitopsRepo;
+use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::fault::Faults;
+use shipline_gitops::{
+    HttpExchange, HttpMethod, HttpRequest, HttpResponse, RemoteGitops, RemoteSettings,
+};
+use shipline_model::value::Secret;
+use shipline_testkit::contract::gitops::{GitopsWorld, deployment, manifest, suite, target};
+use shipline_testkit::git_server::{GitServer, PushFault};
+
+use crate::support::{Bare, commit, file, messages};
+
+const WEB: &str = "staging/web/deployment.yaml";
+const API: &str = "staging/api/deployment.yaml";
+
+/// Plain HTTP/1.1, one connection for each request.
+struct Plain;
+
+impl HttpExchange for Plain {
+    fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, BackendError> {
+        self.try_exchange(request).map_err(|cause| {
+            BackendError::new(ErrorClass::Retryable, "reach the server").because(cause)
+        })
+    }
+}
+
+impl Plain {
+    fn try_exchange(&self, request: HttpRequest) -> std::io::Result<HttpResponse> {
+        let rest = request.url.strip_prefix("http://").unwrap();
+        let (host, path) = rest.split_once('/').unwrap();
+        let mut stream = TcpStream::connect(host)?;
+        let method = match request.method {
+            HttpMethod::Get => "GET",
+            HttpMethod::Post => "POST",
+        };
+        let mut head = format!(
+            "{method} /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {}\r\n",
+            request.body.len()
+        );
+        for (name, value) in &request.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        stream.write_all(format!("{head}\r\n").as_bytes())?;
+        stream.write_all(&request.body)?;
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let status = line
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        let status = status.ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        let mut headers = Vec::new();
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line)?;
+            match line.trim_end().split_once(": ") {
+                Some((name, value)) => headers.push((name.to_owned(), value.to_owned())),
+                None => break,
+            }
+        }
+        Ok(HttpResponse {
+            status,
+            headers,
+            body: Box::new(reader),
+        })
+    }
+}
+
+struct Remote {
+    bare: Bare,
+    server: GitServer,
+    caches: AtomicUsize,
+}
+
+impl Remote {
+    fn new() -> Self {
+        let bare = Bare::new();
+        let server = GitServer::start(bare.directory.path()).unwrap();
+        Self {
+            bare,
+            server,
+            caches: AtomicUsize::new(0),
+        }
+    }
+
+    fn with(files: &[(&str, &str)]) -> Self {
+        let remote = Self::new();
+        commit(&remote.bare.git(), files);
+        remote
+    }
+
+    fn settings(&self, cache: PathBuf) -> RemoteSettings {
+        RemoteSettings {
+            url: self.server.url("gitops.git"),
+            branch: "main".to_owned(),
+            token: None,
+            cache,
+            exchange: Arc::new(Plain),
+            deadline: Duration::from_secs(120),
+            faults: Faults::none(),
+        }
+    }
+
+    fn cache(&self) -> PathBuf {
+        let number = self.caches.fetch_add(1, Ordering::SeqCst);
+        self.bare.directory.path().join(format!("cache-{number}"))
+    }
+
+    /// Another machine: with a cache of its own.
+    fn repository(&self) -> RemoteGitops {
+        RemoteGitops::new(self.settings(self.cache())).unwrap()
+    }
+
+    fn hook(&self, name: &str, script: &str) {
+        let path = self.bare.path().join("hooks").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+impl GitopsWorld for Remote {
+    fn open(&self) -> Box<dyn GitopsRepo> {
+        Box::new(self.repository())
+    }
+
+    fn commit(&self, files: &[(&str, &str)]) {
+        commit(&self.bare.git(), files);
+    }
+
+    fn file(&self, path: &str) -> Option<String> {
+        file(&self.bare.git(), path)
+    }
+
+    fn messages(&self) -> Vec<String> {
+        messages(&self.bare.git())
+    }
+}
+
+fn two() -> Remote {
+    Remote::with(&[
+        (WEB, &manifest("web", "old")),
+        (API, &manifest("api", "old")),
+    ])
+}
+
+#[test]
+fn keeps_the_contract() {
+    suite(&|| Arc::new(Remote::new()));
+}
+
+#[test]
+fn one_cache_follows_the_branch() {
+    let remote = two();
+    let repository = RemoteGitops::new(remote.settings(remote.cache())).unwrap();
+    for round in 0..5 {
+        let tag = format!("new{round}");
+        let ours = deployment(&format!("d{round}"), &[("web", &tag)]);
+        assert!(repository.deploy(&ours).unwrap().made);
+        let theirs = manifest("api", &tag);
+        remote.commit(&[(API, &theirs), (&format!("more/{round}"), "x")]);
+        let state = repository.read(&[target("web"), target("api")]).unwrap();
+        for image in state.images.values() {
+            assert_eq!(image.as_ref().unwrap().tag.as_deref(), Some(tag.as_str()));
+        }
+    }
+    assert_eq!(remote.messages().len(), 11);
+    let known = repository
+        .deploy(&deployment("d0", &[("web", "new0")]))
+        .unwrap();
+    assert!(!known.made);
+    assert_eq!(known.changes[0].to, "r.example:5000/team/web:new0");
+}
+
+#[test]
+fn a_long_history_is_fetched_shallow_and_followed() {
+    let remote = two();
+    for number in 0..80 {
+        remote.commit(&[("n", &number.to_string())]);
+    }
+    let cache = remote.cache();
+    let repository = RemoteGitops::new(remote.settings(cache.clone())).unwrap();
+    assert!(
+        repository
+            .deploy(&deployment("d1", &[("web", "new")]))
+            .unwrap()
+            .made
+    );
+    assert!(cache.join("objects.git/shallow").exists());
+    remote.commit(&[(WEB, &manifest("web", "old"))]);
+    assert!(
+        repository
+            .deploy(&deployment("d2", &[("web", "new")]))
+            .unwrap()
+            .made
+    );
+    assert_eq!(remote.messages().len(), 84);
+}
+
+#[test]
+fn a_rewritten_branch_is_followed() {
+    let remote = two();
+    let repository = RemoteGitops::new(remote.settings(remote.cache())).unwrap();
+    repository.read(&[target("web")]).unwrap();
+    let git = remote.bare.git();
+    git.find_reference("refs/heads/main")
+        .unwrap()
+        .delete()
+        .unwrap();
+    commit(&git, &[(WEB, &manifest("web", "other"))]);
+    let deployed = repository
+        .deploy(&deployment("d", &[("web", "new")]))
+        .unwrap();
+    assert_eq!(deployed.changes[0].from, "r.example:5000/team/web:other");
+    assert_eq!(remote.messages().len(), 2);
+}
+
+#[test]
+fn a_competitor_between_fetch_and_push_is_built_upon() {
+    let remote = two();
+    let path = remote.bare.path();
+    remote.server.on_push(move |number| {
+        if number <= 3 {
+            let git = git2::Repository::open(&path).unwrap();
+            commit(&git, &[(API, &manifest("api", &format!("theirs{number}")))]);
+        }
+        PushFault::None
+    });
+    let deployed = remote
+        .repository()
+        .deploy(&deployment("d", &[("web", "new")]))
+        .unwrap();
+    assert!(deployed.made);
+    assert_eq!(remote.server.pushes(), 4);
+    assert_eq!(remote.file(WEB), Some(manifest("web", "new")));
+    assert_eq!(remote.file(API), Some(manifest("api", "theirs3")));
+    assert_eq!(remote.messages().len(), 5);
+}
+
+#[test]
+fn a_lost_answer_makes_no_second_commit() {
+    let remote = two();
+    remote.server.on_push(|number| match number {
+        1 => PushFault::AnswerLost,
+        _ => PushFault::None,
+    });
+    let deployed = remote
+        .repository()
+        .deploy(&deployment("d", &[("web", "new")]))
+        .unwrap();
+    assert!(deployed.made, "it was made now, whoever says so");
+    assert_eq!(deployed.changes[0].to, "r.example:5000/team/web:new");
+    assert_eq!(remote.server.pushes(), 1);
+    assert_eq!(remote.messages().len(), 2);
+}
+
+#[test]
+fn a_lost_answer_and_a_competitor_make_no_second_commit() {
+    let remote = two();
+    let path = remote.bare.path();
+    let api = manifest("api", "theirs");
+    let cache = remote.cache();
+    let repository = RemoteGitops::new(remote.settings(cache)).unwrap();
+    remote.server.on_push(move |number| match number {
+        1 => {
+            // Comes in when the answer is lost and the branch has moved on.
+            let (path, api) = (path.clone(), api.clone());
+            std::thread::spawn(move || {
+                let git = git2::Repository::open(&path).unwrap();
+                while messages(&git).len() < 2 {
+                    std::thread::yield_now();
+                }
+                commit(&git, &[(API, &api)]);
+            });
+            PushFault::AnswerLost
+        }
+        _ => PushFault::None,
+    });
+    let deployed = repository
+        .deploy(&deployment("d", &[("web", "new")]))
+        .unwrap();
+    assert!(deployed.made);
+    assert_eq!(remote.server.pushes(), 1);
+}
+
+#[test]
+fn a_push_that_did_not_arrive_is_sent_again() {
+    for fault in [
+        PushFault::Lost,
+        PushFault::Status(503),
+        PushFault::Status(429),
+    ] {
+        let remote = two();
+        remote
+            .server
+            .on_push(move |number| if number == 1 { fault } else { PushFault::None });
+        let deployed = remote
+            .repository()
+            .deploy(&deployment("d", &[("web", "new")]))
+            .unwrap();
+        assert!(deployed.made);
+        assert_eq!((remote.server.pushes(), remote.messages().len()), (2, 2));
+    }
+}
+
+#[test]
+fn refusals_are_told_by_the_ref_and_carry_the_servers_words() {
+    let hooks = [
+        (
+            "pre-receive",
+            "echo 'GH006: Protected branch update failed' >&2; exit 1",
+            "GH006",
+        ),
+        ("update", "echo 'not today' >&2; exit 1", "not today"),
+        ("pre-receive", "exit 1", "pre-receive hook declined"),
+    ];
+    for (hook, script, words) in hooks {
+        let remote = two();
+        remote.hook(hook, script);
+        let error = remote
+            .repository()
+            .deploy(&deployment("d", &[("web", "new")]))
+            .unwrap_err();
+        assert_eq!(error.class, ErrorClass::Conflict);
+        assert!(error.message.contains(words), "{}", error.message);
+        assert_eq!(remote.server.pushes(), 3);
+        assert_eq!(remote.messages().len(), 1);
+    }
+}
+
+#[test]
+fn a_refusal_that_passes_is_no_failure() {
+    let remote = two();
+    let seen = remote.bare.directory.path().join("seen");
+    remote.hook(
+        "update",
+        &format!(
+            "test -e {0} && exit 0; touch {0}; echo 'incorrect old value provided' >&2; exit 1",
+            seen.display()
+        ),
+    );
+    assert!(
+        remote
+            .repository()
+            .deploy(&deployment("d", &[("web", "new")]))
+            .unwrap()
+            .made
+    );
+    assert_eq!(remote.server.pushes(), 2);
+}
+
+#[test]
+fn tokens_are_sent_and_shown_nowhere() {
+    let remote = two();
+    remote.server.require("Basic eC1hY2Nlc3MtdG9rZW46czNjcjN0");
+    let error = remote.repository().prepare().unwrap_err();
+    assert_eq!(error.class, ErrorClass::Denied);
+    let with = RemoteSettings {
+        token: Some(Secret::new("s3cr3t")),
+        ..remote.settings(remote.cache())
+    };
+    let cache = with.cache.clone();
+    let repository = RemoteGitops::new(with).unwrap();
+    assert_eq!(repository.prepare().unwrap(), Vec::<String>::new());
+    assert!(
+        repository
+            .deploy(&deployment("d", &[("web", "new")]))
+            .unwrap()
+            .made
+    );
+    assert!(!repository.name().contains("s3cr3t"));
+    let config = fs::read_to_string(cache.join("objects.git/config")).unwrap();
+    assert!(!config.contains("s3cr3t"));
+    let wrong = RemoteSettings {
+        token: Some(Secret::new("s3cr3t-but-wrong")),
+        ..remote.settings(remote.cache())
+    };
+    let error = RemoteGitops::new(wrong).unwrap().prepare().unwrap_err();
+    assert!(!format!("{error:?}").contains("s3cr3t"), "{error:?}");
+    let clear = RemoteSettings {
+        url: "http://git.example/gitops.git".into(),
+        token: Some(Secret::new("s3cr3t")),
+        ..remote.settings(remote.cache())
+    };
+    let error = RemoteGitops::new(clear).err().unwrap();
+    assert_eq!(error.class, ErrorClass::Invalid);
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    let remote = Remote::new();
+    let error = remote.repository().prepare().unwrap_err();
+    assert_eq!(error.class, ErrorClass::NotFound);
+    assert!(error.message.contains("branch main"), "{}", error.message);
+    let elsewhere = RemoteSettings {
+        url: remote.server.url("none.git"),
+        ..remote.settings(remote.cache())
+    };
+    let error = RemoteGitops::new(elsewhere).unwrap().prepare().unwrap_err();
+    assert_eq!(error.class, ErrorClass::NotFound);
+    let gone = RemoteSettings {
+        url: "http://127.0.0.1:9/x.git".into(),
+        deadline: Duration::from_millis(50),
+        ..remote.settings(remote.cache())
+    };
+    let error = RemoteGitops::new(gone).unwrap().prepare().unwrap_err();
+    assert_eq!(error.class, ErrorClass::Retryable);
+}
+
+#[test]
+fn a_damaged_cache_is_made_anew() {
+    let remote = two();
+    let cache = remote.cache();
+    let repository = RemoteGitops::new(remote.settings(cache.clone())).unwrap();
+    repository.prepare().unwrap();
+    fs::remove_file(cache.join("objects.git/HEAD")).unwrap();
+    assert!(
+        repository
+            .deploy(&deployment("d", &[("web", "new")]))
+            .unwrap()
+            .made
+    );
+}
+
+#[test]
+fn a_server_that_cuts_answers_short_is_asked_again() {
+    /// Cuts the first answers off, each at another length.
+    struct Cut(AtomicUsize);
+    impl HttpExchange for Cut {
+        fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, BackendError> {
+            let mut response = Plain.exchange(request)?;
+            let round = self.0.fetch_add(1, Ordering::SeqCst);
+            let limit = match round {
+                0 => 0,
+                1 => 30,
+                3 => 50,
+                5 => 400,
+                _ => u64::MAX,
+            };
+            response.body = Box::new(response.body.take(limit));
+            Ok(response)
+        }
+    }
+    let remote = two();
+    let settings = RemoteSettings {
+        exchange: Arc::new(Cut(AtomicUsize::new(0))),
+        ..remote.settings(remote.cache())
+    };
+    let deployed = RemoteGitops::new(settings)
+        .unwrap()
+        .deploy(&deployment("d", &[("web", "new")]))
+        .unwrap();
+    assert!(deployed.made);
+    assert_eq!(remote.messages().len(), 2);
+}
+
+#[test]
+fn ten_thousand_manifests_over_http() {
+    let files: Vec<(String, String)> = (0..10_000)
+        .map(|n| {
+            let component = format!("c{n}");
+            (
+                format!("staging/{component}/deployment.yaml"),
+                manifest(&component, "old"),
+            )
+        })
+        .collect();
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(p, t)| (p.as_str(), t.as_str()))
+        .collect();
+    let remote = Remote::with(&files);
+    let repository = RemoteGitops::new(remote.settings(remote.cache())).unwrap();
+    for (id, tag) in [("d1", "new1"), ("d2", "new2")] {
+        let started = std::time::Instant::now();
+        let before = remote.server.requests();
+        assert!(
+            repository
+                .deploy(&deployment(id, &[("c7", tag), ("c9000", tag)]))
+                .unwrap()
+                .made
+        );
+        println!(
+            "{id}: {:?}, {} requests",
+            started.elapsed(),
+            remote.server.requests() - before
+        );
+    }
+}
