@@ -257,15 +257,17 @@ impl Cache {
             let Ok(entries) = fs::read_dir(self.folder.join(kind)) else {
                 continue;
             };
-            let mut files: Vec<_> = entries
-                .flatten()
-                .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            let paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+            if paths.len() <= KEPT {
+                continue;
+            }
+            let mut files: Vec<_> = paths
+                .into_iter()
+                .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
                 .collect();
-            if files.len() > KEPT {
-                files.sort();
-                for (_, path) in &files[..files.len() - KEPT] {
-                    let _ = fs::remove_file(path);
-                }
+            files.sort();
+            for (_, path) in files.iter().rev().skip(KEPT) {
+                let _ = fs::remove_file(path);
             }
         }
     }

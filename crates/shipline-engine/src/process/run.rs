@@ -369,23 +369,33 @@ pub fn quick(
             let _ = sender.send((position, text));
         });
     }
+    let late = |child: &mut std::process::Child| {
+        let _ = child.kill();
+        let _ = child.wait();
+        BackendError::new(
+            ErrorClass::Unavailable,
+            format!("{what}: no end after {} s", limit.as_secs()),
+        )
+    };
     let end = std::time::Instant::now() + limit;
     let mut texts = [Vec::new(), Vec::new()];
     for _ in 0..texts.len() {
         let wait = end.saturating_duration_since(std::time::Instant::now());
         match pieces.recv_timeout(wait) {
             Ok((position, text)) => texts[position] = text,
-            Err(_) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(BackendError::new(
-                    ErrorClass::Unavailable,
-                    format!("{what}: no end after {} s", limit.as_secs()),
-                ));
-            }
+            Err(_) => return Err(late(&mut child)),
         }
     }
-    let status = child.wait().map_err(unavailable)?;
+    // Its output is over; it may have closed it and stay.
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(unavailable)? {
+            break status;
+        }
+        if std::time::Instant::now() >= end {
+            return Err(late(&mut child));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
     let text = String::from_utf8_lossy(&texts.concat()).trim().to_owned();
     if status.success() {
         Ok(text)

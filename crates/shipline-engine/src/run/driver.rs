@@ -95,7 +95,7 @@ impl Driver {
         let record = RecordWriter::create(
             &options.state,
             &options.run,
-            &options.command,
+            &options.redactor.mask(&options.command),
             &options.faults,
         )?;
         let outlet = Outlet::new(
@@ -400,7 +400,8 @@ impl Driver {
                 Outcome::Failed(failure(&error))
             }
             (Err(Stopped::Panic(message)), _) => {
-                self.bug.get_or_insert_with(|| message.clone());
+                let masked = self.options.redactor.mask(&message).into_owned();
+                self.bug.get_or_insert(masked);
                 Outcome::Failed(Failure {
                     class: ErrorClass::Failed,
                     message: format!("go on after a bug in Shipline: {message}"),

@@ -7,7 +7,9 @@ use shipline_engine::backend::ScanReport;
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::{EventKind, Facts, Outcome, SkipReason, Verdict};
 use shipline_model::finding::{Finding, Location, Severity, Suppression};
-use shipline_testkit::memory::{MemoryRegistry, ScriptedScanner, digest_of};
+use shipline_model::name::RepositoryName;
+use shipline_testkit::contract::registry;
+use shipline_testkit::memory::{MemoryRegistry, MemoryStore, ScriptedScanner, digest_of};
 
 use crate::world::World;
 
@@ -241,4 +243,16 @@ async fn a_deployment_is_not_made_where_the_registry_lost_the_tag() {
         } => failure.message.contains("it is not there"),
         _ => false,
     }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_registry_in_memory_does_what_every_registry_must() {
+    let repository = |name: &str| RepositoryName::new(name).unwrap();
+    registry::suite(&registry::Subject {
+        registry: Arc::new(MemoryRegistry::default()),
+        store: Arc::new(MemoryStore::default()),
+        repositories: [repository("one"), repository("two")],
+        unknown: repository("unknown"),
+    })
+    .await;
 }

@@ -1,6 +1,6 @@
 //! A registry in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -32,6 +32,7 @@ pub struct MemoryRegistry {
 
 #[derive(Debug, Default)]
 struct State {
+    blobs: BTreeSet<(RepositoryName, Digest)>,
     manifests: BTreeMap<(RepositoryName, Digest), (Descriptor, Vec<u8>)>,
     tags: BTreeMap<(RepositoryName, String), Digest>,
 }
@@ -104,14 +105,21 @@ impl Registry for MemoryRegistry {
         let manifest = store.manifest(digest)?.ok_or_else(|| {
             BackendError::new(ErrorClass::NotFound, format!("find {digest} in the store"))
         })?;
-        let sent = manifest.layers.iter().map(|layer| layer.size).sum();
+        let mut state = lock(&self.state);
+        let mut sent = 0;
+        for part in manifest.layers.iter().chain([&manifest.config]) {
+            if state
+                .blobs
+                .insert((repository.clone(), part.digest.clone()))
+            {
+                sent += part.size;
+            }
+        }
         let key = (repository.clone(), digest.clone());
-        let known = lock(&self.state)
+        state
             .manifests
             .insert(key, (manifest.descriptor, manifest.bytes));
-        Ok(Uploaded {
-            sent: if known.is_some() { 0 } else { sent },
-        })
+        Ok(Uploaded { sent })
     }
 
     async fn tag(
@@ -125,25 +133,23 @@ impl Registry for MemoryRegistry {
             permit.forget();
         }
         let mut state = lock(&self.state);
+        let mut wanted = state.tags.clone();
         for request in requests {
+            let what = format!("tag {} as {}", request.repository, request.tag);
+            if !is_tag(&request.tag) {
+                return Err(BackendError::new(ErrorClass::Invalid, what).because("it is no tag"));
+            }
             let key = (request.repository.clone(), request.digest.clone());
             if !state.manifests.contains_key(&key) {
-                return Err(BackendError::new(
-                    ErrorClass::NotFound,
-                    format!("tag {}: {} is not there", request.tag, request.digest),
-                ));
+                let cause = format!("{} is not there", request.digest);
+                return Err(BackendError::new(ErrorClass::NotFound, what).because(cause));
             }
             let key = (request.repository.clone(), request.tag.clone());
-            if let Some(other) = state.tags.get(&key)
-                && *other != request.digest
+            if let Some(other) = wanted.insert(key, request.digest.clone())
+                && other != request.digest
             {
-                return Err(BackendError::new(
-                    ErrorClass::Conflict,
-                    format!(
-                        "tag {}: it names {other}, not {}",
-                        request.tag, request.digest
-                    ),
-                ));
+                let cause = format!("it names {other}, not {}", request.digest);
+                return Err(BackendError::new(ErrorClass::Conflict, what).because(cause));
             }
         }
         Ok(requests
@@ -210,4 +216,13 @@ impl Registry for MemoryRegistry {
             .map(|(_, tag)| tag.clone())
             .collect())
     }
+}
+
+/// OCI distribution specification, `<reference>` as a tag.
+fn is_tag(text: &str) -> bool {
+    !text.starts_with(['.', '-'])
+        && (1..=128).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
