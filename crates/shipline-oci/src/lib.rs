@@ -3,6 +3,7 @@
 mod blocking;
 pub mod build;
 pub mod credentials;
+pub mod exchange;
 pub mod http;
 pub mod image;
 pub mod layout;

@@ -2,7 +2,6 @@
 
 pub mod contract;
 pub mod ecr;
-
 pub mod git_server;
 pub mod memory;
 pub mod service;

@@ -170,7 +170,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// A connection that failed, as error.
-pub(super) fn connection(attempted: &str, host: &str, error: reqwest::Error) -> BackendError {
+pub(crate) fn connection(attempted: &str, host: &str, error: reqwest::Error) -> BackendError {
     let failed = BackendError::new(ErrorClass::Retryable, attempted);
     // The address in the error would repeat what is said already, with upload tokens in it.
     let error = error.without_url();

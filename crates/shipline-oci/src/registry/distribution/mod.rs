@@ -25,6 +25,7 @@ use shipline_engine::fault::Faults;
 use shipline_engine::task::TaskContext;
 use shipline_model::name::{Digest, RepositoryName};
 
+pub(crate) use failure::connection;
 pub use host::{RegistryAddress, Security, Transport, is_loopback};
 pub use retry::RetryPolicy;
 
