@@ -30,6 +30,9 @@ pub struct Proxies {
     pub except: Option<String>,
 }
 
+/// The client that [`client`] makes.
+pub type Client = reqwest::Client;
+
 /// Redirects that are followed before an answer counts as a loop.
 const REDIRECTS: usize = 5;
 /// Limit for a TCP and TLS connection.

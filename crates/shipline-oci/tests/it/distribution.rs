@@ -65,6 +65,10 @@ pub(crate) fn of_fake(fake: &FakeEcr, retries: RetryPolicy) -> DistributionRegis
     )
 }
 
+async fn plain(fake: &FakeEcr, retries: RetryPolicy) -> Arc<dyn Registry> {
+    Arc::new(of_fake(fake, retries))
+}
+
 pub(crate) fn shared_store(directory: &tempfile::TempDir) -> Arc<dyn ImageStore> {
     Arc::new(LayoutStore::open(directory.path().join("store"), Faults::none()).unwrap())
 }
@@ -73,6 +77,7 @@ pub(crate) fn subject(registry: Arc<dyn Registry>, directory: &tempfile::TempDir
     Subject {
         registry,
         store: shared_store(directory),
+        deviations: &[],
         repositories: ["team/frontend", "user_service"].map(|name| name.parse().unwrap()),
         unknown: "unknown".parse().unwrap(),
     }
@@ -149,13 +154,13 @@ async fn the_client_keeps_the_contract_with_tls_and_a_login() {
 }
 
 /// A push of two images to two repositories, as a run does it.
-struct Push {
-    images: [(RepositoryName, Digest); 2],
-    store: Arc<dyn ImageStore>,
+pub(crate) struct Push {
+    pub(crate) images: [(RepositoryName, Digest); 2],
+    pub(crate) store: Arc<dyn ImageStore>,
 }
 
 impl Push {
-    fn new(directory: &tempfile::TempDir) -> Self {
+    pub(crate) fn new(directory: &tempfile::TempDir) -> Self {
         let store = shared_store(directory);
         let one = image(store.as_ref(), "one", &[400_000, 7]).unwrap();
         let two = image(store.as_ref(), "two", &[400_000, 7, 300]).unwrap();
@@ -168,7 +173,7 @@ impl Push {
         }
     }
 
-    async fn run(
+    pub(crate) async fn run(
         &self,
         registry: &dyn Registry,
     ) -> Result<Vec<TagOutcome>, shipline_engine::error::BackendError> {
@@ -184,7 +189,7 @@ impl Push {
     }
 
     /// Nothing wrong is tagged; all is there if `complete`.
-    fn check(&self, fake: &FakeEcr, complete: bool, what: &str) {
+    pub(crate) fn check(&self, fake: &FakeEcr, complete: bool, what: &str) {
         assert_eq!(fake.broken(), Vec::<String>::new(), "{what}");
         for (repository, digest) in &self.images {
             match fake.tag(repository.as_str(), "tag") {
@@ -196,31 +201,40 @@ impl Push {
 }
 
 /// Each request of a push in turn meets the fault; the next run completes what is left.
-async fn each_request_meets(effect: Effect, retries: &RetryPolicy) -> usize {
+pub(crate) async fn each_request_meets(
+    effect: Effect,
+    retries: &RetryPolicy,
+    connect: impl AsyncFn(&FakeEcr, RetryPolicy) -> Arc<dyn Registry>,
+) -> usize {
     let directory = tempfile::tempdir().unwrap();
     let push = Push::new(&directory);
     let count = {
         let fake = fake().await;
-        push.run(&of_fake(&fake, once())).await.unwrap();
+        push.run(connect(&fake, once()).await.as_ref())
+            .await
+            .unwrap();
         fake.log().len()
     };
     let mut failed = 0;
     for number in 0..count as u64 {
         let what = format!("{effect:?} in request {number} of {count}");
         let fake = fake().await;
-        let registry = of_fake(&fake, retries.clone());
+        let registry = connect(&fake, retries.clone()).await;
         fake.arm(Fault {
             when: When::Request(number),
             effect: effect.clone(),
         });
-        match push.run(&registry).await {
+        match push.run(registry.as_ref()).await {
             Ok(_) => push.check(&fake, true, &what),
-            Err(_) => {
+            Err(error) => {
+                eprintln!("{what}: {error}");
                 failed += 1;
                 push.check(&fake, false, &what);
             }
         }
-        push.run(&of_fake(&fake, once())).await.unwrap();
+        push.run(connect(&fake, once()).await.as_ref())
+            .await
+            .unwrap();
         push.check(&fake, true, &what);
     }
     assert!(count > 20, "{count} requests are a push");
@@ -230,12 +244,12 @@ async fn each_request_meets(effect: Effect, retries: &RetryPolicy) -> usize {
 #[tokio::test]
 async fn a_cut_in_any_request_leaves_nothing_wrong_and_the_next_run_completes() {
     for effect in [Effect::Cut, Effect::CutAfter] {
-        let failed = each_request_meets(effect.clone(), &once()).await;
+        let failed = each_request_meets(effect.clone(), &once(), plain).await;
         assert!(
             failed > 10,
             "{failed}: a single try does not survive {effect:?}"
         );
-        assert_eq!(each_request_meets(effect, &patient()).await, 0);
+        assert_eq!(each_request_meets(effect, &patient(), plain).await, 0);
     }
 }
 
@@ -246,13 +260,17 @@ async fn refusals_that_pass_are_survived_in_any_request() {
             status,
             retry_after,
         };
-        assert_eq!(each_request_meets(effect, &patient()).await, 0, "{status}");
+        assert_eq!(
+            each_request_meets(effect, &patient(), plain).await,
+            0,
+            "{status}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_wrong_digest_is_never_tagged() {
-    each_request_meets(Effect::WrongDigest, &patient()).await;
+    each_request_meets(Effect::WrongDigest, &patient(), plain).await;
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod build;
 mod cases;
 mod distribution;
 mod docker;
+mod ecr;
 mod kill;
 mod pull;
 mod registry;

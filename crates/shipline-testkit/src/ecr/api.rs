@@ -337,9 +337,7 @@ fn describe_images(state: &State, body: &Value) -> Result<Value, Refused> {
     let ids = list(body, "imageIds");
     let mut details = Vec::new();
     if ids.is_empty() {
-        for digest in repository.manifests.keys() {
-            details.push(detail(state, &name, repository, digest));
-        }
+        return Ok(all_images(state, body, &name, repository));
     }
     for id in ids {
         // One that is missing fails the whole call.
@@ -358,6 +356,37 @@ fn describe_images(state: &State, body: &Value) -> Result<Value, Refused> {
         details.push(detail(state, &name, repository, &digest));
     }
     Ok(json!({ "imageDetails": details }))
+}
+
+/// One page of a repository's images.
+fn all_images(state: &State, body: &Value, name: &str, repository: &Repository) -> Value {
+    let size = body["maxResults"]
+        .as_u64()
+        .and_then(|size| usize::try_from(size).ok())
+        .unwrap_or(100);
+    let from = body["nextToken"].as_str().unwrap_or_default();
+    let wanted = |digest: &str| match body["filter"]["tagStatus"].as_str() {
+        Some("TAGGED") => !repository.tags_of(digest).is_empty(),
+        Some("UNTAGGED") => repository.tags_of(digest).is_empty(),
+        _ => true,
+    };
+    let mut digests: Vec<&String> = repository
+        .manifests
+        .keys()
+        .filter(|digest| digest.as_str() > from && wanted(digest))
+        .take(size + 1)
+        .collect();
+    let mut answer = json!({});
+    if digests.len() > size {
+        digests.truncate(size);
+        answer["nextToken"] = json!(digests.last());
+    }
+    let details: Vec<Value> = digests
+        .iter()
+        .map(|digest| detail(state, name, repository, digest))
+        .collect();
+    answer["imageDetails"] = json!(details);
+    answer
 }
 
 fn list_images(state: &State, body: &Value) -> Result<Value, Refused> {

@@ -1,5 +1,5 @@
 //! A fake of AWS ECR: its API (JSON 1.1) and its registry (`/v2/`) on one port, with state, real digests, immutable tags,
-//! expiring tokens, the quirks that clients trip over, and faults on demand. Every request is logged.
+//! expiring tokens, GitHub's OIDC exchange, the quirks that clients trip over, and faults on demand. Every request is logged.
 
 mod api;
 mod certificate;
@@ -8,6 +8,7 @@ mod data;
 mod fault;
 mod server;
 mod state;
+mod sts;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -133,6 +134,14 @@ impl FakeEcr {
     #[must_use]
     pub fn token(&self) -> String {
         self.shared.state().issue_token().0
+    }
+
+    /// `ACTIONS_ID_TOKEN_REQUEST_URL` and `ACTIONS_ID_TOKEN_REQUEST_TOKEN` of a job that the fake's STS knows. (STS answers
+    /// at [`FakeEcr::url`], too.)
+    #[must_use]
+    pub fn github_job(&self) -> (String, &'static str) {
+        let url = format!("{}{}?api-version=2.0", self.url(), sts::TOKEN_PATH);
+        (url, sts::JOB_SECRET)
     }
 
     /// Lets time pass for the fake: tokens expire.

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::fault::Effect;
-use super::{Shared, api, control, data};
+use super::{Shared, api, control, data, sts};
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -168,12 +168,20 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Sent,
     if effect == Some(Effect::ExpireToken) {
         shared.state().revoke_tokens();
     }
-    let is_api = api::operation(&asked.headers).is_some();
     let mut answer = match &effect {
         Some(Effect::Refuse {
             status,
             retry_after,
-        }) => refuse(*status, *retry_after, is_api),
+        }) => {
+            let side = if api::operation(&asked.headers).is_some() {
+                Side::Api
+            } else if sts::is_sts(&asked) {
+                Side::Sts
+            } else {
+                Side::Data
+            };
+            refuse(*status, *retry_after, side)
+        }
         Some(
             Effect::Cut
             | Effect::CutAfter
@@ -182,12 +190,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Sent,
             | Effect::WrongDigest
             | Effect::Slow(_),
         )
-        | None
-            if is_api =>
-        {
-            api::answer(&mut shared.state(), &asked)
-        }
-        _ => data::answer(&mut shared.state(), &asked),
+        | None => carry_out(&shared, &asked),
     };
     match effect {
         Some(Effect::WrongDigest) => answer = with_wrong_digest(answer).await,
@@ -198,6 +201,25 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Sent,
     }
     shared.faults().answered(number, answer.status().as_u16());
     Ok(whole(answer))
+}
+
+/// Which side of the fake a request is for: they refuse differently.
+enum Side {
+    Api,
+    Sts,
+    Data,
+}
+
+fn carry_out(shared: &Shared, asked: &Asked) -> Answer {
+    if api::operation(&asked.headers).is_some() {
+        api::answer(&mut shared.state(), asked)
+    } else if asked.path == sts::TOKEN_PATH {
+        sts::token(asked)
+    } else if sts::is_sts(asked) {
+        sts::sts(asked)
+    } else {
+        data::answer(&mut shared.state(), asked)
+    }
 }
 
 fn whole(answer: Answer) -> Sent {
@@ -219,29 +241,28 @@ async fn half(answer: Answer) -> Sent {
     Response::from_parts(parts, BodyExt::boxed(StreamBody::new(frames)))
 }
 
-fn refuse(status: u16, retry_after: Option<u64>, is_api: bool) -> Answer {
-    let mut answer = if is_api {
-        match status {
-            // The API says so with 400 and a name.
-            429 => api::error(
-                StatusCode::BAD_REQUEST,
-                "ThrottlingException",
-                "Rate exceeded",
-            ),
-            _ => api::error(
-                StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-                "ServerException",
-                "These errors are usually caused by a server-side issue.",
-            ),
+fn refuse(status: u16, retry_after: Option<u64>, side: Side) -> Answer {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = match (side, status) {
+        // The API says so with 400 and a name.
+        (Side::Api, StatusCode::TOO_MANY_REQUESTS) => api::error(
+            StatusCode::BAD_REQUEST,
+            "ThrottlingException",
+            "Rate exceeded",
+        ),
+        (Side::Api, _) => api::error(
+            status,
+            "ServerException",
+            "These errors are usually caused by a server-side issue.",
+        ),
+        (Side::Sts, StatusCode::TOO_MANY_REQUESTS) => {
+            sts::error(StatusCode::BAD_REQUEST, "Throttling", "Rate exceeded")
         }
-    } else {
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        match status {
-            StatusCode::TOO_MANY_REQUESTS => {
-                data::error(status, "TOOMANYREQUESTS", "Rate exceeded")
-            }
-            _ => plain(status, "text/html", "<html>no</html>".into()),
+        (Side::Sts, _) => sts::error(status, "InternalFailure", "The request has failed."),
+        (Side::Data, StatusCode::TOO_MANY_REQUESTS) => {
+            data::error(status, "TOOMANYREQUESTS", "Rate exceeded")
         }
+        (Side::Data, _) => plain(status, "text/html", "<html>no</html>".into()),
     };
     if let Some(seconds) = retry_after {
         answer.headers_mut().insert(RETRY_AFTER, seconds.into());

@@ -5,25 +5,9 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use shipline_model::config::Platform;
 
+use super::Dockerfile;
 use super::error::DockerfileError;
 use super::expand::expand;
-use super::{Dockerfile, InstructionKind};
-
-/// Args that every build knows without an ARG; they are not for expansion unless a stage declares them.
-const PREDEFINED: &[&str] = &[
-    "HTTP_PROXY",
-    "http_proxy",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "FTP_PROXY",
-    "ftp_proxy",
-    "NO_PROXY",
-    "no_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-    "SOURCE_DATE_EPOCH",
-    "BUILDKIT_INLINE_CACHE",
-];
 
 /// The args before the first FROM, and what they resolve to.
 #[derive(Debug, Clone)]
@@ -74,28 +58,6 @@ impl Globals {
             })
             .or_else(|| self.platform.get(name))
             .cloned()
-    }
-
-    /// Args that were given and that the Dockerfile declares nowhere.
-    pub(crate) fn unused<'a>(&'a self, dockerfile: &'a Dockerfile) -> Vec<&'a str> {
-        let declared = |wanted: &str| {
-            dockerfile.globals.iter().any(|(name, ..)| name == wanted)
-                || dockerfile
-                    .stages
-                    .iter()
-                    .flat_map(|stage| &stage.instructions)
-                    .any(|instruction| {
-                        matches!(&instruction.kind, InstructionKind::Arg(args)
-                            if args.iter().any(|(name, _)| name == wanted))
-                    })
-        };
-        self.given
-            .keys()
-            .map(String::as_str)
-            .filter(|name| {
-                !PREDEFINED.contains(name) && !self.platform.contains_key(*name) && !declared(name)
-            })
-            .collect()
     }
 }
 

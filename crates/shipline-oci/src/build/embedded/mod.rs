@@ -160,12 +160,6 @@ impl EmbeddedBuilder {
         for (reference, digest) in bases {
             session.add_image(&reference, digest)?;
         }
-        for name in prepared.globals.unused(&prepared.dockerfile) {
-            task.note_blocking(format!(
-                "{}: build arg `{name}` is declared by no ARG and has no effect",
-                prepared.name
-            ));
-        }
         let stage = session.run(&prepared.needed)?;
         let made = self.layers(&stage, seen, &prepared.name, &session)?;
         finish(stage, made, &session)

@@ -20,6 +20,8 @@ use crate::credentials::CredentialSource;
 
 /// A transfer on which nothing moves for so long has failed, and so has a request without an answer.
 const STALL: Duration = Duration::from_secs(120);
+/// How often one request is sent again with other credentials.
+const RENEWALS: usize = 2;
 /// Time limit for the probe whether a registry speaks TLS.
 const PROBE: Duration = Duration::from_secs(10);
 /// Most that is read of an error's body.
@@ -167,35 +169,42 @@ impl Client {
         })?;
         // Storage elsewhere gets no credentials: its addresses carry their own.
         let ours = url.origin() == base.origin();
-        let used = if ours {
+        let mut used = if ours {
             self.auth.header(call.scope).await?
         } else {
             None
         };
-        let response = self.send(call, &url, used.as_ref()).await?;
-        let refused = match response.status() {
-            StatusCode::UNAUTHORIZED => true,
-            // ECR says so of an expired token.
-            StatusCode::FORBIDDEN => used.is_some(),
-            _ => false,
-        };
-        if refused && ours {
+        // Once because the registry had not yet said what it wants, and once because what it got has expired.
+        for _ in 0..RENEWALS {
+            let response = self.send(call, &url, used.as_ref()).await?;
+            let refused = match response.status() {
+                StatusCode::UNAUTHORIZED => ours,
+                // ECR says so of an expired token.
+                StatusCode::FORBIDDEN => used.is_some(),
+                _ => false,
+            };
+            if !refused {
+                return self.expect(call, response, expected).await;
+            }
             let plain = base.scheme() == "http";
             let renewed = self
                 .auth
                 .renew(response.headers(), call.scope, used.as_ref(), plain)
                 .await?;
-            if let Some(renewed) = renewed {
-                if matches!(call.payload, Payload::Blob { .. }) {
-                    return Err(Failed {
-                        error: self.refusal(call, response).await,
-                        again: Again::Once,
-                    });
+            let again = match (&renewed, &call.payload) {
+                (None, _) => Again::ByClass,
+                (Some(_), Payload::Blob { .. }) => Again::Once,
+                (Some(_), Payload::Nothing | Payload::Bytes(_)) => {
+                    used = renewed;
+                    continue;
                 }
-                let response = self.send(call, &url, Some(&renewed)).await?;
-                return self.expect(call, response, expected).await;
-            }
+            };
+            return Err(Failed {
+                error: self.refusal(call, response).await,
+                again,
+            });
         }
+        let response = self.send(call, &url, used.as_ref()).await?;
         self.expect(call, response, expected).await
     }
 

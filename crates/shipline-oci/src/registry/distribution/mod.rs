@@ -28,6 +28,7 @@ use shipline_model::name::{Digest, RepositoryName};
 pub(crate) use failure::connection;
 pub use host::{RegistryAddress, Security, Transport, is_loopback};
 pub use retry::RetryPolicy;
+pub(super) use retry::Tries;
 
 use crate::credentials::CredentialSource;
 use client::Client;

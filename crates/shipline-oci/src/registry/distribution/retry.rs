@@ -32,7 +32,7 @@ impl Default for RetryPolicy {
 
 /// What a failed try means for the next one.
 #[derive(Debug)]
-pub(super) struct Failed {
+pub(in crate::registry) struct Failed {
     pub(super) error: BackendError,
     pub(super) again: Again,
 }
@@ -56,7 +56,7 @@ impl From<BackendError> for Failed {
 }
 
 /// The tries of one operation.
-pub(super) struct Tries<'a> {
+pub(in crate::registry) struct Tries<'a> {
     policy: &'a RetryPolicy,
     task: Option<&'a TaskContext>,
     made: u32,
@@ -67,7 +67,7 @@ pub(super) struct Tries<'a> {
 const CORRECTIONS: u32 = 3;
 
 impl<'a> Tries<'a> {
-    pub(super) fn new(policy: &'a RetryPolicy, task: Option<&'a TaskContext>) -> Self {
+    pub(in crate::registry) fn new(policy: &'a RetryPolicy, task: Option<&'a TaskContext>) -> Self {
         Self {
             policy,
             task,
@@ -77,7 +77,7 @@ impl<'a> Tries<'a> {
     }
 
     /// Waits for the next try, or gives the error back where there is none.
-    pub(super) async fn after(&mut self, failed: Failed) -> Result<(), BackendError> {
+    pub(in crate::registry) async fn after(&mut self, failed: Failed) -> Result<(), BackendError> {
         let Failed { error, again } = failed;
         if again == Again::Once && self.corrections < CORRECTIONS {
             self.corrections += 1;

@@ -1,0 +1,339 @@
+//! ECR: the API and the registry of the fake, a second opinion from ministack, faults and credentials.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shipline_engine::backend::{Reference, Registry, TagOutcome};
+use shipline_engine::error::ErrorClass;
+use shipline_engine::fault::Faults;
+use shipline_model::name::RepositoryName;
+use shipline_model::value::Secret;
+use shipline_oci::http::{self, HttpSettings};
+use shipline_oci::registry::EcrRegistry;
+use shipline_oci::registry::distribution::RetryPolicy;
+use shipline_oci::registry::ecr::{
+    AwsIdentity, EcrSettings, InstanceMetadata, MissingRepositories,
+};
+use shipline_testkit::contract::registry::{Deviation, Task, image, request, suite};
+use shipline_testkit::ecr::{
+    Effect, FakeEcr, Fault, ImageStatus, Mutability, Options, TestCertificate, When,
+};
+use shipline_testkit::service::Ministack;
+
+use crate::distribution::{Push, each_request_meets, once, patient, shared_store, subject};
+
+const ACCOUNT: &str = "123456789012";
+const ROLE: &str = "arn:aws:iam::123456789012:role/deploy";
+
+/// The exchange of a job: no test depends on the AWS setup of the machine that it runs on.
+fn job(fake: &FakeEcr) -> AwsIdentity {
+    let (url, token) = fake.github_job();
+    AwsIdentity::GithubActions {
+        url,
+        token: Secret::new(token),
+        role: ROLE.to_owned(),
+    }
+}
+
+fn settings(fake: &FakeEcr) -> EcrSettings {
+    EcrSettings {
+        account: ACCOUNT.to_owned(),
+        region: "us-east-1".to_owned(),
+        missing: MissingRepositories::Refused,
+        identity: job(fake),
+        endpoint: Some(fake.url()),
+        sts_endpoint: Some(fake.url()),
+        registry_endpoint: Some(fake.url()),
+    }
+}
+
+async fn ecr(settings: EcrSettings, retries: RetryPolicy) -> EcrRegistry {
+    let http = http::client(&HttpSettings::default()).unwrap();
+    EcrRegistry::new(settings, http, retries, Faults::none())
+        .await
+        .unwrap()
+}
+
+async fn of_fake(fake: &FakeEcr, retries: RetryPolicy) -> Arc<dyn Registry> {
+    Arc::new(ecr(settings(fake), retries).await)
+}
+
+async fn fake() -> FakeEcr {
+    crate::distribution::fake().await
+}
+
+#[tokio::test]
+async fn ecr_keeps_the_contract() {
+    let directory = tempfile::tempdir().unwrap();
+    let fake = fake().await;
+    suite(&subject(of_fake(&fake, once()).await, &directory)).await;
+    assert_eq!(fake.broken(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn ecr_keeps_the_contract_on_the_fake_of_others() {
+    let Some(server) = Ministack::start().unwrap() else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let fake = fake().await;
+    let settings = EcrSettings {
+        account: "000000000000".to_owned(),
+        missing: MissingRepositories::Created,
+        endpoint: Some(server.url()),
+        registry_endpoint: Some(server.url()),
+        ..settings(&fake)
+    };
+    let mut subject = subject(Arc::new(ecr(settings, once()).await), &directory);
+    subject.deviations = &[Deviation::ForgetsEarlierTags];
+    // Its own registry knows repositories only once they are created.
+    subject
+        .registry
+        .preflight(&subject.repositories)
+        .await
+        .unwrap();
+    suite(&subject).await;
+}
+
+#[tokio::test]
+async fn a_fault_in_any_request_leaves_nothing_wrong_and_the_next_run_completes() {
+    for effect in [Effect::Cut, Effect::CutAfter] {
+        let failed = each_request_meets(effect.clone(), &once(), of_fake).await;
+        assert!(
+            failed > 5,
+            "{failed}: a single try does not survive {effect:?}"
+        );
+        assert_eq!(each_request_meets(effect, &patient(), of_fake).await, 0);
+    }
+    for status in [429, 503] {
+        let effect = Effect::Refuse {
+            status,
+            retry_after: None,
+        };
+        assert_eq!(each_request_meets(effect, &patient(), of_fake).await, 0);
+    }
+    each_request_meets(Effect::WrongDigest, &patient(), of_fake).await;
+}
+
+#[tokio::test]
+async fn tokens_that_expire_anywhere_in_an_upload_are_renewed() {
+    // With a single try for everything else.
+    let failed = each_request_meets(Effect::ExpireToken, &once(), of_fake).await;
+    assert_eq!(failed, 0);
+}
+
+#[tokio::test]
+async fn a_token_serves_many_uploads_and_its_end_is_no_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let push = Push::new(&directory);
+    let fake = fake().await;
+    let registry = of_fake(&fake, once()).await;
+    push.run(registry.as_ref()).await.unwrap();
+    let logins = |fake: &FakeEcr| {
+        fake.log()
+            .iter()
+            .filter(|entry| entry.target == "/#GetAuthorizationToken")
+            .count()
+    };
+    assert_eq!(logins(&fake), 1, "{:#?}", fake.log());
+    fake.advance(13 * 3600);
+    push.run(registry.as_ref()).await.unwrap();
+    assert_eq!(logins(&fake), 2, "the expired one is replaced, once");
+}
+
+#[tokio::test]
+async fn missing_repositories_are_refused_or_created() {
+    let fake = FakeEcr::start(Options::default()).await.unwrap();
+    let names: [RepositoryName; 2] = ["team/frontend", "user_service"].map(|n| n.parse().unwrap());
+    let refusing = of_fake(&fake, once()).await;
+    let error = refusing.preflight(&names).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::NotFound);
+    let cause = error.cause.unwrap().to_string();
+    for name in &names {
+        assert!(cause.contains(name.as_str()), "all are named: {cause}");
+    }
+    assert!(
+        error
+            .hints
+            .iter()
+            .any(|hint| hint.contains("create_repositories")),
+        "{:?}",
+        error.hints
+    );
+    let creating = EcrSettings {
+        missing: MissingRepositories::Created,
+        ..settings(&fake)
+    };
+    let creating = ecr(creating, once()).await;
+    creating.preflight(&names).await.unwrap();
+    creating.preflight(&names).await.unwrap();
+    for name in &names {
+        let settings = fake.settings(name.as_str());
+        assert_eq!(settings, Some((true, Mutability::Immutable)));
+    }
+}
+
+#[tokio::test]
+async fn an_archived_image_is_described_and_not_pullable() {
+    let directory = tempfile::tempdir().unwrap();
+    let push = Push::new(&directory);
+    let fake = fake().await;
+    let registry = of_fake(&fake, once()).await;
+    push.run(registry.as_ref()).await.unwrap();
+    let (repository, digest) = &push.images[0];
+    fake.set_status(repository.as_str(), digest.as_str(), ImageStatus::Archived);
+    let tag = Reference::Tag("tag".to_owned());
+    let details = registry.details(repository, &tag).await.unwrap().unwrap();
+    assert_eq!(&details.descriptor.digest, digest);
+    assert!(details.pullable.unwrap_err().contains("archived"));
+    assert!(details.pushed_at.is_some());
+    assert_eq!(registry.manifest(repository, &tag).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_conflict_says_since_when() {
+    let directory = tempfile::tempdir().unwrap();
+    let push = Push::new(&directory);
+    let fake = fake().await;
+    let registry = of_fake(&fake, once()).await;
+    push.run(registry.as_ref()).await.unwrap();
+    let (repository, _) = &push.images[0];
+    let other = image(push.store.as_ref(), "other", &[9]).unwrap();
+    let task = Task::default();
+    registry
+        .upload(repository, &other, &push.store, &task.context)
+        .await
+        .unwrap();
+    let error = registry
+        .tag(&[request(repository, "tag", &other)], &task.context)
+        .await
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::Conflict);
+    let cause = error.cause.unwrap().to_string();
+    assert!(cause.contains(" since 20"), "{cause}");
+}
+
+#[tokio::test]
+async fn many_tags_are_looked_at_in_few_requests() {
+    let directory = tempfile::tempdir().unwrap();
+    let fake = fake().await;
+    let registry = of_fake(&fake, once()).await;
+    let store = shared_store(&directory);
+    let digest = image(store.as_ref(), "x", &[1]).unwrap();
+    let repository: RepositoryName = "user_service".parse().unwrap();
+    let task = Task::default();
+    registry
+        .upload(&repository, &digest, &store, &task.context)
+        .await
+        .unwrap();
+    let requests: Vec<_> = (0..120)
+        .map(|n| request(&repository, &format!("t{n:04}"), &digest))
+        .collect();
+    registry.tag(&requests, &task.context).await.unwrap();
+    fake.reset();
+    let outcomes = registry.tag(&requests, &task.context).await.unwrap();
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| *outcome == TagOutcome::AlreadyThere)
+    );
+    assert_eq!(fake.log().len(), 2, "{:?}", fake.log());
+    assert_eq!(registry.tags(&repository).await.unwrap().len(), 120);
+}
+
+#[tokio::test]
+async fn who_aws_does_not_know_is_denied_with_a_hint() {
+    let fake = fake().await;
+    let (url, _) = fake.github_job();
+    let stranger = EcrSettings {
+        identity: AwsIdentity::GithubActions {
+            url,
+            token: Secret::new("hunter2"),
+            role: ROLE.to_owned(),
+        },
+        ..settings(&fake)
+    };
+    let names: [RepositoryName; 1] = ["user_service".parse().unwrap()];
+    let error = ecr(stranger, patient())
+        .await
+        .preflight(&names)
+        .await
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::Denied, "{error:?}");
+    let cause = format!("{:?}", error.cause);
+    assert!(cause.contains("id-token: write"), "{cause}");
+    assert!(!cause.contains("hunter2"), "{cause}");
+    // A profile that is not there is known at once, without asking a machine that is not there.
+    let nobody = EcrSettings {
+        identity: AwsIdentity::Ambient {
+            profile: Some("no such profile".to_owned()),
+            metadata: InstanceMetadata::Absent,
+        },
+        ..settings(&fake)
+    };
+    let error = ecr(nobody, once()).await.preflight(&names).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Denied, "{error:?}");
+    assert!(
+        error.hints[0].contains("aws sso login"),
+        "{:?}",
+        error.hints
+    );
+}
+
+#[tokio::test]
+async fn the_true_host_is_spoken_to_with_tls_and_its_own_ca() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = format!("{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com");
+    let certificate = TestCertificate::new(&[&host, "localhost", "127.0.0.1"]).unwrap();
+    let ca = directory.path().join("ca.pem");
+    FakeEcr::write_ca(&certificate, &ca).unwrap();
+    let fake = FakeEcr::start(Options {
+        tls: Some(certificate),
+        proxy_host: Some(host.clone()),
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    fake.create("team/frontend", Mutability::Immutable);
+    fake.create("user_service", Mutability::Immutable);
+    let http = http::client(&HttpSettings {
+        roots: vec![ca],
+        ..HttpSettings::default()
+    })
+    .unwrap();
+    let registry = EcrRegistry::new(settings(&fake), http, once(), Faults::none())
+        .await
+        .unwrap();
+    assert_eq!(
+        registry.image_name(&"user_service".parse().unwrap()),
+        Some(format!("{host}/user_service"))
+    );
+    suite(&subject(Arc::new(registry), &directory)).await;
+}
+
+#[tokio::test]
+async fn a_throttled_api_is_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let push = Push::new(&directory);
+    let fake = fake().await;
+    let registry = of_fake(&fake, patient()).await;
+    for operation in ["/#BatchGetImage", "/#PutImage", "/#GetAuthorizationToken"] {
+        fake.arm(Fault {
+            when: When::Matching {
+                method: "POST".to_owned(),
+                target: operation.to_owned(),
+                times: 2,
+            },
+            effect: Effect::Refuse {
+                status: 429,
+                retry_after: None,
+            },
+        });
+    }
+    tokio::time::timeout(Duration::from_secs(60), push.run(registry.as_ref()))
+        .await
+        .unwrap()
+        .unwrap();
+    push.check(&fake, true, "after throttling");
+}
