@@ -1,3 +1,37 @@
-//! `cargo xtask`: Shipline's commands and the repository's own chores.
+//! `cargo xtask`: Shipline's commands, and the repository's own chores (`test`, `soak`, `bench`).
+//!
+//! A chore is one module here; everything else goes to `shipline-cli` as it stands.
 
-fn main() {}
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "chores talk to the person who runs them"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "chores start programs and read the environment"
+)]
+
+mod provision;
+mod soak;
+mod steps;
+mod test;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let chore = match words.split_first() {
+        Some((&"soak", options)) => soak::run(options),
+        Some((&"test", options)) => test::run(options),
+        _ => return shipline_cli::main("cargo xtask"),
+    };
+    match chore {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -4,4 +4,7 @@ pub mod contract;
 pub mod ecr;
 pub mod git_server;
 pub mod memory;
+pub mod needs;
 pub mod service;
+pub mod tiny;
+pub mod world;

@@ -1,0 +1,194 @@
+//! The command line: every command, flag and example.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use shipline_model::name::{ComponentName, EnvironmentName, PipelineName, ProfileName, StageName};
+
+/// One pipeline.yaml, from commit to cluster.
+#[derive(Debug, Parser)]
+#[command(version, about, long_about = None, propagate_version = true, disable_help_subcommand = true, max_term_width = 100)]
+#[command(after_help = "Examples:
+  pipeline frontend                     run a pipeline on this machine; nothing leaves it
+  plan backend                          what would run, and why
+  explain backend user_service          why this component is (not) affected
+  pipeline frontend --profile ci        the same with the real registry and GitOps repository
+  gitops set user_service=abc12345-20251215123456 --environment staging")]
+pub(crate) struct Cli {
+    /// Works as if started in DIR.
+    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
+    pub(crate) directory: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Plans a pipeline and runs it
+    Pipeline(PipelineArgs),
+    /// Says what a pipeline would run, and why; runs nothing
+    Plan(PlanArgs),
+    /// Says why a component is affected or not, and why its results are cached or not
+    Explain(ExplainArgs),
+    /// Works on the GitOps repository
+    #[command(subcommand)]
+    Gitops(GitopsCommand),
+    /// Shows past runs
+    #[command(subcommand)]
+    Runs(RunsCommand),
+    /// Works on pipeline.yaml
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Prints the JSON Schema of pipeline.yaml
+    Schema,
+    /// Prints a completion script for a shell
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What `pipeline`, `plan` and `explain` have in common.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Selection {
+    /// The pipeline, as named in pipeline.yaml
+    #[arg(value_name = "NAME")]
+    pub(crate) pipeline: PipelineName,
+    /// Where images and commits go
+    #[arg(long, value_name = "PROFILE", default_value = "local")]
+    pub(crate) profile: ProfileName,
+    /// Measures changes from this revision
+    #[arg(long, value_name = "REV", conflicts_with = "all")]
+    pub(crate) base: Option<String>,
+    /// Takes every component as changed
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Runs only these stages
+    #[arg(long, value_name = "STAGE", value_delimiter = ',', num_args = 1..)]
+    pub(crate) only: Vec<StageName>,
+    /// Looks only at these components
+    #[arg(
+        long = "component",
+        short = 'c',
+        value_name = "COMPONENT",
+        value_delimiter = ','
+    )]
+    pub(crate) components: Vec<ComponentName>,
+    /// Takes no result of an earlier run
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+}
+
+/// `pipeline NAME`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  pipeline frontend                     what changed since what staging runs
+  pipeline backend --all                every component
+  pipeline backend --component user_service --only unit-tests
+  pipeline frontend --json > events.jsonl")]
+pub(crate) struct PipelineArgs {
+    /// What to run.
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// After a failure, finishes the tests and scans of the other components (nothing is published)
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+    /// Prints the plan and stops
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Prints events as JSON lines on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Tasks of one kind that run at once; the default goes by the machine's cores
+    #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) jobs: Option<u16>,
+    /// Fails at once where another run holds .shipline, instead of waiting for it
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+/// `plan NAME`.
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// What to plan.
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+}
+
+/// `explain NAME COMPONENT`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// What to plan.
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// The component to explain
+    #[arg(value_name = "COMPONENT")]
+    pub(crate) component: ComponentName,
+}
+
+/// `gitops …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GitopsCommand {
+    /// Sets images in a GitOps repository: one commit, only the image values change
+    Set(GitopsSetArgs),
+}
+
+/// `gitops set`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gitops set user_service=abc12345-20251215123456 --environment staging
+  gitops set frontend=staging-abc12345-20251215123456 --environment staging --dry-run
+  gitops set frontend=1.4.2 --environment staging --repository ../salon-gitops")]
+pub(crate) struct GitopsSetArgs {
+    /// The component and its new tag
+    #[arg(value_name = "COMPONENT=TAG", required = true)]
+    pub(crate) images: Vec<String>,
+    /// The environment to write
+    #[arg(long, short = 'e', value_name = "ENVIRONMENT")]
+    pub(crate) environment: EnvironmentName,
+    /// Where the repository comes from
+    #[arg(long, value_name = "PROFILE", default_value = "local")]
+    pub(crate) profile: ProfileName,
+    /// A repository (bare or a checkout) instead of the profile's
+    #[arg(long, value_name = "PATH")]
+    pub(crate) repository: Option<PathBuf>,
+    /// The branch of --repository
+    #[arg(
+        long,
+        value_name = "BRANCH",
+        default_value = "main",
+        requires = "repository"
+    )]
+    pub(crate) branch: String,
+    /// First line of the commit message
+    #[arg(long, short = 'm', value_name = "MESSAGE")]
+    pub(crate) message: Option<String>,
+    /// Shows what would change and writes nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `runs …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// Lists past runs, the newest first
+    List,
+    /// Shows a past run again
+    Show {
+        /// The run, or `last`
+        #[arg(default_value = "last")]
+        run: String,
+        /// Prints its events as JSON lines
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `config …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Prints pipeline.yaml with every default filled in
+    Show,
+}

@@ -1,0 +1,53 @@
+//! One file for each command. Data goes to standard output, everything else to standard error.
+
+pub(crate) mod config;
+pub(crate) mod gitops_set;
+pub(crate) mod pipeline;
+pub(crate) mod plan;
+pub(crate) mod runs;
+
+use std::io::Write as _;
+
+use clap::CommandFactory as _;
+
+use crate::Program;
+use crate::args::Cli;
+use crate::error::{CommandError, ErrorKind};
+use crate::exit;
+
+/// Prints data. A reader that went away (`| head`) is no error.
+pub(crate) fn print(text: &str) -> Result<u8, CommandError> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(CommandError::new(
+            ErrorKind::Failed,
+            "standard output cannot be written",
+        )
+        .because(error)),
+        Ok(()) | Err(_) => Ok(exit::PASSED),
+    }
+}
+
+/// Prints what is no data.
+pub(crate) fn print_error(text: &str) {
+    // There is nowhere to tell that standard error is gone.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// `completions SHELL`.
+pub(crate) fn completions(
+    shell: clap_complete::Shell,
+    program: Program,
+) -> Result<u8, CommandError> {
+    let mut text = Vec::new();
+    let name = if program.0 == "shipline" {
+        program.0
+    } else {
+        "xtask"
+    };
+    clap_complete::generate(shell, &mut Cli::command(), name, &mut text);
+    print(&String::from_utf8_lossy(&text))
+}

@@ -1,0 +1,248 @@
+//! `pipeline NAME`: plan and run.
+
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use shipline_engine::cache::Cache;
+use shipline_engine::error::ErrorClass;
+use shipline_engine::lock::{Holder, StateLock, Wait};
+use shipline_engine::redact::Redactor;
+use shipline_engine::run::{self, Backends, Graces, Retries, RunOptions, ScanCache};
+use shipline_model::name::RunId;
+use shipline_model::plan::{Limits, OnFailure, Plan, TaskId};
+use shipline_model::tag::TagInstant;
+use shipline_report::Repeat;
+
+use crate::Program;
+use crate::args::{PipelineArgs, Selection};
+use crate::command::{print, print_error};
+use crate::error::{CommandError, ErrorKind};
+use crate::exit;
+use crate::fingerprint::Fingerprints;
+use crate::output;
+use crate::planning::{self, Facts};
+use crate::secrets;
+use crate::session::Session;
+use crate::settings::Settings;
+use crate::signals;
+use crate::wiring;
+
+/// Runs the command.
+pub(crate) fn run(
+    args: &PipelineArgs,
+    settings: &Settings,
+    program: Program,
+) -> Result<u8, CommandError> {
+    let session = Session::open(settings)?;
+    planning::select(&session, &args.selection)?;
+    let command = repeat_all(&args.selection, program);
+    let _lock = lock(&session, args, &command, settings)?;
+    let prepared = prepare(&session, args, settings)?;
+    if args.dry_run {
+        return print(&shipline_model::plan::render(&prepared.plan));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            CommandError::new(ErrorKind::NotReady, "threads cannot be started").because(error)
+        })?;
+    let options = options(&session, args, settings, &command)?;
+    let selection = args.selection.clone();
+    let repeat: Repeat = Box::new(move |task: &TaskId| repeat(&selection, task, program));
+    let mut reporters = vec![output::live(settings, repeat)];
+    if args.json {
+        reporters.push(output::json());
+    }
+    let end = runtime.block_on(async {
+        let signals = signals::listen()?;
+        Ok::<_, CommandError>(
+            run::run(
+                prepared.plan,
+                &session.config,
+                prepared.backends,
+                options,
+                reporters,
+                signals,
+            )
+            .await?,
+        )
+    })?;
+    for note in &end.notes {
+        print_error(&format!("note: {note}\n"));
+    }
+    if let Some(bug) = &end.bug {
+        print_error(&format!("error: this is a bug of Shipline: {bug}\n"));
+        return Ok(exit::BUG);
+    }
+    Ok(exit::of_verdict(end.summary.verdict))
+}
+
+/// A plan, and what carries it out.
+struct Prepared {
+    plan: Plan,
+    backends: Backends,
+}
+
+fn prepare(
+    session: &Session,
+    args: &PipelineArgs,
+    settings: &Settings,
+) -> Result<Prepared, CommandError> {
+    let selection = &args.selection;
+    let selected = planning::select(session, selection)?;
+    let source = wiring::source(session, settings)?;
+    let store = wiring::store(session, settings)?;
+    let gitops = wiring::gitops(session, &selection.profile, settings)?;
+    if !args.dry_run {
+        for note in gitops.prepare()? {
+            print_error(&format!("note: {note}\n"));
+        }
+    }
+    let cache = Cache::new(&session.state());
+    let fingerprints = Fingerprints::of_clone(&session.state())?;
+    let facts = Facts {
+        source: source.as_ref(),
+        gitops: gitops.as_ref(),
+        store: store.as_ref(),
+        cache: &cache,
+        fingerprints: &fingerprints,
+    };
+    let plan = planning::plan(session, selection, settings, &facts)?;
+    let backends = Backends {
+        source,
+        store,
+        builder: wiring::builder(session, settings)?,
+        registry: wiring::registry(session, selected.profile, settings)?,
+        scanners: wiring::scanners(session, settings)?,
+        gitops,
+    };
+    Ok(Prepared { plan, backends })
+}
+
+fn lock(
+    session: &Session,
+    args: &PipelineArgs,
+    command: &str,
+    settings: &Settings,
+) -> Result<StateLock, CommandError> {
+    let holder = Holder {
+        pid: std::process::id(),
+        command: command.to_owned(),
+        since: settings.now,
+    };
+    let wait = if args.no_wait {
+        Wait::Never
+    } else {
+        Wait::ForIt
+    };
+    let mut waiting = |other: Option<&Holder>| {
+        let who = other.map_or_else(
+            || "another run".to_owned(),
+            |other| format!("`{}` (process {})", other.command, other.pid),
+        );
+        print_error(&format!("note: waits for {who}, which holds .shipline\n"));
+    };
+    StateLock::acquire(&session.state(), &holder, wait, &mut waiting).map_err(|error| {
+        let kind = if error.class == ErrorClass::Conflict {
+            Some(ErrorKind::NotReady)
+        } else {
+            None
+        };
+        let mut error = CommandError::from(error);
+        error.kind = kind.unwrap_or(error.kind);
+        error
+    })
+}
+
+fn options(
+    session: &Session,
+    args: &PipelineArgs,
+    settings: &Settings,
+    command: &str,
+) -> Result<RunOptions, CommandError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = args.jobs.map_or(cores, usize::from);
+    let mut trailers = Vec::new();
+    trailers.extend(
+        settings
+            .run_url
+            .iter()
+            .map(|url| ("Run-Url".to_owned(), url.clone())),
+    );
+    Ok(RunOptions {
+        run: run_id(settings)?,
+        started_ms: settings.now.saturating_mul(1000),
+        state: session.state(),
+        command: command.to_owned(),
+        limits: Limits {
+            workspace: jobs,
+            cpu: jobs,
+            network: 4,
+        },
+        on_failure: if args.keep_going {
+            OnFailure::KeepGoing
+        } else {
+            OnFailure::Stop
+        },
+        faults: settings.faults.clone(),
+        redactor: Arc::new(Redactor::new(secrets::values(&session.config, settings))),
+        environment: settings.command_environment.clone(),
+        variables: settings.variables.clone(),
+        program: settings.program.clone(),
+        graces: Graces::default(),
+        retries: Retries::default(),
+        author: settings
+            .actor
+            .as_ref()
+            .map(|actor| format!("{actor} <{actor}@users.noreply.github.com>")),
+        trailers,
+        source_url: settings.source_url.clone(),
+        scan_cache: if args.selection.no_cache {
+            ScanCache::Ignore
+        } else {
+            ScanCache::Use
+        },
+    })
+}
+
+/// Unique in this clone: the instant, and what no other process of the instant shares.
+fn run_id(settings: &Settings) -> Result<RunId, CommandError> {
+    let bug = |error: String| {
+        CommandError::new(ErrorKind::Bug, format!("no run ID can be made: {error}"))
+    };
+    let instant = TagInstant::from_unix(settings.now).map_err(|error| bug(error.to_string()))?;
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos());
+    let hash = hex::encode(Sha256::digest(format!("{nanos} {}", std::process::id())));
+    RunId::new(format!("{}-{}", instant.as_str(), &hash[..6]))
+        .map_err(|error| bug(error.to_string()))
+}
+
+/// The command as a person would type it again.
+fn repeat_all(selection: &Selection, program: Program) -> String {
+    let mut command = format!("{} pipeline {}", program.0, selection.pipeline);
+    if selection.profile.as_str() != "local" {
+        command.push_str(&format!(" --profile {}", selection.profile));
+    }
+    if let Some(base) = &selection.base {
+        command.push_str(&format!(" --base {base}"));
+    }
+    if selection.all {
+        command.push_str(" --all");
+    }
+    if selection.no_cache {
+        command.push_str(" --no-cache");
+    }
+    command
+}
+
+/// The command that repeats one task: its component up to its stage; all for a task of the whole run.
+fn repeat(selection: &Selection, task: &TaskId, program: Program) -> String {
+    let mut command = repeat_all(selection, program);
+    if let Some(component) = &task.component {
+        command.push_str(&format!(" --component {component}"));
+    }
+    command
+}

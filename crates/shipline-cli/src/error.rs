@@ -1,0 +1,143 @@
+//! What a command could not do, with what a person needs to go on: kind, cause chain, hints.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+
+use shipline_engine::error::{BackendError, Cause, ErrorClass};
+
+use crate::exit;
+
+/// What kind of error it is: decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ErrorKind {
+    /// A stage failed or something was refused.
+    Failed,
+    /// Usage or configuration.
+    Usage,
+    /// The environment is not ready.
+    NotReady,
+    /// Somebody stopped it.
+    Cancelled,
+    /// A bug of ours.
+    Bug,
+}
+
+/// An error at the edge.
+#[derive(Debug)]
+pub(crate) struct CommandError {
+    /// Its kind.
+    pub(crate) kind: ErrorKind,
+    /// What was attempted; printed behind "error: ". A rendered diagnostic stands for itself.
+    pub(crate) message: Message,
+    /// The cause chain, outermost first.
+    pub(crate) causes: Vec<String>,
+    /// What a person can do.
+    pub(crate) hints: Vec<String>,
+}
+
+/// The head of an error.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// One sentence.
+    Line(String),
+    /// Already drawn (places in a file).
+    Drawn(String),
+}
+
+impl CommandError {
+    /// An error with a sentence.
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: Message::Line(message.into()),
+            causes: Vec::new(),
+            hints: Vec::new(),
+        }
+    }
+
+    /// Wrong usage or configuration.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Usage, message)
+    }
+
+    /// A configuration error that is already drawn.
+    pub(crate) fn drawn(text: impl Into<String>) -> Self {
+        Self {
+            kind: ErrorKind::Usage,
+            message: Message::Drawn(text.into()),
+            causes: Vec::new(),
+            hints: Vec::new(),
+        }
+    }
+
+    /// With its cause and the causes of that.
+    #[must_use]
+    pub(crate) fn because(mut self, cause: impl Into<Cause>) -> Self {
+        let cause: Cause = cause.into();
+        self.causes.push(cause.to_string());
+        let mut next = cause.source();
+        while let Some(error) = next {
+            self.causes.push(error.to_string());
+            next = error.source();
+        }
+        self
+    }
+
+    /// With one more hint.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The exit code.
+    #[must_use]
+    pub(crate) fn code(&self) -> u8 {
+        match self.kind {
+            ErrorKind::Failed => exit::FAILED,
+            ErrorKind::Usage => exit::USAGE,
+            ErrorKind::NotReady => exit::NOT_READY,
+            ErrorKind::Cancelled => exit::CANCELLED,
+            ErrorKind::Bug => exit::BUG,
+        }
+    }
+
+    /// As it is printed on standard error, with its last line end.
+    #[must_use]
+    pub(crate) fn render(&self) -> String {
+        let mut text = match &self.message {
+            Message::Line(line) => format!("error: {line}\n"),
+            Message::Drawn(drawn) => format!("{}\n", drawn.trim_end()),
+        };
+        // Writing into a String cannot fail.
+        for cause in &self.causes {
+            let _ = writeln!(text, "  because: {cause}");
+        }
+        for hint in &self.hints {
+            let _ = writeln!(text, "  hint: {hint}");
+        }
+        text
+    }
+}
+
+impl From<BackendError> for CommandError {
+    fn from(error: BackendError) -> Self {
+        let kind = match error.class {
+            ErrorClass::Retryable | ErrorClass::Denied | ErrorClass::Unavailable => {
+                ErrorKind::NotReady
+            }
+            ErrorClass::NotFound | ErrorClass::Conflict | ErrorClass::Failed => ErrorKind::Failed,
+            ErrorClass::Invalid => ErrorKind::Usage,
+            ErrorClass::Cancelled => ErrorKind::Cancelled,
+        };
+        let hints = error.hints.clone();
+        let mut command = Self::new(kind, format!("failed to {}", error.message));
+        let mut next = error.source();
+        while let Some(cause) = next {
+            command.causes.push(cause.to_string());
+            next = cause.source();
+        }
+        command.hints = hints;
+        command
+    }
+}

@@ -1,0 +1,394 @@
+//! From a command line to a plan: everything that is found out before anything is decided.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shipline_engine::backend::{DesiredState, GitopsRepo, ImageStore, SourceRepo, Target};
+use shipline_engine::cache::Cache;
+use shipline_engine::error::ErrorClass;
+use shipline_git::{Asked, BaseRequest, DeployedTag, PullRequest, change_set};
+use shipline_model::config::{
+    Component, Delivery, Environment, MissingAt, Pipeline, Profile, Variants,
+};
+use shipline_model::name::{ComponentName, EnvironmentName};
+use shipline_model::plan::{self, Caching, ChangeSet, Plan, PlanError, PlanRequest, Publishing};
+use shipline_model::tag::TagInstant;
+
+use crate::args::Selection;
+use crate::error::CommandError;
+use crate::fingerprint::Fingerprints;
+use crate::session::Session;
+use crate::settings::{Settings, Trigger};
+
+/// The profile in which nothing leaves this machine.
+const LOCAL: &str = "local";
+
+/// What a command line selects, checked against the configuration.
+pub(crate) struct Selected<'s> {
+    /// The pipeline.
+    pub(crate) pipeline: &'s Pipeline,
+    /// The profile.
+    pub(crate) profile: &'s Profile,
+    /// The components that are looked at, in the pipeline's order.
+    pub(crate) components: Vec<&'s Component>,
+}
+
+/// Looks the selection's names up.
+pub(crate) fn select<'s>(
+    session: &'s Session,
+    selection: &Selection,
+) -> Result<Selected<'s>, CommandError> {
+    let config = &session.config;
+    let pipeline = config.pipelines.get(&selection.pipeline).ok_or_else(|| {
+        unknown(
+            "pipeline",
+            selection.pipeline.as_str(),
+            config.pipelines.keys().map(AsRef::as_ref),
+        )
+    })?;
+    let profile = config.profiles.get(&selection.profile).ok_or_else(|| {
+        unknown(
+            "profile",
+            selection.profile.as_str(),
+            config.profiles.keys().map(AsRef::as_ref),
+        )
+    })?;
+    for stage in &selection.only {
+        if !pipeline.stages.contains_key(stage) {
+            return Err(unknown(
+                "stage",
+                stage.as_str(),
+                pipeline.stages.keys().map(AsRef::as_ref),
+            ));
+        }
+    }
+    let wanted: BTreeSet<&ComponentName> = selection.components.iter().collect();
+    for name in &wanted {
+        if !pipeline.components.contains(name) {
+            return Err(unknown(
+                "component of this pipeline",
+                name.as_str(),
+                pipeline.components.iter().map(AsRef::as_ref),
+            ));
+        }
+    }
+    let components = pipeline
+        .components
+        .iter()
+        .filter(|name| wanted.is_empty() || wanted.contains(name));
+    let components = components
+        .filter_map(|name| config.components.get(name))
+        .collect();
+    Ok(Selected {
+        pipeline,
+        profile,
+        components,
+    })
+}
+
+fn unknown<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n str>) -> CommandError {
+    let known: Vec<&str> = known.collect();
+    CommandError::usage(format!("there is no {what} `{name}`"))
+        .hint(format!("known: {}", known.join(", ")))
+}
+
+/// The environment that green pipelines write, if there is one.
+pub(crate) fn automatic(session: &Session) -> Option<&Environment> {
+    session
+        .config
+        .environments
+        .values()
+        .find(|environment| match environment.delivery {
+            Delivery::Automatic => true,
+            Delivery::Manual { .. } => false,
+        })
+}
+
+/// Where a component's image stands in the GitOps repository.
+pub(crate) fn target(component: &Component, environment: &EnvironmentName) -> Target {
+    Target {
+        component: component.name.clone(),
+        environment: environment.clone(),
+        folder: component.folder.clone(),
+        container: component.kubernetes.clone(),
+        repository: component.repository.to_string(),
+    }
+}
+
+/// What a component's tags start with in an environment.
+pub(crate) fn tag_prefix(component: &Component, environment: &EnvironmentName) -> String {
+    match component.image.as_ref().map(|image| &image.variants) {
+        Some(Variants::PerEnvironment(variants)) => variants
+            .get(environment)
+            .map(|variant| variant.tag_prefix.clone())
+            .unwrap_or_default(),
+        Some(Variants::One) | None => String::new(),
+    }
+}
+
+/// Finds what changed, measured from what the automatic environment runs. Gives notes for people beside it.
+pub(crate) fn changes(
+    session: &Session,
+    selected: &Selected<'_>,
+    selection: &Selection,
+    settings: &Settings,
+    source: &dyn SourceRepo,
+    gitops: &dyn GitopsRepo,
+) -> Result<(ChangeSet, Vec<String>), CommandError> {
+    let mut notes = Vec::new();
+    let asked = match (&selection.base, selection.all) {
+        (Some(base), _) => Asked::Base(base.clone()),
+        (None, true) => Asked::All,
+        (None, false) => Asked::Nothing,
+    };
+    let deployed = if asked == Asked::Nothing {
+        deployed(session, selected, gitops, &mut notes)?
+    } else {
+        BTreeMap::new()
+    };
+    let (pull_request, push_before) = match &settings.trigger {
+        Trigger::Local | Trigger::Manual => (None, None),
+        Trigger::Push { branch: _, before } => (None, before.clone()),
+        Trigger::PullRequest { base_branch } => (
+            Some(PullRequest {
+                into: vec![format!("origin/{base_branch}"), base_branch.clone()],
+            }),
+            None,
+        ),
+    };
+    let request = BaseRequest {
+        components: selected
+            .components
+            .iter()
+            .map(|component| component.name.clone())
+            .collect(),
+        asked,
+        pull_request,
+        deployed,
+        push_before,
+        default_branch: Some(selected.pipeline.branch.clone()),
+    };
+    Ok((change_set(source, &request)?, notes))
+}
+
+fn deployed(
+    session: &Session,
+    selected: &Selected<'_>,
+    gitops: &dyn GitopsRepo,
+    notes: &mut Vec<String>,
+) -> Result<BTreeMap<ComponentName, DeployedTag>, CommandError> {
+    let Some(environment) = automatic(session) else {
+        return Ok(BTreeMap::new());
+    };
+    let targets: Vec<Target> = selected
+        .components
+        .iter()
+        .map(|component| target(component, &environment.name))
+        .collect();
+    let state: DesiredState = match gitops.read(&targets) {
+        Ok(state) => state,
+        Err(error) if error.class == ErrorClass::NotFound => {
+            notes.push(format!(
+                "{} does not exist yet: nothing is known to be deployed",
+                gitops.name()
+            ));
+            return Ok(BTreeMap::new());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut deployed = BTreeMap::new();
+    for component in &selected.components {
+        match state.images.get(&component.name) {
+            Some(Ok(image)) => {
+                if let Some(tag) = &image.tag {
+                    let deployed_tag = DeployedTag {
+                        tag: tag.clone(),
+                        prefix: tag_prefix(component, &environment.name),
+                        environment: environment.name.clone(),
+                    };
+                    deployed.insert(component.name.clone(), deployed_tag);
+                }
+            }
+            Some(Err(error)) => notes.push(format!(
+                "what {} runs of {} is not known: {}",
+                environment.name,
+                component.name,
+                chain(error)
+            )),
+            None => {}
+        }
+    }
+    Ok(deployed)
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+/// What planning needs of the outside.
+pub(crate) struct Facts<'f> {
+    /// The sources.
+    pub(crate) source: &'f dyn SourceRepo,
+    /// What environments run.
+    pub(crate) gitops: &'f dyn GitopsRepo,
+    /// Images that are there.
+    pub(crate) store: &'f dyn ImageStore,
+    /// Results of earlier runs.
+    pub(crate) cache: &'f Cache,
+    /// What stands for secrets in keys.
+    pub(crate) fingerprints: &'f Fingerprints,
+}
+
+/// Finds everything out and makes the plan.
+pub(crate) fn plan(
+    session: &Session,
+    selection: &Selection,
+    settings: &Settings,
+    facts: &Facts<'_>,
+) -> Result<Plan, CommandError> {
+    let selected = select(session, selection)?;
+    let missing = session.config.missing_variables(
+        selected.pipeline,
+        selected.profile,
+        selected.components.iter().map(|component| &component.name),
+        &settings.variables,
+    );
+    if !missing.is_empty() {
+        return Err(missing_variables(&missing));
+    }
+    let (changes, notes) = changes(
+        session,
+        &selected,
+        selection,
+        settings,
+        facts.source,
+        facts.gitops,
+    )?;
+    refuse_dirty(&selected, &changes)?;
+    let affected = plan::affected(&session.config, selected.pipeline, &changes);
+    let affected: Vec<&Component> = selected
+        .components
+        .iter()
+        .copied()
+        .filter(|component| {
+            affected
+                .get(&component.name)
+                .is_some_and(|reasons| !reasons.is_empty())
+        })
+        .collect();
+    let mut trees = BTreeMap::new();
+    let mut tools = BTreeSet::new();
+    for component in &affected {
+        if component.path.is_some() {
+            trees.insert(
+                component.name.clone(),
+                facts.source.key(&plan::sources(component))?,
+            );
+            tools.extend(component.tools.iter().cloned());
+        }
+    }
+    let tools: Vec<String> = tools.into_iter().collect();
+    let tools = shipline_engine::tools::versions(
+        &tools,
+        &settings.command_environment,
+        &session.root,
+        facts.cache,
+    )?;
+    let known = facts.cache.known(facts.store)?;
+    let instant = TagInstant::from_unix(settings.now)
+        .map_err(|error| CommandError::usage(error.to_string()))?;
+    let request = PlanRequest {
+        config: &session.config,
+        pipeline: &selection.pipeline,
+        profile: &selection.profile,
+        changes: &changes,
+        only: &selection.only,
+        components: &selection.components,
+        caching: if selection.no_cache {
+            Caching::Ignore
+        } else {
+            Caching::Use
+        },
+        publishing: publishing(&selected, settings),
+        trees: &trees,
+        tools: &tools,
+        bases: &BTreeMap::new(),
+        known: &known,
+        instant: &instant,
+        variables: &settings.variables,
+        fingerprint: &|secret| facts.fingerprints.of(secret),
+        notes: &notes,
+    };
+    plan::make(&request).map_err(|error| match error {
+        PlanError::NotBuilt { .. } => CommandError::usage(error.to_string())
+            .hint("run the pipeline's build stage too, or leave --only out"),
+        PlanError::Unknown { .. } | PlanError::MissingVariables(_) | PlanError::NoTree(_) => {
+            CommandError::usage(error.to_string())
+        }
+    })
+}
+
+fn missing_variables(missing: &[MissingAt]) -> CommandError {
+    let names: Vec<String> = missing
+        .iter()
+        .map(|missing| missing.variable.written())
+        .collect();
+    let mut error = CommandError::usage(format!(
+        "pipeline.yaml needs variables that are not set: {}",
+        names.join(", ")
+    ));
+    for missing in missing {
+        let routes: Vec<String> = missing.routes.iter().map(ToString::to_string).collect();
+        error = error.hint(format!(
+            "{} is used in {}",
+            missing.variable.written(),
+            routes.join(", ")
+        ));
+    }
+    error.hint("set them in the environment, or give a default: ${env.NAME:-default}")
+}
+
+/// Outside the local profile, what is published is a commit.
+fn refuse_dirty(selected: &Selected<'_>, changes: &ChangeSet) -> Result<(), CommandError> {
+    let dirty = &changes.head.dirty;
+    if selected.profile.name.as_str() == LOCAL || dirty.is_empty() {
+        return Ok(());
+    }
+    let shown: Vec<&str> = dirty.iter().take(5).map(String::as_str).collect();
+    Err(CommandError::usage(format!(
+        "the work tree has changes that are in no commit: {}",
+        shown.join(", ")
+    ))
+    .hint(format!(
+        "commit them: profile `{}` publishes commits only",
+        selected.profile.name
+    )))
+}
+
+/// On a laptop a run always delivers; in CI for a push to the pipeline's branch and for a manual run.
+fn publishing(selected: &Selected<'_>, settings: &Settings) -> Publishing {
+    let branch = &selected.pipeline.branch;
+    match &settings.trigger {
+        Trigger::Local | Trigger::Manual => Publishing::Publish,
+        Trigger::Push {
+            branch: pushed,
+            before: _,
+        } if pushed == branch => Publishing::Publish,
+        Trigger::Push {
+            branch: pushed,
+            before: _,
+        } => Publishing::Withhold {
+            reason: format!("only pushes to {branch} are delivered, and this is {pushed}"),
+        },
+        Trigger::PullRequest { base_branch: _ } => Publishing::Withhold {
+            reason: "a pull request delivers nothing".to_owned(),
+        },
+    }
+}

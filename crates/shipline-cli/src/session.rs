@@ -1,0 +1,89 @@
+//! The repository that a command works in: its root and its checked `pipeline.yaml`.
+
+use std::path::{Path, PathBuf};
+
+use shipline_model::config::{self, Config};
+
+use crate::command::print_error;
+use crate::error::CommandError;
+use crate::settings::{Colour, Screen, Settings};
+
+/// The file that everything starts from.
+pub(crate) const FILE: &str = "pipeline.yaml";
+
+/// The folder of everything that Shipline keeps in a clone.
+pub(crate) const STATE: &str = ".shipline";
+
+/// A repository with a checked configuration.
+pub(crate) struct Session {
+    /// The folder that holds `pipeline.yaml`: the repository's root.
+    pub(crate) root: PathBuf,
+    /// The checked configuration.
+    pub(crate) config: Config,
+}
+
+impl Session {
+    /// Finds `pipeline.yaml` in the settings' directory or above it, and checks it. Its warnings go to standard error.
+    pub(crate) fn open(settings: &Settings) -> Result<Self, CommandError> {
+        let root = find(&settings.directory)?;
+        let path = root.join(FILE);
+        let bytes = std::fs::read(&path).map_err(|error| {
+            CommandError::usage(format!("failed to read {}", path.display())).because(error)
+        })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+            CommandError::usage(format!("{} is not UTF-8 (line {line})", path.display()))
+                .hint("save the file as UTF-8")
+        })?;
+        let config = config::load(FILE, &text)
+            .map_err(|errors| CommandError::drawn(draw(&errors, settings)))?;
+        for warning in config::warnings(&config) {
+            print_error(&format!(
+                "warning: {FILE}: {warning}\n  hint: {}\n",
+                warning.help
+            ));
+        }
+        Ok(Self { root, config })
+    }
+
+    /// `.shipline`.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.root.join(STATE)
+    }
+}
+
+fn find(start: &Path) -> Result<PathBuf, CommandError> {
+    start
+        .ancestors()
+        .find(|folder| folder.join(FILE).is_file())
+        .map(Path::to_path_buf)
+        .ok_or_else(|| {
+            CommandError::usage(format!("no {FILE} in {} or above it", start.display()))
+                .hint("change to the repository that holds one, or name it with `-C DIR`")
+        })
+}
+
+/// Draws a diagnostic with its places.
+fn draw(diagnostic: &dyn miette::Diagnostic, settings: &Settings) -> String {
+    let (theme, width) = match settings.screen {
+        Screen::Terminal {
+            width,
+            colour: Colour::On,
+        } => (miette::GraphicalTheme::unicode(), width),
+        Screen::Terminal {
+            width,
+            colour: Colour::Off,
+        } => (miette::GraphicalTheme::unicode_nocolor(), width),
+        Screen::Plain => (miette::GraphicalTheme::unicode_nocolor(), 100),
+    };
+    let mut text = String::new();
+    let handler = miette::GraphicalReportHandler::new_themed(theme)
+        .with_width(usize::from(width))
+        .with_links(false);
+    match handler.render_report(&mut text, diagnostic) {
+        Ok(()) => text,
+        // Writing into a String cannot fail; a diagnostic whose places are wrong still says what it is.
+        Err(_) => diagnostic.to_string(),
+    }
+}

@@ -1,0 +1,248 @@
+//! Everything that comes from outside the command line: read here, once, and nowhere else.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the environment"
+)]
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use shipline_engine::fault::{FaultPoint, Faults};
+use shipline_model::value::Variables;
+
+use crate::error::CommandError;
+
+/// Variables that commands see although no component lists them: where programs are, who we are, how text is encoded, and how
+/// the network is reached.
+const PASSED_ON: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "TMPDIR",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TERM",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NODE_EXTRA_CA_CERTS",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "PIP_CERT",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "RUSTUP_TOOLCHAIN",
+    "NVM_DIR",
+    "NPM_CONFIG_REGISTRY",
+    "npm_config_registry",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+
+/// What standard error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Screen {
+    /// A terminal that shows colours and moves its cursor.
+    Terminal {
+        /// Columns.
+        width: u16,
+        /// Whether colours are wanted.
+        colour: Colour,
+    },
+    /// A file, a pipe or a dumb terminal.
+    Plain,
+}
+
+/// Whether colours are wanted (`NO_COLOR`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Colour {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// What started the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    /// A person at a machine.
+    Local,
+    /// A push to a branch, in CI.
+    Push {
+        /// The branch.
+        branch: String,
+        /// The commit before the push, where the event tells.
+        before: Option<String>,
+    },
+    /// A pull request, in CI.
+    PullRequest {
+        /// The branch that it wants to go into.
+        base_branch: String,
+    },
+    /// A person pressed a button, in CI.
+    Manual,
+}
+
+/// Everything that comes from outside the command line.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Where the command was started.
+    pub(crate) directory: PathBuf,
+    /// All variables, for `${env.X}` and `${secret.X}`.
+    pub(crate) variables: Variables,
+    /// What commands see.
+    pub(crate) command_environment: BTreeMap<String, String>,
+    /// What credential helpers see: everything, as docker gives it to them.
+    pub(crate) helper_environment: BTreeMap<String, String>,
+    /// What standard error is.
+    pub(crate) screen: Screen,
+    /// What started the run.
+    pub(crate) trigger: Trigger,
+    /// Who, for deployment commits, where it is known without asking git.
+    pub(crate) actor: Option<String>,
+    /// The CI run's URL, where there is one.
+    pub(crate) run_url: Option<String>,
+    /// Where the sources are to be found, where it is known (`GITHUB_SERVER_URL/GITHUB_REPOSITORY`).
+    pub(crate) source_url: Option<String>,
+    /// Our own program.
+    pub(crate) program: PathBuf,
+    /// The folder of docker's `config.json`.
+    pub(crate) docker_config: Option<PathBuf>,
+    /// `SHIPLINE_FAULT=POINT[:N]`: for tests of recovery.
+    pub(crate) faults: Faults,
+    /// Seconds since 1970 UTC at the start (`SHIPLINE_NOW` overrides it, for reproducible runs).
+    pub(crate) now: i64,
+}
+
+impl Settings {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// Where a variable of ours does not say what it should.
+    pub(crate) fn from_environment() -> Result<Self, CommandError> {
+        let all: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let get = |name: &str| all.get(name).filter(|value| !value.is_empty()).cloned();
+        let directory = std::env::current_dir().map_err(|error| {
+            CommandError::usage("the current directory cannot be read").because(error)
+        })?;
+        let program = std::env::current_exe().map_err(|error| {
+            CommandError::usage("the path of this program cannot be read").because(error)
+        })?;
+        let now = match get("SHIPLINE_NOW") {
+            Some(text) => text.parse().map_err(|_| {
+                CommandError::usage(format!("SHIPLINE_NOW is not a number of seconds: `{text}`"))
+            })?,
+            None => jiff::Timestamp::now().as_second(),
+        };
+        let command_environment = all
+            .iter()
+            .filter(|(name, _)| PASSED_ON.contains(&name.as_str()) || name.starts_with("LC_"))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        let home = get("HOME").map(PathBuf::from);
+        let run_url = match (
+            get("GITHUB_SERVER_URL"),
+            get("GITHUB_REPOSITORY"),
+            get("GITHUB_RUN_ID"),
+        ) {
+            (Some(server), Some(repository), Some(id)) => {
+                Some(format!("{server}/{repository}/actions/runs/{id}"))
+            }
+            _ => None,
+        };
+        let source_url = match (get("GITHUB_SERVER_URL"), get("GITHUB_REPOSITORY")) {
+            (Some(server), Some(repository)) => Some(format!("{server}/{repository}")),
+            _ => None,
+        };
+        Ok(Self {
+            directory,
+            command_environment,
+            helper_environment: all.clone(),
+            screen: screen(&all),
+            trigger: trigger(&all),
+            actor: get("GITHUB_ACTOR"),
+            run_url,
+            source_url,
+            program,
+            docker_config: get("DOCKER_CONFIG")
+                .map(PathBuf::from)
+                .or_else(|| home.map(|home| home.join(".docker"))),
+            faults: faults(get("SHIPLINE_FAULT").as_deref())?,
+            now,
+            variables: Variables::new(all),
+        })
+    }
+}
+
+fn screen(all: &BTreeMap<String, String>) -> Screen {
+    let dumb = all.get("TERM").is_some_and(|term| term == "dumb") || all.contains_key("CI");
+    if dumb || !std::io::stderr().is_terminal() {
+        return Screen::Plain;
+    }
+    let colour = if all.get("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+        Colour::Off
+    } else {
+        Colour::On
+    };
+    let width = all.get("COLUMNS").and_then(|columns| columns.parse().ok());
+    Screen::Terminal {
+        width: width.unwrap_or_else(terminal_width),
+        colour,
+    }
+}
+
+fn terminal_width() -> u16 {
+    terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| width.0)
+}
+
+fn trigger(all: &BTreeMap<String, String>) -> Trigger {
+    let get = |name: &str| all.get(name).filter(|value| !value.is_empty()).cloned();
+    if get("GITHUB_ACTIONS").is_none() {
+        return Trigger::Local;
+    }
+    match get("GITHUB_EVENT_NAME").as_deref() {
+        Some("pull_request" | "pull_request_target") => Trigger::PullRequest {
+            base_branch: get("GITHUB_BASE_REF").unwrap_or_else(|| "main".to_owned()),
+        },
+        Some("push") => Trigger::Push {
+            branch: get("GITHUB_REF_NAME").unwrap_or_default(),
+            before: get("SHIPLINE_PUSH_BEFORE").or_else(|| before(all)),
+        },
+        _ => Trigger::Manual,
+    }
+}
+
+/// `before` of the push event's payload.
+fn before(all: &BTreeMap<String, String>) -> Option<String> {
+    let text = std::fs::read_to_string(all.get("GITHUB_EVENT_PATH")?).ok()?;
+    let event: serde_json::Value = serde_json::from_str(&text).ok()?;
+    Some(event.get("before")?.as_str()?.to_owned())
+}
+
+fn faults(text: Option<&str>) -> Result<Faults, CommandError> {
+    let Some(text) = text else {
+        return Ok(Faults::none());
+    };
+    let (point, nth) = text.split_once(':').unwrap_or((text, "1"));
+    let unknown = |_| {
+        let known: Vec<&str> = FaultPoint::ALL.iter().map(|point| point.word()).collect();
+        CommandError::usage(format!("SHIPLINE_FAULT is no fault point: `{text}`"))
+            .hint(format!("known: {}", known.join(", ")))
+    };
+    let point = point.parse().map_err(unknown)?;
+    let nth = nth.parse().map_err(|_| {
+        CommandError::usage(format!("SHIPLINE_FAULT has no number behind `:`: `{text}`"))
+    })?;
+    Ok(Faults::kill_at(point, nth))
+}

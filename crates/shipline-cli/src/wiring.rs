@@ -1,0 +1,301 @@
+//! The one place where settings and configuration become backends.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use shipline_engine::backend::{
+    GitopsRepo, ImageBuilder, ImageStore, Registry, Scanner, SourceRepo,
+};
+use shipline_git::{GitSource, WorkTree};
+use shipline_gitops::{LocalGitops, LocalSettings};
+use shipline_model::config::{DistributionSpec, GitopsSpec, Profile, RegistrySpec};
+use shipline_model::name::ProfileName;
+use shipline_model::value::{Secret, Template};
+use shipline_oci::build::docker::{DockerBuilder, DockerSettings, Wanted};
+use shipline_oci::build::{Builders, EmbeddedBuilder};
+use shipline_oci::credentials::{CredentialSource, Credentials, DockerConfig};
+use shipline_oci::http::{HttpSettings, Proxies};
+use shipline_oci::pull::{Pins, PipelineLock, PullSettings, RegistryImages};
+use shipline_oci::registry::LayoutRegistry;
+use shipline_oci::registry::distribution::{
+    DistributionRegistry, RegistryAddress, RetryPolicy, Security,
+};
+use shipline_oci::store::LayoutStore;
+
+use crate::error::CommandError;
+use crate::helpers::Helpers;
+use crate::session::Session;
+use crate::settings::Settings;
+
+/// How long a deployment commit is tried while other writers move the branch.
+const GITOPS_DEADLINE: Duration = Duration::from_secs(120);
+
+/// The repository of the sources. Its root must be that of the session: paths of pipeline.yaml are paths of the repository.
+pub(crate) fn source(
+    session: &Session,
+    settings: &Settings,
+) -> Result<Arc<dyn SourceRepo>, CommandError> {
+    let source = GitSource::open(&session.root, WorkTree::Scan, settings.faults.clone())?;
+    let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    if canonical(source.root()) != canonical(&session.root) {
+        return Err(CommandError::usage(format!(
+            "pipeline.yaml stands in {}, and the root of its git repository is {}",
+            session.root.display(),
+            source.root().display()
+        ))
+        .hint("move pipeline.yaml to the root of the repository: its paths are paths of the repository"));
+    }
+    Ok(Arc::new(source))
+}
+
+/// The image store of a clone.
+pub(crate) fn store(
+    session: &Session,
+    settings: &Settings,
+) -> Result<Arc<dyn ImageStore>, CommandError> {
+    Ok(Arc::new(LayoutStore::open(
+        session.state().join("store"),
+        settings.faults.clone(),
+    )?))
+}
+
+/// The builders of a clone. Base images come from registries, by the docker config's logins.
+pub(crate) fn builder(
+    session: &Session,
+    settings: &Settings,
+) -> Result<Arc<dyn ImageBuilder>, CommandError> {
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let pull = PullSettings {
+        http: http(settings, Vec::new())?,
+        credentials: docker_config(settings),
+        retries: RetryPolicy::default(),
+        records: session.state().join("cache/bases"),
+    };
+    let bases = RegistryImages::new(
+        pull,
+        Pins {
+            components: BTreeSet::new(),
+            lock: PipelineLock::default(),
+        },
+    );
+    let embedded = EmbeddedBuilder::new(session.state().join("cache/layers"), threads)
+        .with_bases(Arc::new(bases));
+    let docker = DockerBuilder::new(docker(settings), session.state().join("cache"), threads);
+    Ok(Arc::new(Builders::new(embedded, Some(Arc::new(docker)))))
+}
+
+/// What is known of engines on this machine. Nothing is asked before a Dockerfile needs one.
+fn docker(settings: &Settings) -> DockerSettings {
+    let variable = |name: &str| {
+        settings
+            .variables
+            .get(name)
+            .filter(|value| !value.is_empty())
+            .map(str::to_owned)
+    };
+    DockerSettings {
+        host: variable("DOCKER_HOST"),
+        context: variable("DOCKER_CONTEXT"),
+        config_folder: settings.docker_config.clone(),
+        home: variable("HOME").map(PathBuf::from),
+        runtime_folder: variable("XDG_RUNTIME_DIR").map(PathBuf::from),
+        wanted: if variable("DOCKER_BUILDKIT").as_deref() == Some("0") {
+            Wanted::Classic
+        } else {
+            Wanted::Best
+        },
+    }
+}
+
+/// The registry of a profile.
+pub(crate) fn registry(
+    session: &Session,
+    profile: &Profile,
+    settings: &Settings,
+) -> Result<Arc<dyn Registry>, CommandError> {
+    match &profile.registry {
+        RegistrySpec::Layout { path } => Ok(Arc::new(LayoutRegistry::new(session.root.join(path.as_str()), settings.faults.clone()))),
+        RegistrySpec::Distribution(spec) => distribution(session, spec, settings),
+        RegistrySpec::Ecr(_) => Err(CommandError::usage(format!(
+            "profile `{}` pushes to ECR, which this version of Shipline does not support",
+            profile.name
+        ))
+        .hint("name the registry by `url` with `username` and `password` (for ECR: `AWS` and `aws ecr get-login-password`)")),
+    }
+}
+
+fn distribution(
+    session: &Session,
+    spec: &DistributionSpec,
+    settings: &Settings,
+) -> Result<Arc<dyn Registry>, CommandError> {
+    let security = if spec.insecure {
+        Security::Waived
+    } else {
+        Security::Required
+    };
+    let address = RegistryAddress::parse(&resolve(&spec.url, settings)?, security)?;
+    let roots = match &spec.ca {
+        Some(ca) => vec![session.root.join(resolve(ca, settings)?)],
+        None => Vec::new(),
+    };
+    let credentials: Arc<dyn CredentialSource> = match &spec.login {
+        Some(login) => Arc::new(Credentials::Login {
+            username: resolve(&login.username, settings)?,
+            password: Secret::new(resolve(&login.password, settings)?),
+        }),
+        None => docker_config(settings),
+    };
+    let http = http(settings, roots)?;
+    Ok(Arc::new(DistributionRegistry::new(
+        address,
+        http,
+        credentials,
+        RetryPolicy::default(),
+        settings.faults.clone(),
+    )))
+}
+
+fn docker_config(settings: &Settings) -> Arc<dyn CredentialSource> {
+    match &settings.docker_config {
+        Some(folder) => {
+            let helpers = Arc::new(Helpers {
+                environment: settings.helper_environment.clone(),
+            });
+            Arc::new(DockerConfig::new(folder.join("config.json"), helpers))
+        }
+        None => Arc::new(Credentials::Anonymous),
+    }
+}
+
+fn http(
+    settings: &Settings,
+    roots: Vec<PathBuf>,
+) -> Result<shipline_oci::http::Client, CommandError> {
+    let variable = |upper: &str, lower: &str| {
+        settings
+            .variables
+            .get(upper)
+            .or_else(|| settings.variables.get(lower))
+            .filter(|value| !value.is_empty())
+            .map(str::to_owned)
+    };
+    let proxies = Proxies {
+        http: variable("HTTP_PROXY", "http_proxy"),
+        https: variable("HTTPS_PROXY", "https_proxy"),
+        except: variable("NO_PROXY", "no_proxy"),
+    };
+    Ok(shipline_oci::http::client(&HttpSettings {
+        roots,
+        proxies,
+    })?)
+}
+
+/// The scanners of images.
+pub(crate) fn scanners(
+    session: &Session,
+    settings: &Settings,
+) -> Result<Vec<Arc<dyn Scanner>>, CommandError> {
+    let environments = session
+        .config
+        .environments
+        .values()
+        .map(|environment| (&environment.name, environment.api_urls.as_slice()));
+    let leaks = shipline_scan::leaks::LeakScanner::new(
+        environments,
+        &session.config.scans.ignore,
+        &today(settings),
+    )?;
+    Ok(vec![Arc::new(leaks)])
+}
+
+/// The GitOps repository of a profile.
+pub(crate) fn gitops(
+    session: &Session,
+    profile: &ProfileName,
+    settings: &Settings,
+) -> Result<Arc<dyn GitopsRepo>, CommandError> {
+    let profile = session.config.profiles.get(profile).ok_or_else(|| {
+        let known: Vec<&str> = session.config.profiles.keys().map(AsRef::as_ref).collect();
+        CommandError::usage(format!("there is no profile `{profile}`"))
+            .hint(format!("known: {}", known.join(", ")))
+    })?;
+    match &profile.gitops {
+        GitopsSpec::Local { path, seed, branch } => {
+            let seed = seed.as_ref().map(|seed| session.root.join(seed.as_str()));
+            Ok(local_gitops(
+                session.root.join(path.as_str()),
+                seed,
+                branch,
+                settings,
+            ))
+        }
+        GitopsSpec::Remote { url, branch, token } => {
+            remote_gitops(url, branch, token.as_ref(), settings)
+        }
+    }
+}
+
+/// The GitOps repository at a path, bare or a checkout.
+pub(crate) fn gitops_at(path: &Path, branch: &str, settings: &Settings) -> Arc<dyn GitopsRepo> {
+    local_gitops(path.to_path_buf(), None, branch, settings)
+}
+
+fn local_gitops(
+    path: PathBuf,
+    seed: Option<PathBuf>,
+    branch: &str,
+    settings: &Settings,
+) -> Arc<dyn GitopsRepo> {
+    Arc::new(LocalGitops::new(LocalSettings {
+        path,
+        branch: branch.to_owned(),
+        seed,
+        deadline: GITOPS_DEADLINE,
+        faults: settings.faults.clone(),
+    }))
+}
+
+fn remote_gitops(
+    url: &Template,
+    branch: &str,
+    _token: Option<&Template>,
+    settings: &Settings,
+) -> Result<Arc<dyn GitopsRepo>, CommandError> {
+    let url = resolve(url, settings)?;
+    let local = url
+        .strip_prefix("file://")
+        .or_else(|| (!url.contains("://")).then_some(url.as_str()));
+    match local {
+        Some(path) => Ok(local_gitops(PathBuf::from(path), None, branch, settings)),
+        None => Err(CommandError::usage(format!(
+            "a GitOps repository at {url} is not supported by this version of Shipline"
+        ))
+        .hint("name a repository on this machine: a path or a file:// URL")),
+    }
+}
+
+/// A template's public or secret text.
+pub(crate) fn resolve(template: &Template, settings: &Settings) -> Result<String, CommandError> {
+    template
+        .resolve(&settings.variables)
+        .map(|value| value.expose().to_owned())
+        .map_err(|missing| {
+            let names: Vec<String> = missing
+                .iter()
+                .map(shipline_model::value::MissingVariable::written)
+                .collect();
+            CommandError::usage(format!("not set: {}", names.join(", ")))
+                .hint("set them in the environment of this command")
+        })
+}
+
+/// The day of the run's start, UTC.
+fn today(settings: &Settings) -> String {
+    jiff::Timestamp::from_second(settings.now)
+        .map(|now| now.strftime("%Y-%m-%d").to_string())
+        .unwrap_or_default()
+}

@@ -1,0 +1,241 @@
+//! The tiny platform: three components whose "builds" are one-line shell scripts, and looks at what a run left behind.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test double that cannot work fails its test at once"
+)]
+
+use std::path::Path;
+
+use crate::world::{Ran, World};
+
+/// Writers of the GitOps repository take turns by this file, which stays.
+const LOCK: &str = ".gitops.git.lock";
+
+/// The fixture in a world of its own; `program` is the binary under test.
+#[must_use]
+pub fn world(program: &str) -> World {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny");
+    World::new(program, &fixture)
+}
+
+/// Runs git on the local GitOps repository.
+///
+/// # Panics
+/// Where what it looks for does not hold.
+pub fn gitops(world: &World, arguments: &[&str]) -> String {
+    let mut all = vec!["--git-dir", ".shipline/gitops.git"];
+    all.extend(arguments);
+    world.git(&all)
+}
+
+/// Commits on the GitOps branch, the seed included.
+///
+/// # Panics
+/// Where what it looks for does not hold.
+pub fn commits(world: &World) -> usize {
+    gitops(world, &["rev-list", "--count", "main"])
+        .parse()
+        .unwrap()
+}
+
+/// The same, `None` where the repository is not there yet.
+#[must_use]
+pub fn commits_or_none(world: &World) -> Option<usize> {
+    world
+        .repository()
+        .join(".shipline/gitops.git/HEAD")
+        .exists()
+        .then(|| commits(world))
+}
+
+/// The image that an environment declares for a component.
+///
+/// # Panics
+/// Where what it looks for does not hold.
+pub fn declared(world: &World, environment: &str, component: &str) -> String {
+    let text = gitops(
+        world,
+        &[
+            "show",
+            &format!("main:{environment}/{component}/deployment.yaml"),
+        ],
+    );
+    let line = text.lines().find(|line| line.contains("image: ")).unwrap();
+    line.trim()
+        .trim_start_matches("image: ")
+        .split(' ')
+        .next()
+        .unwrap()
+        .to_owned()
+}
+
+/// The tag of a declared image.
+///
+/// # Panics
+/// Where what it looks for does not hold.
+pub fn declared_tag(world: &World, environment: &str, component: &str) -> String {
+    declared(world, environment, component)
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .to_owned()
+}
+
+/// `repository:tag` → digest, as the local registry's index says.
+///
+/// # Panics
+/// Where what it looks for does not hold.
+pub fn tags(world: &World) -> Vec<(String, String)> {
+    let path = world.repository().join(".shipline/registry/index.json");
+    let Ok(text) = std::fs::read_to_string(path) else {
+        return Vec::new();
+    };
+    let index: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut tags: Vec<(String, String)> = index["manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|entry| {
+            let name = entry["annotations"]["org.opencontainers.image.ref.name"].as_str()?;
+            Some((
+                name.to_owned(),
+                entry["digest"].as_str().unwrap().to_owned(),
+            ))
+        })
+        .collect();
+    tags.sort();
+    tags
+}
+
+/// Runs a pipeline that must end green.
+///
+/// # Panics
+/// Where what it looks for does not hold.
+#[track_caller]
+pub fn green(world: &World, arguments: &[&str]) -> Ran {
+    world.run(arguments).expect(0)
+}
+
+/// All files of an image in the local registry, by path, its layers laid over each other.
+///
+/// # Panics
+/// Where what it looks for does not hold.
+pub fn image_files(world: &World, digest: &str) -> Vec<(String, String)> {
+    let files = image_bytes(world, digest);
+    files
+        .into_iter()
+        .map(|(path, bytes)| (path, String::from_utf8_lossy(&bytes).into_owned()))
+        .collect()
+}
+
+/// The same as bytes.
+///
+/// # Panics
+/// Where the image is not whole.
+#[must_use]
+pub fn image_bytes(world: &World, digest: &str) -> Vec<(String, Vec<u8>)> {
+    let blobs = world.repository().join(".shipline/registry/blobs/sha256");
+    let read =
+        |digest: &str| std::fs::read(blobs.join(digest.trim_start_matches("sha256:"))).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&read(digest)).unwrap();
+    let mut files = std::collections::BTreeMap::new();
+    for layer in manifest["layers"].as_array().unwrap() {
+        let bytes = read(layer["digest"].as_str().unwrap());
+        let mut archive = tar::Archive::new(flate2::read::MultiGzDecoder::new(bytes.as_slice()));
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            if entry.header().entry_type().is_file() {
+                let path = entry.path().unwrap().display().to_string();
+                let mut bytes = Vec::new();
+                std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
+                files.insert(path, bytes);
+            }
+        }
+    }
+    files.into_iter().collect()
+}
+
+/// Everything that must hold after a completed run of both pipelines, however often earlier ones were killed.
+///
+/// # Panics
+/// Where what it looks for does not hold.
+#[track_caller]
+pub fn assert_complete(world: &World) {
+    let tags = tags(world);
+    let digest = |name: &str| {
+        tags.iter()
+            .find(|(tag, _)| tag == name)
+            .map(|(_, digest)| digest.clone())
+    };
+    for component in ["web", "api", "worker"] {
+        let tag = declared_tag(world, "staging", component);
+        assert!(
+            digest(&format!("{component}:{tag}")).is_some(),
+            "{component}:{tag} is deployed and not in the registry: {tags:#?}"
+        );
+        if component == "web" {
+            let twin = tag
+                .strip_prefix("staging-")
+                .expect("staging runs a staging image");
+            let twin = digest(&format!("web:{twin}"))
+                .unwrap_or_else(|| panic!("the twin web:{twin} is missing: {tags:#?}"));
+            let files = image_files(world, &twin);
+            assert!(
+                files
+                    .iter()
+                    .any(|(_, text)| text.contains("https://tiny.example/api")),
+                "{files:#?}"
+            );
+        }
+    }
+    for (name, digest) in &tags {
+        assert!(
+            !image_files(world, digest).is_empty(),
+            "{name} is not whole"
+        );
+    }
+    assert_no_leftovers(&world.repository().join(".shipline"));
+}
+
+/// No temporary file of ours stays behind once a later run has completed.
+///
+/// # Panics
+/// Where what it looks for does not hold.
+#[track_caller]
+pub fn assert_no_leftovers(folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        assert!(
+            !name.contains(".tmp") && (!name.ends_with(".lock") || name == LOCK),
+            "left behind: {}",
+            entry.path().display()
+        );
+        if entry.file_type().unwrap().is_dir() {
+            assert_no_leftovers(&entry.path());
+        }
+    }
+}
+
+/// Command lines of processes that still run in the world's folder.
+///
+/// # Panics
+/// Where what it looks for does not hold.
+pub fn processes(world: &World) -> Vec<String> {
+    let folder = world.path("").canonicalize().unwrap();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let path = entry.path();
+        if std::fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&folder)) {
+            let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+            let state = std::fs::read_to_string(path.join("stat")).unwrap_or_default();
+            if !state.contains(") Z ") && !line.is_empty() {
+                found.push(String::from_utf8_lossy(&line).replace('\0', " "));
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,15 @@
+//! End-to-end tests: the real binary in a scrubbed world; and the repository's own order (`tidy`).
+
+#![allow(clippy::disallowed_methods, reason = "tests start programs")]
+
+mod cancel;
+mod changes;
+mod concurrency;
+mod gitops_set;
+mod leaks;
+mod output;
+mod pipeline;
+mod platform;
+mod recovery;
+mod registries;
+mod tidy;

@@ -1,0 +1,116 @@
+//! What a person and a program read.
+
+use shipline_testkit::tiny;
+
+#[test]
+fn json_lines_are_complete_and_alone_on_standard_output() {
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
+    let run = tiny::green(&world, &["pipeline", "web", "--json"]);
+    let events: Vec<serde_json::Value> = run
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for (position, event) in events.iter().enumerate() {
+        assert_eq!(event["seq"], position, "{event}");
+    }
+    let text = run.stdout.lines().last().unwrap();
+    assert!(
+        text.contains("run_finished")
+            || text.contains("RunFinished")
+            || text.contains("run-finished"),
+        "{text}"
+    );
+}
+
+#[test]
+fn secrets_are_masked_everywhere() {
+    let secret = "s3cr3t-v4lue-of-the-tests";
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline")).with("API_TOKEN", secret);
+    world.replace(
+        "pipeline.yaml",
+        "  api:\n    path: api\n",
+        "  api:\n    path: api\n    environment: { TOKEN: \"${secret.API_TOKEN}\" }\n",
+    );
+    world.write("api/test.sh", "echo \"token=$TOKEN\"\nprintf '%s' \"$TOKEN\" | base64\nprintf 's3cr3t-'; sleep 0.2; printf 'v4lue-of-the-tests\\n'\nexit 1\n");
+    world.commit("Print a secret");
+    let run = world.run(&["pipeline", "backend", "--json"]).expect(1);
+    assert!(run.stderr.contains("token=***"), "{}", run.stderr);
+    let encoded = "czNjcjN0LXY0bHVlLW9mLXRoZS10ZXN0cw";
+    for (place, text) in [("stdout", &run.stdout), ("stderr", &run.stderr)] {
+        assert!(
+            !text.contains(secret) && !text.contains(encoded),
+            "{place}: {text}"
+        );
+    }
+    let grep = world
+        .command("grep")
+        .args(["-rlE", &format!("{secret}|{encoded}"), ".shipline"])
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&grep.stdout),
+        "",
+        "the secret is in a file of ours"
+    );
+}
+
+#[test]
+fn missing_variables_are_named_all_at_once_before_anything_runs() {
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
+    world.replace("pipeline.yaml", "  api:\n    path: api\n", "  api:\n    path: api\n    environment: { A: \"${env.FIRST}\", B: \"${secret.SECOND}\" }\n");
+    world.commit("Ask for variables");
+    let run = world.run(&["pipeline", "backend"]).expect(2);
+    for wanted in ["env.FIRST", "secret.SECOND"] {
+        assert!(run.stderr.contains(wanted), "{wanted}: {}", run.stderr);
+    }
+    assert!(!run.stderr.contains("test passed"), "{}", run.stderr);
+}
+
+#[test]
+fn past_runs_are_listed_and_shown_again() {
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
+    tiny::green(&world, &["pipeline", "web"]);
+    let list = world.run(&["runs", "list"]).expect(0).stdout;
+    assert_eq!(
+        list.lines().filter(|line| line.contains("web")).count(),
+        1,
+        "{list}"
+    );
+    let show = world.run(&["runs", "show"]).expect(0);
+    assert!(
+        format!("{}{}", show.stdout, show.stderr).contains("web: 1 test passed"),
+        "{}{}",
+        show.stdout,
+        show.stderr
+    );
+}
+
+#[test]
+fn usage_errors_end_with_two() {
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
+    for (arguments, wanted) in [
+        (vec!["pipline"], "pipeline"),
+        (vec!["pipeline", "nothing"], "nothing"),
+        (vec!["pipeline", "web", "--profile", "nowhere"], "nowhere"),
+        (vec!["pipeline", "web", "--component", "api"], "api"),
+        (vec!["pipeline", "web", "--base", "nowhere"], "nowhere"),
+        (vec!["pipeline", "web", "--only", "nothing"], "nothing"),
+    ] {
+        let run = world.run(&arguments).expect(2);
+        assert!(run.stderr.contains(wanted), "{arguments:?}: {}", run.stderr);
+    }
+    world.replace(
+        "pipeline.yaml",
+        "  web:\n    path: web\n",
+        "  web:\n    pth: web\n",
+    );
+    let run = world.run(&["pipeline", "web"]).expect(2);
+    assert!(
+        run.stderr.contains("pipeline.yaml") && run.stderr.contains("path"),
+        "{}",
+        run.stderr
+    );
+    let help = world.run(&["--help"]).expect(0);
+    assert!(help.stdout.contains("Examples:"), "{}", help.stdout);
+}

@@ -1,0 +1,298 @@
+//! What architecture.md promises about the tree, held by a test instead of by memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
+
+/// Which of our crates each of our crates may use (development dependencies aside).
+const LAYERS: &[(&str, &[&str])] = &[
+    ("shipline-model", &[]),
+    ("shipline-engine", &["shipline-model"]),
+    ("shipline-git", &["shipline-engine", "shipline-model"]),
+    ("shipline-oci", &["shipline-engine", "shipline-model"]),
+    ("shipline-scan", &["shipline-engine", "shipline-model"]),
+    (
+        "shipline-gitops",
+        &["shipline-engine", "shipline-git", "shipline-model"],
+    ),
+    ("shipline-report", &["shipline-engine", "shipline-model"]),
+    (
+        "shipline-cli",
+        &[
+            "shipline-engine",
+            "shipline-git",
+            "shipline-gitops",
+            "shipline-model",
+            "shipline-oci",
+            "shipline-report",
+            "shipline-scan",
+        ],
+    ),
+    ("xtask", &["shipline-cli"]),
+];
+
+/// Heavy libraries and the only crates that may name them.
+const HEAVY: &[(&str, &[&str])] = &[
+    ("bollard", &["shipline-oci"]),
+    ("aws-config", &["shipline-oci"]),
+    ("aws-sdk-ecr", &["shipline-oci"]),
+    ("reqwest", &["shipline-oci"]),
+    ("git2", &["shipline-git", "shipline-gitops"]),
+    ("clap", &["shipline-cli"]),
+    ("indicatif", &["shipline-report"]),
+    ("saphyr-parser", &["shipline-model"]),
+    ("serde_norway", &["shipline-model"]),
+];
+
+/// Licences that a dependency may have: at least one of its alternatives must be here.
+const LICENCES: &[&str] = &[
+    "MIT",
+    "MIT-0",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-1-Clause",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MPL-2.0",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+    "0BSD",
+];
+
+/// Lines (without tests) that a file may have before it must be split.
+const LONGEST_FILE: usize = 900;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
+}
+
+fn metadata() -> Metadata {
+    MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .other_options(["--locked".to_owned()])
+        .exec()
+        .unwrap()
+}
+
+#[test]
+fn crates_depend_only_downwards() {
+    let metadata = metadata();
+    let allowed: BTreeMap<&str, &[&str]> = LAYERS.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for package in metadata.workspace_packages() {
+        if package.name.as_str() == "shipline-testkit" {
+            continue;
+        }
+        let Some(allowed) = allowed.get(package.name.as_str()) else {
+            wrong.push(format!("{} is not in the table of layers", package.name));
+            continue;
+        };
+        for dependency in package
+            .dependencies
+            .iter()
+            .filter(|d| d.kind != DependencyKind::Development)
+        {
+            if (dependency.name.starts_with("shipline-") || dependency.name == "xtask")
+                && !allowed.contains(&dependency.name.as_str())
+            {
+                wrong.push(format!("{} must not use {}", package.name, dependency.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn heavy_libraries_stay_where_they_belong() {
+    let metadata = metadata();
+    let mut wrong = Vec::new();
+    for package in metadata.workspace_packages() {
+        for dependency in package
+            .dependencies
+            .iter()
+            .filter(|d| d.kind != DependencyKind::Development)
+        {
+            if let Some((name, homes)) = HEAVY.iter().find(|(name, _)| *name == dependency.name)
+                && !homes.contains(&package.name.as_str())
+                && package.name.as_str() != "shipline-testkit"
+            {
+                wrong.push(format!(
+                    "{} must not use {name}: it belongs to {homes:?}",
+                    package.name
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_dependency_comes_from_the_workspace_table() {
+    let mut wrong = Vec::new();
+    for manifest in tracked(".toml")
+        .into_iter()
+        .filter(|path| path.starts_with("crates/") || path.starts_with("xtask/"))
+    {
+        let text = std::fs::read_to_string(root().join(&manifest)).unwrap();
+        let mut section = String::new();
+        for line in text.lines() {
+            if line.starts_with('[') {
+                section = line.to_owned();
+            } else if section.contains("dependencies]")
+                && line.contains('=')
+                && !line.contains("workspace = true")
+            {
+                wrong.push(format!("{manifest}: {line}"));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "versions and features stand in the root Cargo.toml only: {wrong:#?}"
+    );
+}
+
+#[test]
+fn licences_are_compatible() {
+    let metadata = metadata();
+    let ours: BTreeSet<&PackageId> = metadata.workspace_members.iter().collect();
+    let acceptable = |expression: &str| {
+        expression
+            .replace(['(', ')'], "")
+            .replace('/', " OR ")
+            .split(" OR ")
+            .any(|alternative| {
+                alternative
+                    .split(" AND ")
+                    .all(|licence| LICENCES.contains(&licence.trim()))
+            })
+    };
+    let wrong: Vec<String> = metadata
+        .packages
+        .iter()
+        .filter(|package| !ours.contains(&package.id))
+        .filter(|package| !package.license.as_deref().is_some_and(acceptable))
+        .map(|package| {
+            format!(
+                "{} {}: {:?}",
+                package.name, package.version, package.license
+            )
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn files_stay_readable() {
+    let mut wrong = Vec::new();
+    for path in tracked(".rs") {
+        let text = std::fs::read_to_string(root().join(&path)).unwrap();
+        let code = text
+            .lines()
+            .take_while(|line| *line != "#[cfg(test)]")
+            .count();
+        if code > LONGEST_FILE {
+            wrong.push(format!("{path}: {code} lines without tests"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn libraries_stay_away_from_the_process_around_them() {
+    let mut wrong = Vec::new();
+    for path in tracked(".rs") {
+        let library = path.starts_with("crates/")
+            && !path.starts_with("crates/shipline-cli/")
+            && !path.starts_with("crates/shipline-testkit/");
+        if !library || !path.contains("/src/") {
+            continue;
+        }
+        let text = std::fs::read_to_string(root().join(&path)).unwrap();
+        for (number, line) in text
+            .lines()
+            .take_while(|line| *line != "#[cfg(test)]")
+            .enumerate()
+        {
+            let code = line.trim_start();
+            let owner = path.starts_with("crates/shipline-engine/src/process");
+            let banned = ["std::env::", "process::exit(", "println!(", "eprintln!("]
+                .iter()
+                .find(|banned| code.contains(**banned));
+            if let Some(banned) = banned
+                && !owner
+                && !code.starts_with("//")
+            {
+                wrong.push(format!("{path}:{}: {banned}", number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_model_does_no_io_and_the_reporters_are_not_async() {
+    let mut wrong = Vec::new();
+    for path in tracked(".rs") {
+        let banned: &[&str] = if path.starts_with("crates/shipline-model/src/") {
+            &[
+                "std::fs",
+                "std::net",
+                "std::process",
+                "async fn",
+                "SystemTime::now",
+                "Instant::now",
+                "Timestamp::now",
+                "Zoned::now",
+            ]
+        } else if path.starts_with("crates/shipline-report/src/") {
+            &[
+                "std::fs",
+                "std::net",
+                "std::process",
+                "async fn",
+                "tokio",
+                "SystemTime::now",
+                "Timestamp::now",
+                "stdout()",
+                "stderr()",
+            ]
+        } else {
+            continue;
+        };
+        let text = std::fs::read_to_string(root().join(&path)).unwrap();
+        for (number, line) in text
+            .lines()
+            .take_while(|line| *line != "#[cfg(test)]")
+            .enumerate()
+        {
+            if let Some(banned) = banned.iter().find(|banned| line.contains(**banned))
+                && !line.trim_start().starts_with("//")
+            {
+                wrong.push(format!("{path}:{}: {banned}", number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Files that git tracks below the root, with this ending.
+fn tracked(ending: &str) -> Vec<String> {
+    let repository = git2::Repository::open(root()).unwrap();
+    let index = repository.index().unwrap();
+    let paths = index
+        .iter()
+        .map(|entry| String::from_utf8(entry.path).unwrap());
+    paths
+        .filter(|path| path.ends_with(ending) && root().join(path).exists())
+        .collect()
+}
