@@ -5,6 +5,7 @@
 mod args;
 mod command;
 mod error;
+mod exchange;
 mod exit;
 mod fingerprint;
 mod helpers;

@@ -14,7 +14,7 @@ use shipline_model::plan::{self, Caching, ChangeSet, Plan, PlanError, PlanReques
 use shipline_model::tag::TagInstant;
 
 use crate::args::Selection;
-use crate::error::CommandError;
+use crate::error::{CommandError, ErrorKind};
 use crate::fingerprint::Fingerprints;
 use crate::session::Session;
 use crate::settings::{Settings, Trigger};
@@ -167,7 +167,15 @@ pub(crate) fn changes(
         push_before,
         default_branch: Some(selected.pipeline.branch.clone()),
     };
-    Ok((change_set(source, &request)?, notes))
+    let changes = change_set(source, &request).map_err(|error| {
+        let asked = selection.base.is_some() && error.class == ErrorClass::NotFound;
+        let mut error = CommandError::from(error);
+        if asked {
+            error.kind = ErrorKind::Usage;
+        }
+        error
+    })?;
+    Ok((changes, notes))
 }
 
 fn deployed(

@@ -1,11 +1,13 @@
 //! The repository that a command works in: its root and its checked `pipeline.yaml`.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use shipline_model::config::{self, Config};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::command::print_error;
-use crate::error::CommandError;
+use crate::error::{CommandError, ErrorKind};
 use crate::settings::{Colour, Screen, Settings};
 
 /// The file that everything starts from.
@@ -20,6 +22,7 @@ pub(crate) struct Session {
     pub(crate) root: PathBuf,
     /// The checked configuration.
     pub(crate) config: Config,
+    runtime: OnceLock<Runtime>,
 }
 
 impl Session {
@@ -44,7 +47,25 @@ impl Session {
                 warning.help
             ));
         }
-        Ok(Self { root, config })
+        Ok(Self {
+            root,
+            config,
+            runtime: OnceLock::new(),
+        })
+    }
+
+    /// The threads of everything that waits, started when they are first needed.
+    pub(crate) fn runtime(&self) -> Result<&Runtime, CommandError> {
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(runtime);
+        }
+        let runtime = Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| {
+                CommandError::new(ErrorKind::NotReady, "threads cannot be started").because(error)
+            })?;
+        Ok(self.runtime.get_or_init(|| runtime))
     }
 
     /// `.shipline`.

@@ -92,8 +92,17 @@ pub(crate) enum Trigger {
     Manual,
 }
 
-/// Everything that comes from outside the command line.
+/// Where and how to speak OpenID Connect inside GitHub Actions.
 #[derive(Debug, Clone)]
+pub(crate) struct GithubOidc {
+    /// `ACTIONS_ID_TOKEN_REQUEST_URL`.
+    pub(crate) url: String,
+    /// `ACTIONS_ID_TOKEN_REQUEST_TOKEN`.
+    pub(crate) token: String,
+}
+
+/// Everything that comes from outside the command line.
+#[derive(Clone)]
 pub(crate) struct Settings {
     /// Where the command was started.
     pub(crate) directory: PathBuf,
@@ -117,6 +126,8 @@ pub(crate) struct Settings {
     pub(crate) program: PathBuf,
     /// The folder of docker's `config.json`.
     pub(crate) docker_config: Option<PathBuf>,
+    /// GitHub's OpenID Connect, inside Actions with `id-token: write`.
+    pub(crate) github_oidc: Option<GithubOidc>,
     /// `SHIPLINE_FAULT=POINT[:N]`: for tests of recovery.
     pub(crate) faults: Faults,
     /// Seconds since 1970 UTC at the start (`SHIPLINE_NOW` overrides it, for reproducible runs).
@@ -178,6 +189,13 @@ impl Settings {
             docker_config: get("DOCKER_CONFIG")
                 .map(PathBuf::from)
                 .or_else(|| home.map(|home| home.join(".docker"))),
+            github_oidc: match (
+                get("ACTIONS_ID_TOKEN_REQUEST_URL"),
+                get("ACTIONS_ID_TOKEN_REQUEST_TOKEN"),
+            ) {
+                (Some(url), Some(token)) => Some(GithubOidc { url, token }),
+                _ => None,
+            },
             faults: faults(get("SHIPLINE_FAULT").as_deref())?,
             now,
             variables: Variables::new(all),

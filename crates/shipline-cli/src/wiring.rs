@@ -10,8 +10,8 @@ use shipline_engine::backend::{
     GitopsRepo, ImageBuilder, ImageStore, Registry, Scanner, SourceRepo,
 };
 use shipline_git::{GitSource, WorkTree};
-use shipline_gitops::{LocalGitops, LocalSettings};
-use shipline_model::config::{DistributionSpec, GitopsSpec, Profile, RegistrySpec};
+use shipline_gitops::{LocalGitops, LocalSettings, Location, RemoteGitops, RemoteSettings};
+use shipline_model::config::{DistributionSpec, EcrSpec, GitopsSpec, Profile, RegistrySpec};
 use shipline_model::name::ProfileName;
 use shipline_model::value::{Secret, Template};
 use shipline_oci::build::docker::{DockerBuilder, DockerSettings, Wanted};
@@ -23,9 +23,13 @@ use shipline_oci::registry::LayoutRegistry;
 use shipline_oci::registry::distribution::{
     DistributionRegistry, RegistryAddress, RetryPolicy, Security,
 };
+use shipline_oci::registry::ecr::{
+    AwsIdentity, EcrRegistry, EcrSettings, InstanceMetadata, MissingRepositories,
+};
 use shipline_oci::store::LayoutStore;
 
 use crate::error::CommandError;
+use crate::exchange::Exchange;
 use crate::helpers::Helpers;
 use crate::session::Session;
 use crate::settings::Settings;
@@ -117,14 +121,72 @@ pub(crate) fn registry(
     settings: &Settings,
 ) -> Result<Arc<dyn Registry>, CommandError> {
     match &profile.registry {
-        RegistrySpec::Layout { path } => Ok(Arc::new(LayoutRegistry::new(session.root.join(path.as_str()), settings.faults.clone()))),
+        RegistrySpec::Layout { path } => Ok(Arc::new(LayoutRegistry::new(
+            session.root.join(path.as_str()),
+            settings.faults.clone(),
+        ))),
         RegistrySpec::Distribution(spec) => distribution(session, spec, settings),
-        RegistrySpec::Ecr(_) => Err(CommandError::usage(format!(
-            "profile `{}` pushes to ECR, which this version of Shipline does not support",
-            profile.name
-        ))
-        .hint("name the registry by `url` with `username` and `password` (for ECR: `AWS` and `aws ecr get-login-password`)")),
+        RegistrySpec::Ecr(spec) => ecr(session, spec, settings),
     }
+}
+
+fn ecr(
+    session: &Session,
+    spec: &EcrSpec,
+    settings: &Settings,
+) -> Result<Arc<dyn Registry>, CommandError> {
+    let optional = |template: &Option<Template>| {
+        template
+            .as_ref()
+            .map(|template| resolve(template, settings))
+            .transpose()
+    };
+    let variable = |name: &str| {
+        settings
+            .variables
+            .get(name)
+            .filter(|value| !value.is_empty())
+            .map(str::to_owned)
+    };
+    let identity = match (optional(&spec.role)?, &settings.github_oidc) {
+        (Some(role), Some(oidc)) => AwsIdentity::GithubActions {
+            url: oidc.url.clone(),
+            token: Secret::new(oidc.token.clone()),
+            role,
+        },
+        (Some(_) | None, _) => AwsIdentity::Ambient {
+            profile: variable("AWS_PROFILE"),
+            // On a machine of AWS's the metadata can be asked for; elsewhere asking only costs seconds.
+            metadata: match variable("SHIPLINE_AWS_INSTANCE_METADATA").as_deref() {
+                Some("1") => InstanceMetadata::Asked,
+                Some(_) | None => InstanceMetadata::Absent,
+            },
+        },
+    };
+    let ecr = EcrSettings {
+        account: spec.account.clone(),
+        region: spec.region.clone(),
+        missing: if spec.create_repositories {
+            MissingRepositories::Created
+        } else {
+            MissingRepositories::Refused
+        },
+        identity,
+        endpoint: optional(&spec.endpoint)?,
+        sts_endpoint: variable("AWS_ENDPOINT_URL_STS"),
+        registry_endpoint: optional(&spec.registry_endpoint)?,
+    };
+    let roots = optional(&spec.ca)?
+        .map(|ca| session.root.join(ca))
+        .into_iter()
+        .collect();
+    let registry = EcrRegistry::new(
+        ecr,
+        http(settings, roots)?,
+        RetryPolicy::default(),
+        settings.faults.clone(),
+    );
+    Ok(Arc::new(session.runtime()?.block_on(registry)?))
 }
 
 fn distribution(
@@ -234,7 +296,7 @@ pub(crate) fn gitops(
             ))
         }
         GitopsSpec::Remote { url, branch, token } => {
-            remote_gitops(url, branch, token.as_ref(), settings)
+            remote_gitops(session, url, branch, token.as_ref(), settings)
         }
     }
 }
@@ -260,21 +322,37 @@ fn local_gitops(
 }
 
 fn remote_gitops(
+    session: &Session,
     url: &Template,
     branch: &str,
-    _token: Option<&Template>,
+    token: Option<&Template>,
     settings: &Settings,
 ) -> Result<Arc<dyn GitopsRepo>, CommandError> {
-    let url = resolve(url, settings)?;
-    let local = url
-        .strip_prefix("file://")
-        .or_else(|| (!url.contains("://")).then_some(url.as_str()));
-    match local {
-        Some(path) => Ok(local_gitops(PathBuf::from(path), None, branch, settings)),
-        None => Err(CommandError::usage(format!(
-            "a GitOps repository at {url} is not supported by this version of Shipline"
-        ))
-        .hint("name a repository on this machine: a path or a file:// URL")),
+    match Location::parse(&resolve(url, settings)?)? {
+        Location::Local(path) => Ok(local_gitops(
+            session.root.join(path),
+            None,
+            branch,
+            settings,
+        )),
+        Location::Http(url) => {
+            let remote = RemoteSettings {
+                url,
+                branch: branch.to_owned(),
+                token: token
+                    .map(|token| resolve(token, settings))
+                    .transpose()?
+                    .map(Secret::new),
+                cache: session.state().join("cache/gitops"),
+                exchange: Arc::new(Exchange {
+                    client: http(settings, Vec::new())?,
+                    runtime: session.runtime()?.handle().clone(),
+                }),
+                deadline: GITOPS_DEADLINE,
+                faults: settings.faults.clone(),
+            };
+            Ok(Arc::new(RemoteGitops::new(remote)?))
+        }
     }
 }
 

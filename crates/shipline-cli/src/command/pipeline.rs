@@ -41,12 +41,7 @@ pub(crate) fn run(
     if args.dry_run {
         return print(&shipline_model::plan::render(&prepared.plan));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            CommandError::new(ErrorKind::NotReady, "threads cannot be started").because(error)
-        })?;
+    let runtime = session.runtime()?;
     let options = options(&session, args, settings, &command)?;
     let selection = args.selection.clone();
     let repeat: Repeat = Box::new(move |task: &TaskId| repeat(&selection, task, program));
