@@ -12,6 +12,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("docker-registry", &["docker-registry"]),
     ("skopeo", &["skopeo"]),
     ("git", &["git"]),
+    ("busybox", &["busybox-static"]),
 ];
 
 /// Python packages for the virtual environment of the tests: version pinned, so that a run today is a run tomorrow.
