@@ -12,6 +12,7 @@
     reason = "chores start programs and read the environment"
 )]
 
+mod bench;
 mod provision;
 mod soak;
 mod steps;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let chore = match words.split_first() {
+        Some((&"bench", options)) => bench::run(options),
         Some((&"soak", options)) => soak::run(options),
         Some((&"test", options)) => test::run(options),
         _ => return shipline_cli::main("cargo xtask"),
