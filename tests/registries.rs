@@ -130,13 +130,7 @@ fn ecr_gets_all_images_and_then_all_tags() {
         .take_while(|request| !request.target.contains("/v2/api/"))
         .collect();
     let first_tag = web.iter().copied().find(is_tag).unwrap().number;
-    let last_manifest = web
-        .iter()
-        .copied()
-        .filter(manifest(true))
-        .next_back()
-        .unwrap()
-        .number;
+    let last_manifest = web.iter().copied().rfind(manifest(true)).unwrap().number;
     assert!(
         last_manifest < first_tag,
         "a tag moved before every image was there"

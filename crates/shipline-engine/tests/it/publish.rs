@@ -252,6 +252,7 @@ async fn the_registry_in_memory_does_what_every_registry_must() {
         registry: Arc::new(MemoryRegistry::default()),
         store: Arc::new(MemoryStore::default()),
         repositories: [repository("one"), repository("two")],
+        deviations: &[],
         unknown: repository("unknown"),
     })
     .await;
