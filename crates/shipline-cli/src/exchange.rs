@@ -1,54 +1,25 @@
 //! HTTP for the GitOps repository, made by the one HTTP client.
 
-use std::io::Cursor;
-
-use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::error::BackendError;
 use shipline_gitops::{HttpExchange, HttpMethod, HttpRequest, HttpResponse};
-use shipline_oci::http::Client;
-use tokio::runtime::Handle;
+use shipline_oci::exchange::{Exchange, Method};
 
-/// Makes exchanges on the calling thread, which must be none of the runtime's own.
-pub(crate) struct Exchange {
-    /// The client.
-    pub(crate) client: Client,
-    /// Where its connections live.
-    pub(crate) runtime: Handle,
-}
+/// Joins the two crates that must not know each other.
+pub(crate) struct GitExchange(pub(crate) Exchange);
 
-impl HttpExchange for Exchange {
+impl HttpExchange for GitExchange {
     fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, BackendError> {
-        let url = request.url.clone();
-        let failed = |error| {
-            BackendError::new(ErrorClass::Retryable, format!("reach {url}"))
-                .because(error)
-                .hint("check the address, the network and, behind a proxy, HTTPS_PROXY and the system's certificates")
+        let method = match request.method {
+            HttpMethod::Get => Method::GET,
+            HttpMethod::Post => Method::POST,
         };
-        let mut builder = match request.method {
-            HttpMethod::Get => self.client.get(&request.url),
-            HttpMethod::Post => self.client.post(&request.url),
-        };
-        for (name, value) in &request.headers {
-            builder = builder.header(*name, value);
-        }
-        self.runtime.block_on(async {
-            let response = builder.body(request.body).send().await.map_err(&failed)?;
-            let status = response.status().as_u16();
-            let headers = response
-                .headers()
-                .iter()
-                .map(|(name, value)| {
-                    (
-                        name.to_string(),
-                        String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                    )
-                })
-                .collect();
-            let body = response.bytes().await.map_err(&failed)?;
-            Ok(HttpResponse {
-                status,
-                headers,
-                body: Box::new(Cursor::new(body)),
-            })
+        let answer = self
+            .0
+            .send(method, &request.url, &request.headers, request.body)?;
+        Ok(HttpResponse {
+            status: answer.status,
+            headers: answer.headers,
+            body: answer.body,
         })
     }
 }

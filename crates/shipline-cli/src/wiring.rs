@@ -17,6 +17,7 @@ use shipline_model::value::{Secret, Template};
 use shipline_oci::build::docker::{DockerBuilder, DockerSettings, Wanted};
 use shipline_oci::build::{Builders, EmbeddedBuilder};
 use shipline_oci::credentials::{CredentialSource, Credentials, DockerConfig};
+use shipline_oci::exchange::Exchange;
 use shipline_oci::http::{HttpSettings, Proxies};
 use shipline_oci::pull::{Pins, PipelineLock, PullSettings, RegistryImages};
 use shipline_oci::registry::LayoutRegistry;
@@ -29,7 +30,7 @@ use shipline_oci::registry::ecr::{
 use shipline_oci::store::LayoutStore;
 
 use crate::error::CommandError;
-use crate::exchange::Exchange;
+use crate::exchange::GitExchange;
 use crate::helpers::Helpers;
 use crate::session::Session;
 use crate::settings::Settings;
@@ -344,10 +345,10 @@ fn remote_gitops(
                     .transpose()?
                     .map(Secret::new),
                 cache: session.state().join("cache/gitops"),
-                exchange: Arc::new(Exchange {
-                    client: http(settings, Vec::new())?,
-                    runtime: session.runtime()?.handle().clone(),
-                }),
+                exchange: Arc::new(GitExchange(Exchange::new(
+                    http(settings, Vec::new())?,
+                    session.runtime()?.handle().clone(),
+                ))),
                 deadline: GITOPS_DEADLINE,
                 faults: settings.faults.clone(),
             };

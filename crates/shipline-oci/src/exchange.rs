@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::time::Duration;
 
-use reqwest::Method;
+pub use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use shipline_engine::error::{BackendError, ErrorClass};
 use tokio::runtime::Handle;
