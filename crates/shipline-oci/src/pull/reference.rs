@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use shipline_model::name::{Digest, RepositoryName};
 
+use crate::registry::distribution::is_host;
 use crate::registry::tags::is_tag;
 
 /// The tag that an image has whose reference names none.
@@ -63,9 +64,12 @@ impl FromStr for ImageReference {
             return Err(error("what follows the colon is not a tag".to_owned()));
         }
         let (host, path) = match name.split_once('/') {
-            Some((host, path)) if is_host(host) => (host, path),
+            Some((host, path)) if names_host(host) => (host, path),
             _ => (DEFAULT_HOST, name),
         };
+        if !is_host(host) {
+            return Err(error(format!("`{host}` is not a host")));
+        }
         let path = path
             .strip_prefix("library/")
             .filter(|rest| {
@@ -101,7 +105,7 @@ impl fmt::Display for ImageReference {
 }
 
 /// Docker's rule: a first part with a dot or a port, or `localhost`, is a host.
-fn is_host(part: &str) -> bool {
+fn names_host(part: &str) -> bool {
     part.contains(['.', ':']) || part == "localhost"
 }
 

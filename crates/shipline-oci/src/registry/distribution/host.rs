@@ -121,7 +121,7 @@ impl RegistryAddress {
 }
 
 /// Host name, IPv4 address or IPv6 address in brackets, with a port if any.
-fn is_host(text: &str) -> bool {
+pub(crate) fn is_host(text: &str) -> bool {
     let (name, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((address, port)) => {

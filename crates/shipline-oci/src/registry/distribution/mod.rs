@@ -26,6 +26,7 @@ use shipline_engine::task::TaskContext;
 use shipline_model::name::{Digest, RepositoryName};
 
 pub(crate) use failure::connection;
+pub(crate) use host::is_host;
 pub use host::{RegistryAddress, Security, Transport, is_loopback};
 pub use retry::RetryPolicy;
 pub(super) use retry::Tries;
