@@ -251,9 +251,11 @@ impl Cache {
         let _ = self.write("tools", &hash(&[name]), tool);
     }
 
-    /// Removes the oldest entries of each kind beyond a thousand. Nothing is lost where that fails.
+    /// Removes the oldest entries of each kind beyond a thousand, and what killed processes left half-written. The lock of the
+    /// clone is held: nobody else writes. Nothing is lost where that fails.
     pub fn prune(&self) {
-        for kind in ["tests", "builds", "scans"] {
+        for kind in ["tests", "builds", "scans", "tools"] {
+            crate::disk::sweep(&self.folder.join(kind));
             let Ok(entries) = fs::read_dir(self.folder.join(kind)) else {
                 continue;
             };

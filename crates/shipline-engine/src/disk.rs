@@ -31,6 +31,20 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), BackendError>
     })
 }
 
+/// Removes from `folder` what processes that were killed left half-written. Nobody may be writing there.
+pub(crate) fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry
+            .path()
+            .extension()
+            .is_some_and(|ending| ending == "tmp")
+        {
+            // What stays is tried again by the next run.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(

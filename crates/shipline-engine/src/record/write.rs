@@ -137,6 +137,9 @@ fn retain(runs: &Path, own: &RunId) {
         .filter_map(|entry| RunId::new(entry.file_name().to_str()?).ok())
         .filter(|id| id != own)
         .collect();
+    for id in &ids {
+        crate::disk::sweep(&runs.join(id.as_str()));
+    }
     ids.sort();
     let surplus = (ids.len() + 1).saturating_sub(KEPT_RUNS);
     for id in ids.into_iter().take(surplus) {
