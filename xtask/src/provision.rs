@@ -127,7 +127,11 @@ impl Machine {
         if self.wanted == Wanted::All {
             tests.env("SHIPLINE_TEST_REQUIRE_ALL", "1");
         }
-        tests.env("SHIPLINE_TEST_VENV", venv());
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(venv().join("bin")).chain(std::env::split_paths(&path));
+        if let Ok(path) = std::env::join_paths(folders) {
+            tests.env("PATH", path);
+        }
     }
 }
 

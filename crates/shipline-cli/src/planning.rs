@@ -78,6 +78,19 @@ pub(crate) fn select<'s>(
     let components = components
         .filter_map(|name| config.components.get(name))
         .collect();
+    let locked = |component: &&Component| component.image.as_ref().is_some_and(|image| image.lock);
+    let components: Vec<&Component> = components;
+    if let Some(component) = components
+        .iter()
+        .copied()
+        .find(|component| locked(component))
+    {
+        return Err(CommandError::usage(format!(
+            "components.{}.image.lock is not supported by this version of Shipline",
+            component.name
+        ))
+        .hint("take it out and pin the base image by digest in the Dockerfile: FROM name:tag@sha256:…"));
+    }
     Ok(Selected {
         pipeline,
         profile,

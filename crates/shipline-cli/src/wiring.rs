@@ -156,7 +156,8 @@ fn ecr(
             role,
         },
         (Some(_) | None, _) => AwsIdentity::Ambient {
-            profile: variable("AWS_PROFILE"),
+            // aws-config knows AWS_PROFILE itself, and where it stands behind keys in the environment.
+            profile: None,
             // On a machine of AWS's the metadata can be asked for; elsewhere asking only costs seconds.
             metadata: match variable("SHIPLINE_AWS_INSTANCE_METADATA").as_deref() {
                 Some("1") => InstanceMetadata::Asked,

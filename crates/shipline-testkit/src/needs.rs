@@ -7,7 +7,6 @@
     reason = "a skipped test says so"
 )]
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// Whether these programs are on the `PATH`.
@@ -41,20 +40,6 @@ pub fn docker(test: &str) -> bool {
         version.status().is_ok_and(|status| status.success()),
         "a Docker engine",
     )
-}
-
-/// A program of the tests' Python environment, if it is there.
-///
-/// # Panics
-/// Where it is not, and everything was promised.
-#[must_use]
-pub fn python_program(test: &str, program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("SHIPLINE_TEST_VENV")
-        .map(|venv| PathBuf::from(venv).join("bin").join(program))
-        .filter(|path| path.exists());
-    decide(test, path.is_some(), program)
-        .then_some(path)
-        .flatten()
 }
 
 fn on_path(program: &str) -> bool {

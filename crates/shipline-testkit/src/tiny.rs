@@ -212,7 +212,7 @@ pub fn assert_no_leftovers(folder: &Path) {
             .components()
             .any(|part| part.as_os_str() == "gitops.git");
         assert!(
-            !name.contains(".tmp") && !(name.ends_with(".lock") && of_git),
+            !(name.contains(".tmp") || (name.ends_with(".lock") && of_git)),
             "left behind: {}",
             entry.path().display()
         );

@@ -201,18 +201,28 @@ fn options(
     })
 }
 
-/// Unique in this clone: the instant, and what no other process of the instant shares.
+/// Unique in this clone: the instant, its millisecond (so that runs of one second sort by time), and what no other process
+/// shares.
 fn run_id(settings: &Settings) -> Result<RunId, CommandError> {
     let bug = |error: String| {
         CommandError::new(ErrorKind::Bug, format!("no run ID can be made: {error}"))
     };
     let instant = TagInstant::from_unix(settings.now).map_err(|error| bug(error.to_string()))?;
-    let nanos = std::time::SystemTime::now()
+    let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos());
-    let hash = hex::encode(Sha256::digest(format!("{nanos} {}", std::process::id())));
-    RunId::new(format!("{}-{}", instant.as_str(), &hash[..6]))
-        .map_err(|error| bug(error.to_string()))
+        .unwrap_or_default();
+    let hash = hex::encode(Sha256::digest(format!(
+        "{} {}",
+        now.as_nanos(),
+        std::process::id()
+    )));
+    RunId::new(format!(
+        "{}-{:03x}{}",
+        instant.as_str(),
+        now.subsec_millis(),
+        &hash[..3]
+    ))
+    .map_err(|error| bug(error.to_string()))
 }
 
 /// The command as a person would type it again.

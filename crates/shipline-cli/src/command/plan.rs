@@ -4,7 +4,7 @@ use shipline_engine::cache::Cache;
 use shipline_model::plan::Plan;
 
 use crate::args::{ExplainArgs, PlanArgs, Selection};
-use crate::command::{print, print_error};
+use crate::command::print;
 use crate::error::CommandError;
 use crate::fingerprint::Fingerprints;
 use crate::planning::{self, Facts};
@@ -56,9 +56,5 @@ fn make(selection: &Selection, settings: &Settings) -> Result<Plan, CommandError
         cache: &cache,
         fingerprints: &fingerprints,
     };
-    let plan = planning::plan(&session, selection, settings, &facts)?;
-    for note in &plan.notes {
-        print_error(&format!("note: {note}\n"));
-    }
-    Ok(plan)
+    planning::plan(&session, selection, settings, &facts)
 }

@@ -134,7 +134,7 @@ impl Refusal {
         }
         if self.status == StatusCode::TOO_MANY_REQUESTS && host == "docker.io" {
             error = error.hint(
-                "Docker Hub limits pulls by address and account: log in with `docker login`, or name a mirror for docker.io.",
+                "Docker Hub limits pulls by address and account: log in with `docker login`, or use the same image of another registry.",
             );
         }
         if class == ErrorClass::Denied {
