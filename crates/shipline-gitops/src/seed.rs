@@ -22,7 +22,7 @@ pub(crate) fn write(repository: &Repository, directory: &Path) -> Result<Oid, Ba
     tree(directory, &|kind, bytes| odb.write(kind, bytes))
 }
 
-/// The tree that [`write`] would give, without writing it.
+/// The tree that [`write()`] would give, without writing it.
 pub(crate) fn hash(directory: &Path) -> Result<Oid, BackendError> {
     tree(directory, &|kind, bytes| Oid::hash_object(kind, bytes))
 }
