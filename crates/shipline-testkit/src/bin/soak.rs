@@ -54,7 +54,7 @@ fn main() {
             for pipeline in ["web", "backend"] {
                 for _ in 0..random.below(4) {
                     let mut child = world.start(&["pipeline", pipeline]);
-                    std::thread::sleep(Duration::from_millis(random.below(700)));
+                    std::thread::sleep(Duration::from_micros(random.below(120_000)));
                     let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process ID"));
                     let early = child.try_wait().expect("a child").is_none();
                     // The child may have ended in between: then there is nothing to kill.
