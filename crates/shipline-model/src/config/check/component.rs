@@ -15,12 +15,23 @@ use crate::yaml::Route;
 
 const TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// Words that the shell runs itself.
+/// Words that the shell runs itself, and those of its grammar.
 const BUILTINS: &[&str] = &[
-    ".", ":", "[", "case", "cd", "command", "do", "done", "echo", "else", "eval", "exec", "exit",
-    "export", "false", "fi", "for", "if", "read", "set", "shift", "source", "test", "then", "time",
-    "trap", "true", "ulimit", "umask", "unset", "until", "wait", "while",
+    "alias", "bg", "break", "builtin", "case", "cd", "command", "continue", "declare", "do",
+    "done", "echo", "elif", "else", "esac", "eval", "exec", "exit", "export", "false", "fg", "fi",
+    "for", "function", "getopts", "hash", "if", "in", "jobs", "kill", "let", "local", "printf",
+    "pwd", "read", "readonly", "return", "select", "set", "shift", "shopt", "source", "test",
+    "then", "time", "times", "trap", "true", "type", "typeset", "ulimit", "umask", "unalias",
+    "unset", "until", "wait", "while",
 ];
+
+/// Words that stand before a command without being one.
+const OPENERS: &[&str] = &[
+    "!", "command", "do", "elif", "else", "exec", "if", "then", "time", "until", "while", "{",
+];
+
+/// Programs that run in another one, whose version they do not tell.
+const WITHIN: &[(&str, &str)] = &[("npm", "node"), ("npx", "node")];
 
 type Environments = IndexMap<String, raw::Environment>;
 
@@ -354,29 +365,79 @@ fn is_tool(word: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"._+-".contains(&b))
 }
 
-/// The programs that commands start with, in order, each once.
+/// The programs that commands start with, in order, each once, and those that these run in.
 fn tools_of<const N: usize>(commands: [Option<&str>; N]) -> Vec<String> {
     let mut tools: Vec<String> = Vec::new();
     for command in commands.into_iter().flatten() {
-        for word in first_words(command) {
-            if is_tool(&word) && !BUILTINS.contains(&word.as_str()) && !tools.contains(&word) {
-                tools.push(word);
+        for word in first_words(&without_documents(command)) {
+            if !is_tool(&word) || BUILTINS.contains(&word.as_str()) {
+                continue;
+            }
+            let within = WITHIN.iter().find(|(program, _)| *program == word);
+            for tool in within
+                .map(|(_, outer)| (*outer).to_owned())
+                .into_iter()
+                .chain([word])
+            {
+                if !tools.contains(&tool) {
+                    tools.push(tool);
+                }
             }
         }
     }
     tools
 }
 
-/// The first word of each simple command of a shell line, after assignments. What is quoted or substituted is not looked
-/// into: `tools` says what this cannot see.
+/// A shell text without here-documents: their words are no programs.
+fn without_documents(command: &str) -> String {
+    let mut kept = String::new();
+    let mut end: Option<String> = None;
+    for line in command.lines() {
+        if let Some(word) = &end {
+            if line.trim_start_matches('\t') == word {
+                end = None;
+            }
+            continue;
+        }
+        end = here_document(line);
+        kept.push_str(line);
+        kept.push('\n');
+    }
+    kept
+}
+
+/// The word that ends the here-document which a line begins, if it begins one.
+fn here_document(line: &str) -> Option<String> {
+    let (_, rest) = line
+        .split_once("<<")
+        .filter(|(_, rest)| !rest.starts_with('<'))?;
+    let word: String = rest
+        .trim_start_matches(['-', ' '])
+        .chars()
+        .take_while(|c| !c.is_whitespace() && !"|&;>)".contains(*c))
+        .filter(|c| !"'\"\\".contains(*c))
+        .collect();
+    (!word.is_empty()).then_some(word)
+}
+
+/// The first word of each simple command of a shell text, after assignments; comments are passed over. What is quoted or substituted is not looked
+/// into: `tools` says what this cannot see. Functions that the text defines itself are no programs.
 fn first_words(command: &str) -> Vec<String> {
     let mut simple = vec![String::new()];
     let mut quote = None;
+    let mut before = '\n';
     for c in command.chars() {
+        let first = std::mem::replace(&mut before, c).is_whitespace();
         match quote {
+            Some('#') if c != '\n' => continue,
+            Some('#') => {
+                quote = None;
+                simple.push(String::new());
+                continue;
+            }
             Some(open) if c == open => quote = None,
             Some(_) => {}
-            None if c == '\'' || c == '"' => quote = Some(c),
+            None if c == '\'' || c == '"' || (c == '#' && first) => quote = Some(c),
             None if "&|;\n".contains(c) => {
                 simple.push(String::new());
                 continue;
@@ -392,9 +453,12 @@ fn first_words(command: &str) -> Vec<String> {
             !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         })
     };
+    let opens = |word: &str| is_assignment(word) || OPENERS.contains(&word) || word.ends_with("()");
+    let is_defined = |word: &str| command.contains(&format!("{word}()"));
     simple
         .iter()
-        .filter_map(|simple| simple.split_whitespace().find(|word| !is_assignment(word)))
+        .filter_map(|simple| simple.split_whitespace().find(|word| !opens(word)))
+        .filter(|word| !is_defined(word))
         .map(str::to_owned)
         .collect()
 }
@@ -464,7 +528,7 @@ mod tests {
         let check = |commands: [Option<&str>; 2], expected: &[&str]| {
             assert_eq!(tools_of(commands), expected, "{commands:?}");
         };
-        check([Some("npm ci"), Some("npm test")], &["npm"]);
+        check([Some("npm ci"), Some("npm test")], &["node", "npm"]);
         check([Some("cargo test"), None], &["cargo"]);
         check(
             [Some("CI=1 cd web && pnpm i | tee log; node x"), None],
@@ -472,5 +536,28 @@ mod tests {
         );
         check([Some("./gradlew test"), Some("sh -c 'a; b'")], &["sh"]);
         check([Some("[ -f x ] || make"), None], &["make"]);
+    }
+
+    #[test]
+    fn the_programs_of_a_command_are_guessed() {
+        let check = |command: &str, expected: &[&str]| {
+            assert_eq!(tools_of([Some(command)]), expected, "{command}");
+        };
+        check("cargo test", &["cargo"]);
+        check("CI=1 go vet ./... && go test ./...", &["go"]);
+        check("cd web; ./prepare.sh | tee log", &["tee"]);
+        // What npm runs depends on node, and npm's version does not tell it.
+        check("npm ci", &["node", "npm"]);
+        check("node x.js && npx next build", &["node", "npx"]);
+        check(
+            "if type make; then make; elif true; then gcc x.c; fi\ncase $A in\n  b) printf x ;;\nesac\nreturn 0",
+            &["make", "gcc"],
+        );
+        check(
+            "# it's; not | run\nmake # nor; this\necho 'a # b'; cc x",
+            &["make", "cc"],
+        );
+        check("cat <<'EOF' > x\nhello; world\nEOF\nmake", &["cat", "make"]);
+        check("build() { make all; }\nbuild", &["make"]);
     }
 }
