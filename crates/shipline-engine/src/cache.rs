@@ -83,7 +83,7 @@ impl Cache {
         }
     }
 
-    /// Everything that a plan can use: passes, and builds with those of their images that `store` has whole.
+    /// Everything that a plan can use: passes, builds whose images `store` has whole, and builds that it has lost.
     ///
     /// # Errors
     /// Where the store cannot be read.
@@ -92,23 +92,26 @@ impl Cache {
             .all::<Pass>("tests")
             .map(|pass| (SourceKey(pass.key), pass.run))
             .collect();
-        let mut builds = BTreeMap::new();
+        let (mut builds, mut lost) = (BTreeMap::new(), BTreeMap::new());
         for ledger in self.all::<Ledger>("builds") {
             let key = SourceKey(ledger.source_key.clone());
-            if let Some(mut build) = known_build(ledger) {
-                let mut whole = BTreeMap::new();
-                for (variant, (build_key, digest)) in std::mem::take(&mut build.images) {
-                    if store.is_whole(&digest)? {
-                        whole.insert(variant, (build_key, digest));
-                    }
-                }
-                build.images = whole;
+            let Some(build) = known_build(ledger) else {
+                continue;
+            };
+            let mut whole = true;
+            for (_, digest) in build.images.values() {
+                whole = whole && store.is_whole(digest)?;
+            }
+            if whole {
                 builds.insert(key, build);
+            } else {
+                lost.insert(key, build.run);
             }
         }
         Ok(Known {
             test_passes,
             builds,
+            lost,
         })
     }
 

@@ -361,6 +361,11 @@ fn continued<'a>(
         Caching::Use => {}
         Caching::Ignore => return Err("--no-cache".to_owned()),
     }
+    if let Some(run) = request.known.lost.get(source_key) {
+        return Err(format!(
+            "an image that run {run} built is not whole in the store any more"
+        ));
+    }
     let Some(build) = request.known.builds.get(source_key) else {
         return Err("these sources have not been built here".to_owned());
     };

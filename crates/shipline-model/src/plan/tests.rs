@@ -459,6 +459,24 @@ fn a_build_that_was_cut_off_is_completed_under_its_own_base() {
 }
 
 #[test]
+fn a_build_that_lost_an_image_is_over() {
+    // Its tag may be in a registry, and other bytes under it would be refused there for ever.
+    let mut world = World::new(&["web/a"]);
+    let first = world.made();
+    let key = of(&first, "web").source_key.clone().unwrap();
+    world.known.lost.insert(key, "earlier".to_owned());
+    world.instant = TagInstant::new("20270101000000").unwrap();
+    let why = "build: an image that run earlier built is not whole in the store any more";
+    assert_eq!(
+        actions(&world.made(), "web"),
+        [
+            format!("staging-aaaaaaaa-20270101000000 {why}"),
+            format!("aaaaaaaa-20270101000000 {why}")
+        ]
+    );
+}
+
+#[test]
 fn other_args_of_one_twin_build_both_anew() {
     let mut world = World::new(&["web/a"]);
     let first = world.made();

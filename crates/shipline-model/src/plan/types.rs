@@ -175,6 +175,9 @@ pub struct Known {
     pub test_passes: BTreeMap<SourceKey, String>,
     /// Builds by source key.
     pub builds: BTreeMap<SourceKey, KnownBuild>,
+    /// Builds of which an image is gone from the store, by source key, with their run. A tag may name that image, and another
+    /// build of the same sources need not give the same bytes: such a build is over.
+    pub lost: BTreeMap<SourceKey, String>,
 }
 
 /// An earlier build of a component, complete or not.
