@@ -1,9 +1,12 @@
 //! Output as lines.
 
-use crate::redact::Redactor;
+use crate::redact::{MASK, Redactor};
 
-/// The longest line in bytes; a longer one is split.
+/// The longest line in bytes; a longer one is split where no secret is cut.
 pub const LINE_LIMIT: usize = 64 * 1024;
+
+/// A line that is this long and can be cut nowhere is nothing but secrets: it is masked as a whole.
+const SECRET_LIMIT: usize = 8 * 1024 * 1024;
 
 /// Makes lines of bytes that come in pieces.
 ///
@@ -14,6 +17,8 @@ pub struct LineSplitter<'r> {
     redactor: &'r Redactor,
     line: Vec<u8>,
     returned: bool,
+    /// The length at which the line is looked at for a place to cut it.
+    limit: usize,
 }
 
 impl<'r> LineSplitter<'r> {
@@ -24,6 +29,7 @@ impl<'r> LineSplitter<'r> {
             redactor,
             line: Vec::new(),
             returned: false,
+            limit: LINE_LIMIT,
         }
     }
 
@@ -36,6 +42,7 @@ impl<'r> LineSplitter<'r> {
                 b'\n' => {
                     self.returned = false;
                     lines.push(text(&std::mem::take(&mut self.line)));
+                    self.limit = LINE_LIMIT;
                     rest = &rest[1..];
                 }
                 b'\r' => {
@@ -45,16 +52,17 @@ impl<'r> LineSplitter<'r> {
                 _ => {
                     if std::mem::take(&mut self.returned) {
                         self.line.clear();
+                        self.limit = LINE_LIMIT;
                     }
                     let end = rest
                         .iter()
                         .position(|byte| matches!(byte, b'\n' | b'\r'))
                         .unwrap_or(rest.len())
-                        .min(LINE_LIMIT.saturating_sub(self.line.len()).max(1));
+                        .min(self.limit.saturating_sub(self.line.len()).max(1));
                     self.line.extend_from_slice(&rest[..end]);
                     rest = &rest[end..];
-                    if self.line.len() >= LINE_LIMIT {
-                        lines.push(self.cut());
+                    if self.line.len() >= self.limit {
+                        lines.extend(self.cut());
                     }
                 }
             }
@@ -67,17 +75,24 @@ impl<'r> LineSplitter<'r> {
         (!self.line.is_empty()).then(|| text(&std::mem::take(&mut self.line)))
     }
 
-    /// Takes as much of the long line as can go without cutting a character or a secret.
-    fn cut(&mut self) -> String {
+    /// Takes as much of the long line as can go without cutting a character or a secret; nothing where more must be known.
+    fn cut(&mut self) -> Option<String> {
         let mut at = self.redactor.safe_cut(&self.line);
         while at > 0 && at < self.line.len() && self.line[at] & 0xC0 == 0x80 {
             at -= 1;
         }
         if at == 0 {
-            at = self.line.len();
+            if self.line.len() < SECRET_LIMIT {
+                self.limit = self.line.len() + LINE_LIMIT;
+                return None;
+            }
+            self.line.clear();
+            self.limit = LINE_LIMIT;
+            return Some(MASK.to_owned());
         }
         let rest = self.line.split_off(at);
-        text(&std::mem::replace(&mut self.line, rest))
+        self.limit = LINE_LIMIT.max(rest.len() + LINE_LIMIT / 4);
+        Some(text(&std::mem::replace(&mut self.line, rest)))
     }
 }
 
@@ -134,6 +149,26 @@ mod tests {
                 .count(),
             1
         );
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_left_where_a_line_cannot_be_cut() {
+        // One secret is longer than a line may be, and another stands again and again without anything between.
+        let long = "L".repeat(2 * LINE_LIMIT);
+        let redactor = Redactor::new([long.as_str(), "sesame-open"]);
+        let mut splitter = LineSplitter::new(&redactor);
+        let mut bytes = "sesame-open".repeat(20 * 1024).into_bytes();
+        bytes.extend(vec![b'.'; LINE_LIMIT]);
+        bytes.extend_from_slice(b"sesame-open...");
+        bytes.extend_from_slice(long.as_bytes());
+        bytes.push(b'\n');
+        let mut lines = splitter.push(&bytes);
+        lines.extend(splitter.finish());
+        assert_eq!(lines.concat().len(), bytes.len() - 1);
+        for line in lines {
+            let masked = redactor.mask(&line).replace(MASK, "");
+            assert_eq!(masked.trim_matches('.'), "");
+        }
     }
 
     proptest! {

@@ -73,6 +73,51 @@ pub(super) fn base64(bytes: &[u8]) -> Vec<String> {
     cores
 }
 
+/// Widths at which tools break base64 into lines: PEM's (RFC 7468) and MIME's (RFC 2045).
+const WIDTHS: [usize; 2] = [64, 76];
+
+/// The lines of `bytes` in base64 where it is broken into lines and nothing is before it.
+pub(super) fn base64_lines(bytes: &[u8]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for alphabet in [Alphabet::Standard, Alphabet::Url] {
+        let all = digits(bytes, alphabet);
+        // The last digit may hold bits of what follows.
+        let known = &all[..bytes.len() * 8 / 6];
+        for width in WIDTHS {
+            if all.len() > width {
+                let broken = known
+                    .as_bytes()
+                    .chunks(width)
+                    .filter(|it| it.len() >= LEAST);
+                lines.extend(broken.map(|line| String::from_utf8_lossy(line).into_owned()));
+            }
+        }
+    }
+    lines
+}
+
+/// XML and HTML, as attributes and texts, with the names and numbers that libraries use.
+pub(super) fn xml(text: &str) -> Vec<String> {
+    let quotes = [
+        ("\"", "'"),
+        ("&quot;", "'"),
+        ("&quot;", "&apos;"),
+        ("&quot;", "&#39;"),
+        ("&quot;", "&#x27;"),
+        ("&#34;", "&#39;"),
+    ];
+    quotes
+        .iter()
+        .map(|(double, single)| {
+            text.replace('&', "&amp;")
+                .replace('<', "&lt;")
+                .replace('>', "&gt;")
+                .replace('"', double)
+                .replace('\'', single)
+        })
+        .collect()
+}
+
 /// Percent-encodings: of all but RFC 3986's unreserved characters, of what `encodeURIComponent` and `encodeURI` encode, and
 /// of forms; with upper- and lower-case hex digits.
 pub(super) fn percent(text: &str) -> Vec<String> {

@@ -1,8 +1,8 @@
 //! Masking of secrets: the exact texts, their lines, their fields where they are JSON, and all of them in the encodings in
 //! which they come back.
 //!
-//! Every secret is looked for as it is, as base64 (both alphabets, at each of the three alignments, with or without padding),
-//! percent-encoded and JSON-escaped. A text shorter than four characters would mask half of every log: it is masked only
+//! Every secret is looked for as it is, as base64 (both alphabets, at each of the three alignments, with or without padding;
+//! where it is encoded alone, also in lines), percent-encoded, JSON-escaped and XML-escaped. A text shorter than four characters would mask half of every log: it is masked only
 //! where it stands as a word of its own, and only as it is.
 
 mod encode;
@@ -103,6 +103,24 @@ impl Redactor {
         Cow::Owned(masked)
     }
 
+    /// The same for bytes of any encoding that keeps ASCII.
+    #[must_use]
+    pub fn mask_bytes<'b>(&self, bytes: &'b [u8]) -> Cow<'b, [u8]> {
+        let found = self.find(bytes);
+        if found.is_empty() {
+            return Cow::Borrowed(bytes);
+        }
+        let mut masked = Vec::with_capacity(bytes.len());
+        let mut at = 0;
+        for (start, end) in found {
+            masked.extend_from_slice(bytes.get(at..start).unwrap_or_default());
+            masked.extend_from_slice(MASK.as_bytes());
+            at = end;
+        }
+        masked.extend_from_slice(bytes.get(at..).unwrap_or_default());
+        Cow::Owned(masked)
+    }
+
     /// The greatest position at which `bytes` can be cut so that every secret lies whole on one side, whatever follows; 0 where
     /// there is none.
     #[must_use]
@@ -192,7 +210,11 @@ fn patterns_of(text: &str, patterns: &mut BTreeSet<Pattern>) {
     for encoded in encode::base64(text.as_bytes()) {
         add(encoded.as_bytes(), Border::Base64);
     }
-    for encoded in encode::percent(text).into_iter().chain(encode::json(text)) {
+    for line in encode::base64_lines(text.as_bytes()) {
+        add(line.as_bytes(), Border::Base64);
+    }
+    let encoded = encode::percent(text).into_iter();
+    for encoded in encoded.chain(encode::json(text)).chain(encode::xml(text)) {
         add(encoded.as_bytes(), Border::Any);
     }
     // Output comes by line: each line of a key is a secret of its own.
@@ -200,7 +222,7 @@ fn patterns_of(text: &str, patterns: &mut BTreeSet<Pattern>) {
         for line in text.split(['\n', '\r']).map(str::trim) {
             if line.chars().count() >= SHORT {
                 add(line.as_bytes(), Border::Any);
-                for encoded in encode::json(line) {
+                for encoded in encode::json(line).into_iter().chain(encode::xml(line)) {
                     add(encoded.as_bytes(), Border::Any);
                 }
             }
@@ -230,6 +252,28 @@ mod tests {
         // `u:` and `us:` before it.
         check("Basic dTpwL3NzIHcicmQrMQ==", "Basic dT***");
         check("Basic dXM6cC9zcyB3InJkKzE=", "Basic dXM***");
+        check("<a b=\"p/ss w&quot;rd+1\"/>", "<a b=\"***\"/>");
+        check("p/ss w&#34;rd+1", "***");
+    }
+
+    #[test]
+    fn base64_in_lines_is_masked_to_its_last_digit() {
+        let secret = "0123456789abcdefghijklmno".repeat(6);
+        let redactor = Redactor::new([&secret]);
+        // As `base64` and `openssl base64` write it, with and without a line end behind the secret.
+        for width in [64, 76] {
+            for behind in ["", "\n"] {
+                let whole = encode::whole_base64(
+                    format!("{secret}{behind}").as_bytes(),
+                    encode::Alphabet::Standard,
+                );
+                for line in whole.as_bytes().chunks(width) {
+                    let masked = redactor.mask(std::str::from_utf8(line).unwrap());
+                    // What is left is the line end.
+                    assert!(masked == MASK || masked == "***g==", "{masked}");
+                }
+            }
+        }
     }
 
     #[test]
