@@ -8,6 +8,7 @@ use shipline_model::plan::{
 use shipline_model::value::Value;
 
 use super::Redactor;
+use crate::backend::ScanReport;
 use crate::event::{
     BuiltImage, DeployedCommit, EventKind, Facts, Failure, ImageChange, Outcome, PushedImage,
     SkipReason,
@@ -68,6 +69,19 @@ impl Redactor {
             kind @ (EventKind::TaskStarted { .. }
             | EventKind::RunCancelling { .. }
             | EventKind::RunFinished { .. }) => kind,
+        }
+    }
+
+    /// The report without any secret.
+    pub(crate) fn mask_report(&self, report: ScanReport) -> ScanReport {
+        ScanReport {
+            findings: report
+                .findings
+                .into_iter()
+                .map(|finding| self.mask_finding(finding))
+                .collect(),
+            bytes: report.bytes,
+            notes: self.each(report.notes),
         }
     }
 

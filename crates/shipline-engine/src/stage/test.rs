@@ -1,17 +1,22 @@
-//! `test`: `setup` once, then `test`; a pass is remembered, a failure never.
+//! `test`: `setup` once, then `test` on exactly the sources; a pass is remembered, a failure never.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fs, io};
 
 use shipline_model::config::Component;
 
-use super::command::{execute, folder, ready};
+use super::command::{execute, folder, ready, restore};
 use super::{Ended, StageTask, blocking};
 use crate::error::BackendError;
 use crate::event::Facts;
 use crate::fault::FaultPoint;
 use crate::glob::matches;
 use crate::record::run_folder;
+use crate::redact::Redactor;
+
+/// JUnit files larger than this, in bytes, are not kept: they are masked in memory.
+const LARGEST: u64 = 64 << 20;
 
 /// Folders deeper than this below a component are not looked into for JUnit files.
 const DEPTH: usize = 16;
@@ -24,6 +29,8 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
     let shared = &task.shared;
     let result = {
         let mut state = ready(task, component).await?;
+        // A pass is remembered by the sources: what `run` stages left behind has no part in it.
+        restore(task, component, &mut state).await?;
         state.touched = true;
         let result = execute(
             task,
@@ -64,7 +71,8 @@ async fn collect(task: &StageTask, component: &Component) {
         .join("junit")
         .join(component.name.as_str());
     let globs = component.junit.clone();
-    let copied = blocking(move || Ok(copy(&from, &to, &globs))).await;
+    let redactor = Arc::clone(&task.shared.options.redactor);
+    let copied = blocking(move || Ok(copy(&from, &to, &globs, &redactor))).await;
     let note = match copied {
         Ok((0, problems)) if problems.is_empty() => {
             format!("no file matches {}", component.junit.join(", "))
@@ -81,24 +89,34 @@ async fn collect(task: &StageTask, component: &Component) {
     task.context.note(note).await;
 }
 
-fn copy(from: &Path, to: &Path, globs: &[String]) -> (usize, Vec<String>) {
+fn copy(from: &Path, to: &Path, globs: &[String], redactor: &Redactor) -> (usize, Vec<String>) {
     let mut files = Vec::new();
     find(from, from, globs, DEPTH, &mut files);
     files.sort();
     let mut count = 0;
     let mut problems = Vec::new();
     for file in files {
-        let target = to.join(&file);
-        let done = target
-            .parent()
-            .map_or(Ok(()), fs::create_dir_all)
-            .and_then(|()| fs::copy(from.join(&file), &target));
-        match done {
-            Ok(_) => count += 1,
+        match keep(&from.join(&file), &to.join(&file), redactor) {
+            Ok(()) => count += 1,
             Err(cause) => problems.push(format!("{}: {cause}", file.display())),
         }
     }
     (count, problems)
+}
+
+/// Writes the file at `to` as it is at `from`, without any secret.
+fn keep(from: &Path, to: &Path, redactor: &Redactor) -> io::Result<()> {
+    if fs::metadata(from)?.len() > LARGEST {
+        return Err(io::Error::other(format!(
+            "it has more than {} MiB",
+            LARGEST >> 20
+        )));
+    }
+    let bytes = fs::read(from)?;
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(to, redactor.mask_bytes(&bytes))
 }
 
 /// Finds regular files below `at` whose path below `root` matches; symlinks are not followed.

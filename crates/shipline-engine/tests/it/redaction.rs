@@ -34,12 +34,12 @@ async fn secrets_are_on_no_sink() {
         .replace("TEST_WEB", "'true'")
         .replace(
             "TEST_API",
-            r#"'printf "%s" "$TOKEN" | cut -c1-5 | tr -d "\n"; printf "%s" "$TOKEN" | cut -c6-; echo "$KEY"; printf %s "$TOKEN" | base64; echo "x=$TOKEN" >&2; exit 0'"#,
+            r#"'printf "%s" "$TOKEN" | cut -c1-5 | tr -d "\n"; printf "%s" "$TOKEN" | cut -c6-; echo "$KEY"; printf %s "$TOKEN" | base64; echo "x=$TOKEN" >&2; echo "<out>$TOKEN</out>" > unit.xml; exit 0'"#,
         )
         .replace("PREPARE", "echo $TOKEN")
         .replace(
             "    path: api\n",
-            "    path: api\n    environment: { TOKEN: \"${secret.TOKEN}\", KEY: \"${secret.KEY}\" }\n",
+            "    path: api\n    junit: [unit.xml]\n    environment: { TOKEN: \"${secret.TOKEN}\", KEY: \"${secret.KEY}\" }\n",
         )
         .replace("API: https://staging", "TOKEN: \"${secret.TOKEN}\", API: https://staging");
     let mut world = World::of(&text);
@@ -48,7 +48,7 @@ async fn secrets_are_on_no_sink() {
         ("TOKEN".to_owned(), SECRET.to_owned()),
         ("KEY".to_owned(), KEY.to_owned()),
     ]);
-    world.scanners = vec![Arc::new(ScriptedScanner::new(None, |_, _| {
+    world.scanners = vec![Arc::new(ScriptedScanner::new(Some("key"), |_, _| {
         Ok(ScanReport {
             findings: vec![Finding {
                 rule: "r".to_owned(),
@@ -96,7 +96,9 @@ async fn secrets_are_on_no_sink() {
     )];
     files(&world.state().join("runs"), &mut sinks);
     files(&world.state().join("cache"), &mut sinks);
-    assert!(sinks.len() > 5);
+    for kept in ["unit.xml", "cache/scans"] {
+        assert!(sinks.iter().any(|(name, _)| name.contains(kept)), "{kept}");
+    }
     for (name, text) in sinks {
         for secret in ["s3cr3t", "abcdefgh", "ijklmnop", "czNjcjN0"] {
             assert!(!text.contains(secret), "{secret} in {name}: {text}");

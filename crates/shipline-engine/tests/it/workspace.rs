@@ -4,7 +4,7 @@ use std::fs;
 
 use shipline_engine::event::Verdict;
 
-use crate::world::World;
+use crate::world::{PLATFORM, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_a_test_or_a_twin_gets_into_an_image() {
@@ -64,6 +64,28 @@ async fn making_one_component_clean_leaves_the_others_alone() {
     ]);
     let api = world.config.components.get_mut("api").unwrap();
     api.timeout = std::time::Duration::from_secs(60);
+    let ran = world.run().await;
+    assert_eq!(
+        ran.end.summary.verdict,
+        Verdict::Green,
+        "{:?}",
+        ran.outcomes()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_sees_the_sources_and_nothing_of_stages_before_it() {
+    let mut world = World::of(
+        &PLATFORM
+            .replace("SETUP", "'true'")
+            .replace("PREPARE", "'true'")
+            .replace("TEST_WEB", "'test ! -e generated && grep -q hello page.txt'")
+            .replace("TEST_API", "'test ! -e generated'")
+            .replace(
+                "      unit: { kind: test, needs: [detect] }\n",
+                "      codegen: { kind: run, command: touch generated && echo other > page.txt }\n      unit: { kind: test, needs: [codegen] }\n",
+            ),
+    );
     let ran = world.run().await;
     assert_eq!(
         ran.end.summary.verdict,
