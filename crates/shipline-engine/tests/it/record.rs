@@ -24,7 +24,7 @@ async fn runs_are_listed_with_how_they_ended() {
     );
     assert_eq!(listed[0].command.as_deref(), Some("shipline pipeline all"));
     assert_eq!(listed[1].outcome, Outcome::Interrupted);
-    assert_eq!(listed[1].started_ms, Some(1_765_802_096_000));
+    assert_eq!(listed[1].started_ms, Some(first.events[0].at_ms));
     assert_eq!(
         fs::read_to_string(cut.folder().join("logs/unit.web.log")).unwrap(),
         "# workspace: 4 files written, 0 removed, 0 as they were\n# $ true\n# $ echo line\nline\n"
