@@ -6,6 +6,7 @@ mod base;
 mod changes;
 pub mod error;
 mod index;
+mod lfs;
 mod scan;
 mod source;
 mod status;

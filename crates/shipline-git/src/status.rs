@@ -3,17 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{FileType, Metadata};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use git2::{AttrCheckFlags, ObjectType, Oid, Repository};
+use sha2::{Digest as _, Sha256};
 use shipline_engine::error::BackendError;
 
-use crate::error;
 use crate::index::{CachedTree, Entry, Index, Told};
 use crate::scan::{self, Trust, absolute};
 use crate::tree::{Committed, Leaf, Mode, Origin, Overlay, Trees, lay};
+use crate::{error, lfs};
 
 /// Shipline's own folder: never part of the sources.
 pub(crate) const STATE_FOLDER: &[u8] = b".shipline";
@@ -278,6 +280,9 @@ impl Now<'_> {
     }
 
     fn blob(&self, relative: &Path, at: &Path, size: u64) -> Result<(Oid, Origin), BackendError> {
+        if self.attribute(relative, "filter")?.as_deref() == Some(b"lfs") && size > 0 {
+            return self.pointer(relative, at);
+        }
         if size <= CONVERSION_LIMIT && self.converted(relative)? {
             let id = self.repo.blob_path(at).map_err(|cause| {
                 error::git(
@@ -292,22 +297,60 @@ impl Now<'_> {
         Ok((id, Origin::WorkTree))
     }
 
+    /// What Git LFS would add: the pointer to the file's content (Git LFS specification, version 1).
+    fn pointer(&self, relative: &Path, at: &Path) -> Result<(Oid, Origin), BackendError> {
+        let failed = |cause| error::file("read", at, cause);
+        let mut file = std::fs::File::open(at).map_err(failed)?;
+        let mut start = Vec::new();
+        file.by_ref()
+            .take(lfs::VERSION.len() as u64)
+            .read_to_end(&mut start)
+            .map_err(failed)?;
+        let text = if start == lfs::VERSION {
+            // It is one: the content was never fetched.
+            std::fs::read(at).map_err(failed)?
+        } else {
+            let mut hash = Sha256::new_with_prefix(&start);
+            let mut size = start.len() as u64;
+            let mut buffer = vec![0; 64 * 1024];
+            loop {
+                let count = file.read(&mut buffer).map_err(failed)?;
+                if count == 0 {
+                    break;
+                }
+                hash.update(&buffer[..count]);
+                size += count as u64;
+            }
+            lfs::pointer(&hash.finalize(), size)
+        };
+        let id = self.repo.blob(&text).map_err(|cause| {
+            error::git(
+                format!("read {} as git would add it", relative.display()),
+                cause,
+            )
+        })?;
+        Ok((id, Origin::Objects))
+    }
+
     fn converted(&self, path: &Path) -> Result<bool, BackendError> {
         if self.settings.converts {
             return Ok(true);
         }
         for name in ["text", "crlf", "eol", "ident"] {
-            let value = self
-                .repo
-                .get_attr_bytes(path, name, AttrCheckFlags::FILE_THEN_INDEX)
-                .map_err(|cause| {
-                    error::git(format!("read the attributes of {}", path.display()), cause)
-                })?;
-            if value.is_some() {
+            if self.attribute(path, name)?.is_some() {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    fn attribute(&self, path: &Path, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        self.repo
+            .get_attr_bytes(path, name, AttrCheckFlags::FILE_THEN_INDEX)
+            .map(|value| value.map(<[u8]>::to_vec))
+            .map_err(|cause| {
+                error::git(format!("read the attributes of {}", path.display()), cause)
+            })
     }
 }
 

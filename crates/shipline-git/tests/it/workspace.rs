@@ -152,13 +152,19 @@ fn a_file_that_was_changed_without_looking_changed_is_restored() {
 
 #[test]
 fn permissions_are_mended_without_a_new_file() {
-    let world = World::with(&[("a", "1")]);
+    let world = World::with(&[("a", "1"), ("d/b", "1")]);
     materialize(&world, &["."], &[]);
     let file = world.workspace().join("a");
+    let folder = world.workspace().join("d");
     let inode = file.metadata().unwrap().ino();
-    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o777)).unwrap();
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o4777)).unwrap();
+    std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o2755)).unwrap();
     let done = materialize(&world, &["."], &[]);
-    assert_eq!((done.written, done.kept), (0, 1));
+    assert_eq!((done.written, done.kept), (0, 2));
+    assert_eq!(
+        folder.metadata().unwrap().permissions().mode() & 0o7777,
+        0o755
+    );
     let meta = file.metadata().unwrap();
     assert_eq!(
         (meta.ino(), meta.permissions().mode() & 0o7777),
@@ -299,6 +305,43 @@ fn a_git_lfs_pointer_is_refused() {
         .unwrap_err();
     assert!(error.message.contains("docs/big.bin"), "{error}");
     materialize(&world, &["docs/about.txt"], &[]);
+}
+
+#[test]
+fn a_file_of_git_lfs_is_what_lfs_would_add_wherever_its_content_is() {
+    // The pointer to "hello\n".
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03\nsize 6\n";
+    let world = World::with(&[
+        ("docs/big.bin", pointer),
+        ("docs/empty.bin", ""),
+        (".gitattributes", "*.bin filter=lfs\n"),
+    ]);
+    // As a clone with LFS has it: git knows no more of the file than that it may have changed.
+    world.write("docs/big.bin", "hello\n");
+    assert_eq!(world.open().head().unwrap().dirty, Vec::<String>::new());
+    world.write("docs/big.bin", "changed\n");
+    assert_eq!(world.open().head().unwrap().dirty, ["docs/big.bin"]);
+    // Neither the commit's content nor the changed one is known to be what others would get.
+    let error = world
+        .open()
+        .materialize(&set(&["docs"], &[]), &world.workspace())
+        .unwrap_err();
+    assert!(error.message.contains("docs/big.bin"), "{error}");
+}
+
+#[test]
+fn what_a_pass_leaves_alone_is_not_read_again_by_the_next_one() {
+    let world = World::with(&[("a/x", "1"), ("b/y", "1")]);
+    materialize(&world, &["a", "b"], &[]);
+    let manifest = world.beside("work.manifest");
+    let known =
+        |path: &str| String::from_utf8_lossy(&std::fs::read(&manifest).unwrap()).contains(path);
+    assert!(known("a/x") && known("b/y"));
+    world.write("a/x", "2");
+    materialize(&world, &["a"], &["b"]);
+    assert!(known("a/x") && known("b/y"));
+    materialize(&world, &["a"], &[]);
+    assert!(known("a/x") && !known("b/y"));
 }
 
 /// One thing that a person does to the work tree, or a build to the workspace.
