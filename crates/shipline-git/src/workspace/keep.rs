@@ -36,6 +36,15 @@ impl Keep {
         keep
     }
 
+    /// Whether a path is kept, or lies in one that is.
+    pub(crate) fn holds(&self, path: &[u8]) -> bool {
+        let mut at = self.root();
+        for name in path.split(|byte| *byte == b'/') {
+            at = at.entry(name);
+        }
+        matches!(at, Keeping::All)
+    }
+
     /// The workspace itself.
     pub(crate) fn root(&self) -> Keeping<'_> {
         self.keeping()

@@ -43,7 +43,13 @@ pub(crate) fn materialize(
     sync::folder(workspace, sync::Parents::Create)?;
     let mut sync = Sync::new(&stores, &known, &beside.incoming, faults);
     sync.folder(workspace, &mut Vec::new(), &wanted, keep.root())?;
-    let (now, done) = sync.finish()?;
+    let (mut now, done) = sync.finish()?;
+    // What was left alone is as well known as before.
+    for (path, record) in &known.records {
+        if keep.holds(path) {
+            now.records.entry(path.clone()).or_insert(*record);
+        }
+    }
     faults.reach(FaultPoint::WorkspaceFiles);
     if now.records != known.records {
         now.write(&beside.manifest)?;

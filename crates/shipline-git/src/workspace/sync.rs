@@ -256,7 +256,7 @@ pub(crate) enum Parents {
 pub(crate) fn folder(at: &Path, parents: Parents) -> Result<(), BackendError> {
     let failed = |cause| error::file("create the folder", at, cause);
     let mode = match at.symlink_metadata() {
-        Ok(meta) if meta.is_dir() => Some(meta.permissions().mode() & 0o777),
+        Ok(meta) if meta.is_dir() => Some(meta.permissions().mode() & 0o7777),
         Ok(_) => None,
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => None,
         Err(cause) => return Err(failed(cause)),
