@@ -233,10 +233,13 @@ enum Swap {
     Lost,
 }
 
-fn has_no_refs(repository: &Repository) -> bool {
-    repository
-        .references()
-        .is_ok_and(|mut references| references.next().is_none())
+/// Whether there are no refs but those that planting a seed begins with.
+fn is_unplanted(repository: &Repository) -> bool {
+    repository.references().is_ok_and(|references| {
+        references
+            .map(|reference| reference.is_ok_and(|it| it.name_bytes() == SEED_REF.as_bytes()))
+            .all(|is_seed| is_seed)
+    })
 }
 
 /// Whether something is at a path; an empty directory is nothing.
@@ -260,7 +263,7 @@ impl GitopsRepo for LocalGitops {
         }
         let repository = self.open()?;
         if let Some(seed) = seed {
-            if has_no_refs(&repository) {
+            if is_unplanted(&repository) {
                 self.plant(&repository, seed)?;
                 notes.push(format!(
                     "filled the empty GitOps repository {} from {}",
