@@ -34,6 +34,7 @@ pub(crate) fn inspect(repository: &Repository, branch: &str) -> Result<Checkout,
         .workdir()
         .filter(|_| here && !repository.is_bare())
     else {
+        refuse_others(repository, branch)?;
         return Ok(Checkout::Elsewhere);
     };
     let failed = |cause| git(format!("look for changes in {}", root.display()), cause);
@@ -67,6 +68,43 @@ pub(crate) fn inspect(repository: &Repository, branch: &str) -> Result<Checkout,
     );
     Err(BackendError::new(ErrorClass::Conflict, message)
         .hint("Commit or stash them first, or name a bare repository."))
+}
+
+/// A branch that another work tree of the repository has checked out is not moved under it: its files would stay behind.
+fn refuse_others(repository: &Repository, branch: &str) -> Result<(), BackendError> {
+    let mut others = Vec::new();
+    if repository.is_worktree() {
+        others.extend(Repository::open(repository.commondir()));
+    }
+    let failed = |cause| git("list the work trees of the GitOps repository", cause);
+    for name in repository
+        .worktrees()
+        .map_err(failed)?
+        .iter()
+        .flatten()
+        .flatten()
+    {
+        // One whose folder is gone holds nothing.
+        let tree = repository.find_worktree(name).map_err(failed)?;
+        others.extend(Repository::open_from_worktree(&tree));
+    }
+    for other in others {
+        let Some(root) = other.workdir().filter(|_| !other.is_bare()) else {
+            continue;
+        };
+        let head = other.find_reference("HEAD");
+        let on_branch = head.is_ok_and(|it| it.symbolic_target().ok().flatten() == Some(branch));
+        if on_branch && repository.workdir() != Some(root) {
+            let message = format!(
+                "write into {}: the branch is checked out in {}",
+                repository.path().display(),
+                root.display()
+            );
+            return Err(BackendError::new(ErrorClass::Conflict, message)
+                .hint("Name that work tree, whose files move along, or a bare repository."));
+        }
+    }
+    Ok(())
 }
 
 /// Whether each of the changed files is, in the index and on disk, as in HEAD or as before HEAD, and HEAD is a deployment.

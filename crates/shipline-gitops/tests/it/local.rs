@@ -6,7 +6,7 @@ use shipline_engine::error::ErrorClass;
 use shipline_gitops::{LocalGitops, LocalSettings, record};
 use shipline_testkit::contract::gitops::{deployment, manifest, suite, target};
 
-use crate::support::{Bare, Clone, commit, file, messages, settings, world};
+use crate::support::{BRANCH, Bare, Clone, commit, file, messages, settings, world};
 
 const WEB: &str = "staging/web/deployment.yaml";
 
@@ -94,6 +94,19 @@ fn an_empty_repository_is_filled_from_the_seed() {
     assert_eq!(repository.prepare().unwrap().len(), 1);
     assert_eq!(bare.repository().prepare().unwrap().len(), 0);
     assert_eq!(file(&bare.git(), WEB), Some(manifest("web", "old")));
+}
+
+#[test]
+fn a_filling_that_was_cut_off_is_completed() {
+    let bare = Bare::new();
+    let mut settings = settings(&bare.path());
+    settings.seed = Some(seed(bare.directory.path()));
+    let repository = LocalGitops::new(settings);
+    repository.prepare().unwrap();
+    // As if the process had been killed when the seed had its name, and the branch not yet.
+    bare.git().find_reference(BRANCH).unwrap().delete().unwrap();
+    repository.prepare().unwrap();
+    assert!(bare.git().find_reference(BRANCH).is_ok());
 }
 
 #[test]
@@ -223,6 +236,37 @@ fn a_clean_checkout_moves_along() {
         .unwrap();
     assert_eq!(clone.on_disk(WEB), manifest("web", "new"));
     assert_eq!(clone.changed(), ["untracked"]);
+}
+
+#[test]
+fn a_branch_that_another_work_tree_has_is_not_moved_under_it() {
+    let clone = Clone::with(&[(WEB, &manifest("web", "old"))]);
+    let git = clone.git();
+    let head = git.head().unwrap().peel_to_commit().unwrap();
+    git.branch("side", &head, false).unwrap();
+    git.set_head("refs/heads/side").unwrap();
+    let deployment = deployment("d", &[("web", "new")]);
+    let other = tempfile::tempdir().unwrap();
+    let other = other.path().join("other");
+    let mut options = git2::WorktreeAddOptions::new();
+    let main = git.find_reference(BRANCH).unwrap();
+    git.worktree("other", &other, Some(options.reference(Some(&main))))
+        .unwrap();
+    let error = LocalGitops::new(settings(clone.directory.path()))
+        .deploy(&deployment)
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::Conflict);
+    assert!(error.message.contains("checked out in"), "{error}");
+    // In that work tree the files move along.
+    let there = LocalGitops::new(settings(&other));
+    assert!(there.deploy(&deployment).unwrap().made);
+    let text = std::fs::read_to_string(other.join(WEB)).unwrap();
+    assert_eq!(text, manifest("web", "new"));
+    // And what is left of a work tree that is gone is in nobody's way.
+    std::fs::remove_dir_all(&other).unwrap();
+    let again = self::deployment("e", &[("web", "newer")]);
+    let main = LocalGitops::new(settings(clone.directory.path()));
+    assert!(main.deploy(&again).unwrap().made);
 }
 
 #[test]
