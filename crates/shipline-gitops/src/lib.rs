@@ -5,6 +5,7 @@ pub mod edit;
 mod error;
 mod half;
 pub mod image;
+mod kustomize;
 pub mod locate;
 mod location;
 mod patience;

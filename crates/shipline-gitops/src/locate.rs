@@ -13,6 +13,7 @@ use shipline_model::yaml::{self, Node, NodeKind, Stream};
 use crate::error::{EditRefused, RefusedKind, Spot};
 use crate::half::Covered;
 use crate::image::ImageText;
+use crate::kustomize;
 
 /// A file of a target's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,8 @@ pub struct Site {
 /// `deployment.yaml`.
 ///
 /// # Errors
-/// `EditRefused` where none or several match or something on the way makes an edit unsafe, naming every place.
+/// `EditRefused` where none or several match or something on the way makes an edit unsafe, naming every place, and where a
+/// kustomization beside it sets the same image: then what stands in the manifest is not what runs.
 pub fn locate(manifests: &[Manifest], target: &Target) -> Result<Site, EditRefused> {
     let found = search(manifests, target);
     let obstacle = |rank, kind| {
@@ -59,6 +61,7 @@ pub fn locate(manifests: &[Manifest], target: &Target) -> Result<Site, EditRefus
     for rank in [Rank::Own, Rank::Other] {
         obstacle(rank, ObstacleKind::Doubt)?;
         if let Some(site) = choose(target, sites(rank))? {
+            kustomize::refuse_override(manifests, &site, target)?;
             return Ok(site);
         }
         obstacle(rank, ObstacleKind::Hidden)?;

@@ -253,6 +253,35 @@ fn a_second_workload_is_left_alone() {
 }
 
 #[test]
+fn a_kustomization_that_sets_the_image_is_refused() {
+    let text = deployment("      - {name: web, image: r/web:old}\n");
+    let beside = |kustomization: &str| {
+        let files: [(&str, &[u8]); 2] = [
+            ("deployment.yaml", text.as_bytes()),
+            ("kustomization.yaml", kustomization.as_bytes()),
+        ];
+        run(&[image("new")], &files)
+    };
+    let error = beside("kind: Kustomization\nresources: [deployment.yaml]\nimages:\n- name: r/other\n  newTag: a\n- name: r/web\n  newTag: b\n")
+        .unwrap_err();
+    assert!(
+        error[0]
+            .cause
+            .contains("kustomization.yaml:6: kustomize sets"),
+        "{error:?}"
+    );
+    for harmless in [
+        "resources: [deployment.yaml]\n",
+        "images: [{name: r/other, newTag: a}]\n",
+        "images: [{name: r/web}]\n",
+        "images:\n",
+        "no: [yaml\n",
+    ] {
+        assert_eq!(beside(harmless).unwrap().changes.len(), 1, "{harmless}");
+    }
+}
+
+#[test]
 fn two_matches_are_refused() {
     let two =
         "      - name: web\n        image: r/web:a\n      - name: web\n        image: r/web:b\n";
