@@ -93,6 +93,9 @@ fn one_value_of_every_form() {
     check("r.io/web:old # c: 'x' \"y\"", "r.io/web:new # c: 'x' \"y\"");
     check("r.io/web:old   \t", "r.io/web:new   \t");
     check("   r.io/web:old", "   r.io/web:new");
+    check("\tr.io/web:old", "\tr.io/web:new");
+    check("\t \"r.io/web:old\"\t# c", "\t \"r.io/web:new\"\t# c");
+    check("\tr.io/web:", "\tr.io/web:new");
     check("!!str r.io/web:old", "!!str r.io/web:new");
     check(">-\n          r.io/web:old", ">-\n          r.io/web:new");
     check("|\n          r.io/web:old\n", "|\n          r.io/web:new\n");
