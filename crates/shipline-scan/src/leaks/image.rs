@@ -15,6 +15,8 @@ const LARGEST_UNPACKED: u64 = 4 * 1024 * 1024 * 1024;
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// How files begin whose texts are compressed in another way: zip and jar, zstd, xz, bzip2.
+const PACKED: &[&[u8]] = &[b"PK\x03\x04", ZSTD, b"\xfd7zX", b"BZh"];
 
 /// A stream whose first bytes are known.
 pub(super) type Known<R> = Chain<Cursor<Vec<u8>>, R>;
@@ -26,6 +28,8 @@ pub(super) type Unpacked<R> = io::Take<MultiGzDecoder<BufReader<Known<R>>>>;
 pub(super) enum Opened<R: Read> {
     /// As it is.
     Plain(Known<R>),
+    /// As it is, although its texts are compressed in a way that is not read.
+    Packed(Known<R>),
     /// Unpacked from gzip.
     Unpacked(Box<Unpacked<R>>),
 }
@@ -38,12 +42,14 @@ fn peek<R: Read>(mut from: R) -> io::Result<(Vec<u8>, Known<R>)> {
     Ok((start, known))
 }
 
-/// Opens a file of a layer; a gzip file is unpacked.
-pub(super) fn file<R: Read>(from: R) -> io::Result<Opened<R>> {
+/// Opens a file of a layer; a gzip file is unpacked. Brotli has no mark of its own: it is told by the name.
+pub(super) fn file<R: Read>(path: &str, from: R) -> io::Result<Opened<R>> {
     let (start, known) = peek(from)?;
     Ok(if start.starts_with(GZIP) {
         let unpacked = MultiGzDecoder::new(BufReader::new(known));
         Opened::Unpacked(Box::new(unpacked.take(LARGEST_UNPACKED)))
+    } else if PACKED.iter().any(|mark| start.starts_with(mark)) || path.ends_with(".br") {
+        Opened::Packed(known)
     } else {
         Opened::Plain(known)
     })

@@ -1,7 +1,7 @@
 //! Environment leaks: another environment's `api_urls` inside an image that is made for one environment.
 //!
 //! Looked at are the variant's own layers, file by file (gzip files unpacked), and the values of its config. Not seen is
-//! what is compressed otherwise (brotli, zstd, zip, jar), encrypted, in base64 or UTF-16, or put together at run time.
+//! what is compressed otherwise (brotli, zstd, zip, jar: a note names such files), encrypted, in base64 or UTF-16, or put together at run time.
 
 mod escape;
 mod exception;
@@ -30,7 +30,10 @@ use url::ApiUrl;
 pub const RULE: &str = "environment-leak";
 
 /// Raised whenever the same image and the same configuration would give another report.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// Files that a note names, of those that could not be looked into.
+const NAMED: usize = 3;
 
 /// Progress is told each time this many bytes have been looked at.
 const STEP: u64 = 4 * 1024 * 1024;
@@ -132,6 +135,7 @@ impl Scanner for LeakScanner {
             task,
             report: ScanReport::default(),
             used: Used::default(),
+            packed: Vec::new(),
             told: 0,
         };
         look.config(store, &manifest.config)?;
@@ -141,11 +145,24 @@ impl Scanner for LeakScanner {
             }
         }
         let mut report = look.report;
+        report.notes.extend(not_read(&look.packed));
         report
             .notes
             .extend(self.exceptions.notes(&look.used, &foreign));
         Ok(report)
     }
+}
+
+/// What a person should know of files that may hold what nobody saw.
+fn not_read(packed: &[String]) -> Option<String> {
+    let named = packed.get(..NAMED).unwrap_or(packed).join(", ");
+    let more = match packed.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!packed.is_empty()).then(|| {
+        format!("not looked into, because of their compression (brotli, zip, zstd, xz, bzip2): {named}{more}")
+    })
 }
 
 /// One look into one image.
@@ -155,6 +172,8 @@ struct Look<'a> {
     task: &'a TaskContext,
     report: ScanReport,
     used: Used,
+    /// Files whose texts are compressed in a way that is not read.
+    packed: Vec<String>,
     /// Bytes at which progress was told last.
     told: u64,
 }
@@ -196,8 +215,12 @@ impl Look<'_> {
             let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let path = format!("/{}", path.trim_start_matches("./").trim_start_matches('/'));
             let failed = |error| (format!("{what}, {path}"), error);
-            let hits = match image::file(entry).map_err(failed) {
+            let hits = match image::file(&path, entry).map_err(failed) {
                 Ok(Opened::Plain(mut file)) => self.search(&mut file).map_err(failed),
+                Ok(Opened::Packed(mut file)) => {
+                    self.packed.push(path.clone());
+                    self.search(&mut file).map_err(failed)
+                }
                 Ok(Opened::Unpacked(file)) => self.unpacked(&path, *file).map_err(failed),
                 Err(error) => Err(error),
             };

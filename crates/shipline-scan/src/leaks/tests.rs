@@ -281,6 +281,25 @@ fn gzip_files_are_unpacked_and_broken_ones_are_named() {
 }
 
 #[test]
+fn what_is_compressed_otherwise_is_named() {
+    let files: [(&str, &[u8]); 6] = [
+        ("a.js", b"x"),
+        ("a.js.br", b"\x1b\x00"),
+        ("app.jar", b"PK\x03\x04..."),
+        ("b.zst", b"\x28\xb5\x2f\xfd..."),
+        ("c.xz", b"\xfd7zXZ..."),
+        ("d.gz", &gzip(b"x")),
+    ];
+    let report = scan("staging", &image(EMPTY, &[(TAR_LAYER, tar(&files))]));
+    assert_eq!(
+        report.notes,
+        [
+            "not looked into, because of their compression (brotli, zip, zstd, xz, bzip2): /a.js.br, /app.jar, /b.zst and 1 more"
+        ]
+    );
+}
+
+#[test]
 fn exceptions_hold_by_text_file_and_day() {
     let files: &[(&str, &[u8])] = &[
         ("app/de/index.html", PRODUCTION.as_bytes()),
