@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use shipline_engine::backend::{DesiredState, GitopsRepo, ImageStore, SourceRepo, Target};
 use shipline_engine::cache::Cache;
 use shipline_engine::error::ErrorClass;
-use shipline_git::{Asked, BaseRequest, DeployedTag, PullRequest, change_set};
+use shipline_git::{Asked, BaseRequest, Deployed, DeployedTag, PullRequest, change_set};
 use shipline_model::config::{
     Component, Delivery, Environment, MissingAt, Pipeline, Profile, Variants,
 };
@@ -196,7 +196,7 @@ fn deployed(
     selected: &Selected<'_>,
     gitops: &dyn GitopsRepo,
     notes: &mut Vec<String>,
-) -> Result<BTreeMap<ComponentName, DeployedTag>, CommandError> {
+) -> Result<BTreeMap<ComponentName, Deployed>, CommandError> {
     let Some(environment) = automatic(session) else {
         return Ok(BTreeMap::new());
     };
@@ -218,25 +218,30 @@ fn deployed(
     };
     let mut deployed = BTreeMap::new();
     for component in &selected.components {
-        match state.images.get(&component.name) {
-            Some(Ok(image)) => {
-                if let Some(tag) = &image.tag {
-                    let deployed_tag = DeployedTag {
-                        tag: tag.clone(),
-                        prefix: tag_prefix(component, &environment.name),
-                        environment: environment.name.clone(),
-                    };
-                    deployed.insert(component.name.clone(), deployed_tag);
-                }
-            }
-            Some(Err(error)) => notes.push(format!(
-                "what {} runs of {} is not known: {}",
-                environment.name,
-                component.name,
-                chain(error)
-            )),
-            None => {}
-        }
+        let found = match state.images.get(&component.name) {
+            Some(Ok(image)) => match &image.tag {
+                Some(tag) => Deployed::Tag(DeployedTag {
+                    tag: tag.clone(),
+                    prefix: tag_prefix(component, &environment.name),
+                    environment: environment.name.clone(),
+                }),
+                None => Deployed::Unknown {
+                    why: format!(
+                        "{} runs `{}`, which has no tag",
+                        environment.name, image.image
+                    ),
+                },
+            },
+            Some(Err(error)) => Deployed::Unknown {
+                why: format!(
+                    "what {} runs of it is not known: {}",
+                    environment.name,
+                    chain(error)
+                ),
+            },
+            None => continue,
+        };
+        deployed.insert(component.name.clone(), found);
     }
     Ok(deployed)
 }

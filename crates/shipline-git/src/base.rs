@@ -30,6 +30,18 @@ pub struct PullRequest {
     pub into: Vec<String>,
 }
 
+/// What the automatic environment runs of a component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deployed {
+    /// The image with this tag.
+    Tag(DeployedTag),
+    /// Nobody can tell: no base is safe.
+    Unknown {
+        /// Why, for people.
+        why: String,
+    },
+}
+
 /// What the automatic environment declares for a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeployedTag {
@@ -50,8 +62,8 @@ pub struct BaseRequest {
     pub asked: Asked,
     /// The pull request, where there is one.
     pub pull_request: Option<PullRequest>,
-    /// What the automatic environment runs, as far as it is known.
-    pub deployed: BTreeMap<ComponentName, DeployedTag>,
+    /// What the automatic environment runs; empty where there is no such environment yet.
+    pub deployed: BTreeMap<ComponentName, Deployed>,
     /// `before` of the push event, where there is one.
     pub push_before: Option<String>,
     /// The branch whose pushes are delivered (`main`).
@@ -205,8 +217,10 @@ impl Finder<'_> {
     }
 
     fn deployed(&mut self, component: &ComponentName) -> Result<Answer, BackendError> {
-        let Some(deployed) = self.request.deployed.get(component) else {
-            return Ok(Answer::Silent);
+        let deployed = match self.request.deployed.get(component) {
+            None => return Ok(Answer::Silent),
+            Some(Deployed::Unknown { why }) => return Ok(Answer::Unsafe(why.clone())),
+            Some(Deployed::Tag(deployed)) => deployed,
         };
         let key = (deployed.prefix.clone(), deployed.tag.clone());
         if let Some(known) = self.deployed.get(&key) {

@@ -13,5 +13,5 @@ mod status;
 mod tree;
 mod workspace;
 
-pub use base::{Asked, BaseRequest, DeployedTag, PullRequest, change_set};
+pub use base::{Asked, BaseRequest, Deployed, DeployedTag, PullRequest, change_set};
 pub use source::{GitSource, WorkTree};

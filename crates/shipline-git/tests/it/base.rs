@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use shipline_engine::error::ErrorClass;
-use shipline_git::{Asked, BaseRequest, DeployedTag, PullRequest, change_set};
+use shipline_git::{Asked, BaseRequest, Deployed, DeployedTag, PullRequest, change_set};
 use shipline_model::name::{CommitId, ComponentName, EnvironmentName};
 use shipline_model::plan::{Base, BaseRule};
 
@@ -24,15 +24,15 @@ fn request() -> BaseRequest {
     }
 }
 
-fn deployed(tag: String) -> BTreeMap<ComponentName, DeployedTag> {
+fn deployed(tag: String) -> BTreeMap<ComponentName, Deployed> {
     let environment = EnvironmentName::new("staging").unwrap();
     BTreeMap::from([(
         component(),
-        DeployedTag {
+        Deployed::Tag(DeployedTag {
             tag,
             prefix: "staging-".to_owned(),
             environment,
-        },
+        }),
     )])
 }
 
@@ -190,6 +190,11 @@ fn a_deployed_tag_that_cannot_be_trusted_hides_nothing() {
     unknown(&world, &with(tag(&commits[2], "-dirty")), "in no commit");
     unknown(&world, &with("v1.2.3".to_owned()), "names no commit");
     unknown(&world, &with("staging-".to_owned()), "names no commit");
+    // Nobody can tell what runs: what the push changed is not all that may have to be deployed.
+    let mut untold = with(String::new());
+    let why = "the manifest is broken".to_owned();
+    untold.deployed = BTreeMap::from([(component(), Deployed::Unknown { why })]);
+    unknown(&world, &untold, "the manifest is broken");
     unknown(
         &world,
         &with(tag(&CommitId::new("e".repeat(40)).unwrap(), "")),
@@ -280,11 +285,11 @@ fn components_have_bases_of_their_own() {
     let tag = format!("{}-20260102030405", commits[2].short());
     request.deployed.insert(
         other.clone(),
-        DeployedTag {
+        Deployed::Tag(DeployedTag {
             tag,
             prefix: String::new(),
             environment,
-        },
+        }),
     );
     let changes = change_set(&world.open(), &request).unwrap();
     assert_eq!(shown(&changes.components[&component()].paths), "+b +c +d");
