@@ -4,6 +4,9 @@
 //! files go into an image, its own part is made equal again, but for caches and what `setup` made: what tests left behind, or
 //! the `prepare` of a twin, does not get into the image. Components run side by side, so that this touches nothing outside the
 //! component's own paths; in paths that several components use it mends sources and removes nothing.
+//!
+//! A component whose build context reaches beyond its sources has a workspace of its own, `.shipline/work@NAME`: else files of
+//! other components would be in its image or not, as they are in the run or not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,10 +20,26 @@ use shipline_model::plan::{Plan, sources};
 use crate::backend::{Materialized, SourceRepo, SourceSet};
 use crate::error::{BackendError, ErrorClass};
 
-/// The workspace of a run.
+/// The workspaces of a run.
+pub(crate) struct Workspaces {
+    together: Arc<Workspace>,
+    alone: BTreeMap<ComponentName, Arc<Workspace>>,
+}
+
+/// Who works in a workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    /// All components that need none of their own.
+    Together,
+    /// One component: nothing but its sources is in it.
+    Alone,
+}
+
+/// One workspace.
 pub(crate) struct Workspace {
     root: PathBuf,
     source: Arc<dyn SourceRepo>,
+    sharing: Sharing,
     /// Sources of the run's components.
     parts: BTreeMap<ComponentName, Vec<RepoPath>>,
     caches: Vec<RepoPath>,
@@ -39,30 +58,82 @@ pub(crate) struct State {
     pub(crate) touched: bool,
 }
 
-impl Workspace {
-    /// The workspace in the state folder for the affected components of `plan`.
+impl Workspaces {
+    /// The workspaces in the state folder for the affected components of `plan`.
     pub(crate) fn new(
         state: &Path,
-        source: Arc<dyn SourceRepo>,
+        source: &Arc<dyn SourceRepo>,
         config: &Config,
         plan: &Plan,
     ) -> Self {
-        let parts: BTreeMap<ComponentName, Vec<RepoPath>> = plan
+        let affected = plan
             .components
             .iter()
             .filter(|planned| !planned.reasons.is_empty())
             .filter_map(|planned| config.components.get(&planned.name))
-            .filter(|component| component.path.is_some())
+            .filter(|component| component.path.is_some());
+        let (alone, together): (Vec<&Component>, Vec<&Component>) =
+            affected.partition(|component| reaches_out(component));
+        // Caches of components that are not in this run survive it too.
+        let shared = config.components.values().filter(|it| !reaches_out(it));
+        Self {
+            together: Arc::new(Workspace::new(
+                state.join("work"),
+                Arc::clone(source),
+                Sharing::Together,
+                &together,
+                shared,
+            )),
+            alone: alone
+                .into_iter()
+                .map(|component| {
+                    let workspace = Workspace::new(
+                        state.join(format!("work@{}", component.name)),
+                        Arc::clone(source),
+                        Sharing::Alone,
+                        &[component],
+                        std::iter::once(component),
+                    );
+                    (component.name.clone(), Arc::new(workspace))
+                })
+                .collect(),
+        }
+    }
+
+    /// Where a component's commands run and its image is built.
+    pub(crate) fn of(&self, component: &ComponentName) -> &Arc<Workspace> {
+        self.alone.get(component).unwrap_or(&self.together)
+    }
+}
+
+/// Whether a component's build context holds more than its sources.
+fn reaches_out(component: &Component) -> bool {
+    component.image.as_ref().is_some_and(|image| {
+        !sources(component)
+            .iter()
+            .any(|source| source.contains(image.context.as_str()))
+    })
+}
+
+impl Workspace {
+    fn new<'c>(
+        root: PathBuf,
+        source: Arc<dyn SourceRepo>,
+        sharing: Sharing,
+        components: &[&Component],
+        caching: impl Iterator<Item = &'c Component>,
+    ) -> Self {
+        let parts: BTreeMap<ComponentName, Vec<RepoPath>> = components
+            .iter()
             .map(|component| (component.name.clone(), sources(component)))
             .collect();
-        let caches: BTreeSet<RepoPath> = config
-            .components
-            .values()
+        let caches: BTreeSet<RepoPath> = caching
             .flat_map(|component| component.caches.iter().cloned())
             .collect();
         Self {
-            root: state.join("work"),
+            root,
             source,
+            sharing,
             states: parts
                 .keys()
                 .map(|name| (name.clone(), tokio::sync::Mutex::default()))
@@ -161,7 +232,10 @@ impl Workspace {
                 keep.extend(paths.iter().filter(around).cloned());
             }
         }
-        self.outside(&own, &RepoPath::root(), &mut keep);
+        match self.sharing {
+            Sharing::Together => self.outside(&own, &RepoPath::root(), &mut keep),
+            Sharing::Alone => {}
+        }
         SourceSet {
             paths: own,
             keep: keep.into_iter().collect(),

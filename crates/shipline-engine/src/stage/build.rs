@@ -145,6 +145,7 @@ fn request(
     image: &PlannedImage,
 ) -> Result<BuildRequest, BackendError> {
     let shared = &task.shared;
+    let workspace = shared.workspaces.of(&image.id.component);
     let mut cache_from = Vec::new();
     for template in &spec.cache_from {
         let value = template
@@ -161,8 +162,8 @@ fn request(
     Ok(BuildRequest {
         id: image.id.clone(),
         engine: spec.engine,
-        context: shared.workspace.path(&spec.context),
-        dockerfile: shared.workspace.path(&spec.dockerfile),
+        context: workspace.path(&spec.context),
+        dockerfile: workspace.path(&spec.dockerfile),
         target: spec.target.clone(),
         platform: image.platform.clone(),
         args: image.args.clone(),

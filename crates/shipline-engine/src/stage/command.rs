@@ -25,7 +25,7 @@ pub(super) async fn ready<'t>(
     task: &'t StageTask,
     component: &Component,
 ) -> Result<tokio::sync::MutexGuard<'t, State>, BackendError> {
-    let workspace = &task.shared.workspace;
+    let workspace = task.shared.workspaces.of(&component.name);
     let state = workspace.state(component)?;
     if let Some(done) = workspace.fill().await? {
         task.context
@@ -57,7 +57,8 @@ pub(super) async fn restore(
     if state.touched {
         let extras = state.setup.clone().unwrap_or_default();
         task.shared
-            .workspace
+            .workspaces
+            .of(&component.name)
             .restore(&component.name, &extras)
             .await?;
         state.touched = false;
@@ -107,12 +108,10 @@ pub(super) async fn execute(
 
 /// The component's folder in the workspace.
 pub(super) fn folder(task: &StageTask, component: &Component) -> PathBuf {
+    let workspace = task.shared.workspaces.of(&component.name);
     match &component.path {
-        Some(path) => task.shared.workspace.path(path),
-        None => task
-            .shared
-            .workspace
-            .path(&shipline_model::name::RepoPath::root()),
+        Some(path) => workspace.path(path),
+        None => workspace.path(&shipline_model::name::RepoPath::root()),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::event::{BuiltImage, Facts};
 use crate::process::Supervisor;
 use crate::run::{Backends, RunOptions};
 use crate::task::TaskContext;
-use crate::workspace::Workspace;
+use crate::workspace::Workspaces;
 
 /// What all tasks of a run share.
 pub(crate) struct Shared {
@@ -35,7 +35,7 @@ pub(crate) struct Shared {
     pub(crate) backends: Backends,
     pub(crate) options: Arc<RunOptions>,
     pub(crate) cache: Cache,
-    pub(crate) workspace: Arc<Workspace>,
+    pub(crate) workspaces: Workspaces,
     pub(crate) supervisor: Supervisor,
     results: Mutex<Results>,
 }
@@ -92,12 +92,7 @@ impl Shared {
     ) -> Self {
         Self {
             cache: Cache::new(&options.state),
-            workspace: Arc::new(Workspace::new(
-                &options.state,
-                Arc::clone(&backends.source),
-                &config,
-                &plan,
-            )),
+            workspaces: Workspaces::new(&options.state, &backends.source, &config, &plan),
             supervisor: Supervisor {
                 program: options.program.clone(),
                 grace: options.graces.command,

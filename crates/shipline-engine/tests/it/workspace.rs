@@ -94,3 +94,56 @@ async fn a_test_sees_the_sources_and_nothing_of_stages_before_it() {
         ran.outcomes()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_holds_its_own_sources_however_wide_its_context_is() {
+    let wide = PLATFORM
+        .replace("SETUP", "mkdir -p ../modules && touch ../modules/m")
+        .replace("TEST_WEB", "touch ../left-behind left-behind")
+        .replace(
+            "TEST_API",
+            "touch left-behind && echo cached > ../cache-of-api",
+        )
+        .replace("PREPARE", "test -e ../modules/m && echo made > made")
+        .replace(
+            "      dockerfile: Dockerfile\n      prepare",
+            "      dockerfile: Dockerfile\n      context: ..\n      prepare",
+        )
+        .replace(
+            "    path: api\n",
+            "    path: api\n    caches: [../cache-of-api]\n",
+        );
+    let mut world = World::of(&wide);
+    let ran = world.run().await;
+    assert_eq!(
+        ran.end.summary.verdict,
+        Verdict::Green,
+        "{:?}",
+        ran.outcomes()
+    );
+    let requests = world.builder.requests();
+    let web = requests
+        .iter()
+        .find(|request| request.id.component.as_str() == "web")
+        .unwrap();
+    let mut found: Vec<String> = Vec::new();
+    let mut open = vec![web.context.clone()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let path = path.strip_prefix(&web.context).unwrap();
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    found.sort();
+    assert_eq!(
+        found,
+        ["modules/m", "web/Dockerfile", "web/made", "web/page.txt"]
+    );
+    // What others share goes on as ever.
+    assert!(world.state().join("work/cache-of-api").exists());
+}
