@@ -235,10 +235,9 @@ enum Swap {
 
 /// Whether there are no refs but those that planting a seed begins with.
 fn is_unplanted(repository: &Repository) -> bool {
-    repository.references().is_ok_and(|references| {
-        references
-            .map(|reference| reference.is_ok_and(|it| it.name_bytes() == SEED_REF.as_bytes()))
-            .all(|is_seed| is_seed)
+    let is_seed = |name: &[u8]| name == SEED_REF.as_bytes();
+    repository.references().is_ok_and(|mut references| {
+        references.all(|reference| reference.is_ok_and(|it| is_seed(it.name_bytes())))
     })
 }
 

@@ -87,20 +87,14 @@ impl Redactor {
     /// The text with [`MASK`] in the place of every secret.
     #[must_use]
     pub fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let found = self.find(text.as_bytes());
-        if found.is_empty() {
-            return Cow::Borrowed(text);
-        }
-        let mut masked = String::with_capacity(text.len());
-        let mut at = 0;
-        for (start, end) in found {
+        match self.mask_bytes(text.as_bytes()) {
+            Cow::Borrowed(_) => Cow::Borrowed(text),
             // Patterns are texts, so that matches start and end between characters; a border that reaches further is ASCII.
-            masked.push_str(text.get(at..start).unwrap_or_default());
-            masked.push_str(MASK);
-            at = end;
+            Cow::Owned(bytes) => Cow::Owned(
+                String::from_utf8(bytes)
+                    .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+            ),
         }
-        masked.push_str(text.get(at..).unwrap_or_default());
-        Cow::Owned(masked)
     }
 
     /// The same for bytes of any encoding that keeps ASCII.
