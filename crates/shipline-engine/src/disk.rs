@@ -69,5 +69,17 @@ pub(crate) fn failed(what: &str, path: &Path, cause: io::Error) -> BackendError 
     } else {
         ErrorClass::Unavailable
     };
-    BackendError::new(class, format!("{what} {}", path.display())).because(cause)
+    let full = matches!(
+        cause.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    );
+    let error = BackendError::new(class, format!("{what} {}", path.display())).because(cause);
+    if full {
+        error.hint(format!(
+            "The disk that holds {} is full. Free some space and run again.",
+            path.display()
+        ))
+    } else {
+        error
+    }
 }

@@ -53,6 +53,18 @@ impl BackendError {
         }
     }
 
+    /// The same failure as what stopped something larger: it becomes the cause, and its class and remedies stand.
+    #[must_use]
+    pub fn within(mut self, message: impl Into<String>) -> Self {
+        Self {
+            class: self.class,
+            message: message.into(),
+            hints: std::mem::take(&mut self.hints),
+            retry_after: self.retry_after,
+            cause: Some(Box::new(self)),
+        }
+    }
+
     /// With its cause.
     #[must_use]
     pub fn because(mut self, cause: impl Into<Cause>) -> Self {

@@ -95,5 +95,28 @@ pub(crate) fn io(what: impl Into<String>, cause: std::io::Error) -> BackendError
     } else {
         ErrorClass::Failed
     };
-    BackendError::new(class, what).because(cause)
+    let error = BackendError::new(class, what).because(cause);
+    if matches!(kind, Kind::StorageFull | Kind::QuotaExceeded) {
+        error.hint("The disk is full: free some space and run again.")
+    } else {
+        error
+    }
+}
+
+/// Looks for an object that was just written: on a full disk libgit2 can lose one without an error.
+pub(crate) fn require_written(
+    repository: &git2::Repository,
+    id: git2::Oid,
+    what: &str,
+) -> Result<(), BackendError> {
+    let there = repository
+        .odb()
+        .map_err(|cause| git(what, cause))?
+        .exists(id);
+    if there {
+        return Ok(());
+    }
+    Err(BackendError::new(ErrorClass::Unavailable, what)
+        .because(format!("git wrote object {id}, and it is not there"))
+        .hint("Is the disk full? Free some space and run again."))
 }

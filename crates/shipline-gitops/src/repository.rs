@@ -11,7 +11,7 @@ use shipline_engine::event::DeployedCommit;
 use shipline_engine::fault::{FaultPoint, Faults};
 
 use crate::checkout::{self, Checkout};
-use crate::error::{git, io};
+use crate::error::{git, io, require_written};
 use crate::patience::Patience;
 use crate::seed;
 use crate::snapshot::{History, IDENTITY, Snapshot};
@@ -140,7 +140,8 @@ impl LocalGitops {
 
     /// Commits the seed as the branch's first commit.
     fn plant(&self, repository: &Repository, seed: &Path) -> Result<(), BackendError> {
-        let failed = |cause| git(format!("create {} from its seed", self.name()), cause);
+        let what = format!("create {} from its seed", self.name());
+        let failed = |cause| git(what.as_str(), cause);
         let tree = seed::write(repository, seed)?;
         let tree = repository.find_tree(tree).map_err(failed)?;
         let (name, mail) = IDENTITY;
@@ -149,6 +150,7 @@ impl LocalGitops {
         let commit = repository
             .commit(None, &who, &who, message, &tree, &[])
             .map_err(failed)?;
+        require_written(repository, commit, &what)?;
         let log = "shipline: seed";
         repository
             .reference(SEED_REF, commit, true, log)

@@ -9,7 +9,7 @@ use std::path::Path;
 use git2::{ObjectType, Oid, Repository};
 use shipline_engine::error::{BackendError, ErrorClass};
 
-use crate::error::{git, io as io_error};
+use crate::error::{git, io as io_error, require_written};
 
 /// How many folders may stand in one another.
 const MAX_DEPTH: usize = 64;
@@ -19,15 +19,29 @@ pub(crate) fn write(repository: &Repository, directory: &Path) -> Result<Oid, Ba
     let odb = repository
         .odb()
         .map_err(|cause| git("open the new GitOps repository", cause))?;
-    tree(directory, &|kind, bytes| odb.write(kind, bytes))
+    let what = format!(
+        "write the seed {} into {}",
+        directory.display(),
+        repository.path().display()
+    );
+    tree(directory, &|kind, bytes| {
+        let id = odb
+            .write(kind, bytes)
+            .map_err(|cause| git(what.as_str(), cause))?;
+        require_written(repository, id, &what)?;
+        Ok(id)
+    })
 }
 
 /// The tree that [`write()`] would give, without writing it.
 pub(crate) fn hash(directory: &Path) -> Result<Oid, BackendError> {
-    tree(directory, &|kind, bytes| Oid::hash_object(kind, bytes))
+    let failed = |cause| git(format!("hash the seed {}", directory.display()), cause);
+    tree(directory, &|kind, bytes| {
+        Oid::hash_object(kind, bytes).map_err(failed)
+    })
 }
 
-type Put<'a> = dyn Fn(ObjectType, &[u8]) -> Result<Oid, git2::Error> + 'a;
+type Put<'a> = dyn Fn(ObjectType, &[u8]) -> Result<Oid, BackendError> + 'a;
 
 fn tree(directory: &Path, put: &Put<'_>) -> Result<Oid, BackendError> {
     match folder(directory, put, 0)? {
@@ -76,9 +90,7 @@ fn folder(directory: &Path, put: &Put<'_>, depth: usize) -> Result<Option<Oid>, 
     if entries.is_empty() {
         return Ok(None);
     }
-    put(ObjectType::Tree, &bytes)
-        .map(Some)
-        .map_err(|cause| git(reading(directory), cause))
+    put(ObjectType::Tree, &bytes).map(Some)
 }
 
 fn node(
@@ -103,7 +115,5 @@ fn node(
         let message = format!("{}: it is no file, folder or link", reading());
         return Err(BackendError::new(ErrorClass::Invalid, message));
     };
-    put(ObjectType::Blob, &bytes)
-        .map(|id| Some((mode, id)))
-        .map_err(|cause| git(reading(), cause))
+    put(ObjectType::Blob, &bytes).map(|id| Some((mode, id)))
 }

@@ -12,7 +12,7 @@ use shipline_engine::event::DeployedCommit;
 use shipline_model::name::CommitId;
 
 use crate::edit::{self, EditPlan};
-use crate::error::{git, refused};
+use crate::error::{git, refused, require_written};
 use crate::image::ImageText;
 use crate::locate::{Manifest, locate};
 use crate::record::{self, DeployRecord};
@@ -108,7 +108,11 @@ impl<'r> Snapshot<'r> {
         deployment: &Deployment,
         plan: &EditPlan,
     ) -> Result<Oid, BackendError> {
-        let failed = |cause| git("write the deployment commit", cause);
+        let what = format!(
+            "write the deployment commit into {}",
+            self.repository.path().display()
+        );
+        let failed = |cause| git(what.as_str(), cause);
         let mut update = TreeUpdateBuilder::new();
         for (path, bytes) in &plan.files {
             let entry = self.tree.get_path(Path::new(path)).map_err(failed)?;
@@ -126,9 +130,15 @@ impl<'r> Snapshot<'r> {
         let author = signature(deployment.author.as_deref(), deployment.time)?;
         let committer = signature(None, deployment.time)?;
         let message = record::message(deployment, &plan.changes);
-        self.repository
+        let commit = self
+            .repository
             .commit(None, &author, &committer, &message, &tree, &[&self.commit])
-            .map_err(failed)
+            .map_err(failed)?;
+        require_written(self.repository, commit, &what)?;
+        for id in new_objects(self.repository, commit, plan)?.into_keys() {
+            require_written(self.repository, id, &what)?;
+        }
+        Ok(commit)
     }
 
     fn folders<'t>(

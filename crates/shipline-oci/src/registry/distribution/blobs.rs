@@ -323,7 +323,7 @@ impl DistributionRegistry {
         })?;
         fed?;
         written
-            .map_err(|error| BackendError::new(error.class, attempted.clone()).because(error))?;
+            .map_err(|error| error.within(attempted.clone()))?;
         share.complete(blob.size);
         Ok(blob.size)
     }
