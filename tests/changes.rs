@@ -51,34 +51,29 @@ fn failed_work_stays_affected() {
 fn a_changed_page_reuses_every_other_layer() {
     let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
     tiny::green(&world, &["pipeline", "web"]);
-    let layers = |digest: &str| -> Vec<String> {
-        let blobs = world.repository().join(".shipline/registry/blobs/sha256");
-        let manifest = std::fs::read(blobs.join(digest.trim_start_matches("sha256:"))).unwrap();
-        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
-        manifest["layers"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|layer| layer["digest"].as_str().unwrap().to_owned())
-            .collect()
-    };
     let staging = |tags: Vec<(String, String)>, tag: &str| {
         tags.into_iter()
             .find(|(name, _)| name.ends_with(tag))
             .unwrap()
             .1
     };
-    let before = layers(&staging(
-        tiny::tags(&world),
-        &tiny::declared_tag(&world, "staging", "web"),
-    ));
+    let before = tiny::layers(
+        &world,
+        &staging(
+            tiny::tags(&world),
+            &tiny::declared_tag(&world, "staging", "web"),
+        ),
+    );
     world.replace("web/index.html", "</script>", "</script>\n<p>New</p>");
     world.commit("Change the page");
     tiny::green(&world, &["pipeline", "web"]);
-    let after = layers(&staging(
-        tiny::tags(&world),
-        &tiny::declared_tag(&world, "staging", "web"),
-    ));
+    let after = tiny::layers(
+        &world,
+        &staging(
+            tiny::tags(&world),
+            &tiny::declared_tag(&world, "staging", "web"),
+        ),
+    );
     assert_eq!(before.len(), after.len());
     let changed = before
         .iter()

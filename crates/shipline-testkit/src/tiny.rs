@@ -7,9 +7,15 @@
     reason = "a test double that cannot work fails its test at once"
 )]
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use crate::remote::{Ecr, RemoteGitops, RemoteRegistry};
 use crate::world::{Ran, World};
+
+/// Its components.
+pub const COMPONENTS: &[&str] = &["web", "api", "worker"];
 
 /// The fixture in a world of its own; `program` is the binary under test.
 #[must_use]
@@ -116,6 +122,21 @@ pub fn green(world: &World, arguments: &[&str]) -> Ran {
     world.run(arguments).expect(0)
 }
 
+/// The digests of the layers of an image in the local registry.
+///
+/// # Panics
+/// Where the image is not there.
+#[must_use]
+pub fn layers(world: &World, digest: &str) -> Vec<String> {
+    let blobs = world.repository().join(".shipline/registry/blobs/sha256");
+    let manifest = std::fs::read(blobs.join(digest.trim_start_matches("sha256:"))).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let layers = manifest["layers"].as_array().unwrap().iter();
+    layers
+        .map(|layer| layer["digest"].as_str().unwrap().to_owned())
+        .collect()
+}
+
 /// All files of an image in the local registry, by path, its layers laid over each other.
 ///
 /// # Panics
@@ -167,7 +188,7 @@ pub fn assert_complete(world: &World) {
             .find(|(tag, _)| tag == name)
             .map(|(_, digest)| digest.clone())
     };
-    for component in ["web", "api", "worker"] {
+    for component in COMPONENTS.iter().copied() {
         let tag = declared_tag(world, "staging", component);
         assert!(
             digest(&format!("{component}:{tag}")).is_some(),
@@ -240,4 +261,140 @@ pub fn processes(world: &World) -> Vec<String> {
         }
     }
     found
+}
+
+/// Waits until nothing runs in the world's folder any more: what a killed run has started ends by itself.
+///
+/// # Panics
+/// Where something goes on.
+#[track_caller]
+pub fn assert_no_process(world: &World) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let left = processes(world);
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "children are left: {left:#?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The tiny platform with a profile `ci` that publishes to a remote registry and to a GitOps repository behind a URL.
+#[derive(Debug)]
+pub struct RemoteTiny {
+    /// Its world.
+    pub world: World,
+    /// Where its images go.
+    pub registry: RemoteRegistry,
+    /// Where its commits go.
+    pub gitops: RemoteGitops,
+}
+
+impl RemoteTiny {
+    /// With the fake ECR and its immutable tags.
+    #[must_use]
+    pub fn ecr(program: &str) -> Self {
+        Self::new(program, RemoteRegistry::Ecr(Ecr::start(COMPONENTS)))
+    }
+
+    /// With this registry.
+    #[must_use]
+    pub fn new(program: &str, registry: RemoteRegistry) -> Self {
+        let mut world = world(program);
+        for (name, value) in registry.login() {
+            world = world.with(name, value);
+        }
+        let gitops = RemoteGitops::start(&world, &world.repository().join("gitops"));
+        let profile = format!(
+            "  ci:\n    registry: {}\n    gitops: {{ url: \"{}\", branch: main }}\n\ncomponents:\n",
+            registry.spec(),
+            gitops.url()
+        );
+        world.replace("pipeline.yaml", "\ncomponents:\n", &profile);
+        world.commit("Add the profile ci");
+        Self {
+            world,
+            registry,
+            gitops,
+        }
+    }
+
+    /// Changes every image and commits that. One layer is a megabyte long and cannot be compressed well: it goes over the
+    /// wire in pieces.
+    pub fn edit(&self, edition: u64) {
+        let greeting = format!("edition {edition} of ");
+        self.world.write("lib/greeting.txt", &greeting);
+        let page = format!("<script>fetch(\"@API@/me\")</script> {edition}\n");
+        self.world.write("web/index.html", &page);
+        self.world.write("web/style.css", &noise(edition, 1 << 20));
+        self.world.commit("Edit");
+    }
+
+    /// Everything that must hold after a completed run of both pipelines, however often earlier ones were killed.
+    ///
+    /// # Panics
+    /// Where it does not hold.
+    #[track_caller]
+    pub fn assert_complete(&self) {
+        self.assert_nothing_wrong();
+        let tags = self.registry.tags();
+        let prefix = format!("{}/", self.registry.prefix());
+        for component in COMPONENTS {
+            let image = self.gitops.declared(&self.world, component);
+            let name = image
+                .strip_prefix(&prefix)
+                .unwrap_or_else(|| panic!("{image} is in another registry than {prefix}"));
+            for name in [name, &name.replace(":staging-", ":")] {
+                assert!(
+                    tags.contains_key(name),
+                    "{image} is deployed and {name} not in the registry: {tags:#?}"
+                );
+            }
+        }
+        assert_no_leftovers(&self.world.repository().join(".shipline"));
+    }
+
+    /// What must hold at any time: a tag names a whole image, and the one that its name says; no build has two tags.
+    ///
+    /// # Panics
+    /// Where it does not hold.
+    #[track_caller]
+    pub fn assert_nothing_wrong(&self) {
+        assert_eq!(self.registry.broken(), Vec::<String>::new());
+        let store = self.world.repository().join(".shipline/store/blobs/sha256");
+        let read = |digest: &str| -> serde_json::Value {
+            let bytes = std::fs::read(store.join(digest.trim_start_matches("sha256:"))).unwrap();
+            serde_json::from_slice(&bytes).unwrap()
+        };
+        let mut builds = BTreeSet::new();
+        for (name, digest) in self.registry.tags() {
+            let manifest = read(&digest);
+            let config = read(manifest["config"]["digest"].as_str().unwrap());
+            let label = |name: &str| config["config"]["Labels"][name].as_str().unwrap_or("");
+            let commit = &label("org.opencontainers.image.revision")[..8];
+            let component = label("io.shipline.component");
+            let build = match label("io.shipline.variant") {
+                "staging" => format!("{component}:staging-{commit}"),
+                _ => format!("{component}:{commit}"),
+            };
+            assert_eq!(name.rsplit_once('-').unwrap().0, build, "{name}: {digest}");
+            assert!(builds.insert(build), "a second tag for one build: {name}");
+        }
+    }
+}
+
+/// Printable text that does not compress to less than three quarters.
+#[must_use]
+pub fn noise(seed: u64, length: usize) -> String {
+    const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut text = String::with_capacity(length);
+    for _ in 0..length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        text.push(char::from(SIGNS[(state >> 33) as usize % 64]));
+    }
+    text
 }

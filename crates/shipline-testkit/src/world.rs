@@ -14,6 +14,7 @@ use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// A repository made from a fixture, in a scrubbed environment.
+#[derive(Debug)]
 pub struct World {
     folder: TempDir,
     program: PathBuf,

@@ -171,6 +171,12 @@ impl FakeEcr {
         self.shared.state().all_tags()
     }
 
+    /// Whether a repository has the manifest with this digest and everything that it names.
+    #[must_use]
+    pub fn holds(&self, repository: &str, digest: &str) -> bool {
+        self.shared.state().holds(repository, digest)
+    }
+
     /// What is wrong with the state: tags whose images are not whole. Empty: nothing.
     #[must_use]
     pub fn broken(&self) -> Vec<String> {

@@ -215,6 +215,14 @@ impl State {
             .collect()
     }
 
+    pub(super) fn holds(&self, repository: &str, digest: &str) -> bool {
+        let repository = self.repositories.get(repository);
+        repository.is_some_and(|repository| {
+            let manifest = repository.manifests.get(digest);
+            manifest.is_some_and(|manifest| repository.missing(&manifest.bytes).is_empty())
+        })
+    }
+
     pub(super) fn broken(&self) -> Vec<String> {
         let mut broken = Vec::new();
         for (name, repository) in &self.repositories {
