@@ -55,12 +55,22 @@ points! {
     BuildRecorded = "build-recorded";
     /// The release set has been written.
     ReleaseSet = "release-set";
+    /// A remote registry has begun an upload, nothing of the blob has been sent.
+    RegistryUpload = "registry-upload";
+    /// Half of a blob is on its way to a remote registry.
+    RegistryBlobHalf = "registry-blob-half";
+    /// A remote registry has taken a blob, it has not been read back.
+    RegistryBlobTaken = "registry-blob-taken";
     /// A blob is in the registry.
     RegistryBlob = "registry-blob";
-    /// A manifest is in the registry, by digest.
+    /// A manifest is in the registry, by digest; from a remote one it has not been read back.
     RegistryManifest = "registry-manifest";
+    /// A manifest has been read back from a remote registry.
+    RegistryManifestRead = "registry-manifest-read";
     /// Every image is in the registry and verified, no tag has moved.
     RegistryVerified = "registry-verified";
+    /// A remote registry has taken a tag, it has not been read back.
+    RegistryTagTaken = "registry-tag-taken";
     /// A tag has moved, others may not have.
     RegistryTag = "registry-tag";
     /// All tags have moved.

@@ -131,7 +131,13 @@ impl DistributionRegistry {
         } else {
             Form::Put
         };
-        let payload = Payload::Blob { store, blob, share };
+        self.faults.reach(FaultPoint::RegistryUpload);
+        let payload = Payload::Blob {
+            store,
+            blob,
+            share,
+            faults: &self.faults,
+        };
         match form {
             Form::Put => {
                 if let Err(failed) = self.finish(path, upload, blob, payload, attempted).await {
@@ -144,6 +150,7 @@ impl DistributionRegistry {
                     .await?;
             }
         }
+        self.faults.reach(FaultPoint::RegistryBlobTaken);
         self.require(path, blob, attempted).await?;
         Ok(blob.size)
     }
@@ -322,8 +329,7 @@ impl DistributionRegistry {
             BackendError::new(ErrorClass::Failed, attempted.clone()).because(error)
         })?;
         fed?;
-        written
-            .map_err(|error| error.within(attempted.clone()))?;
+        written.map_err(|error| error.within(attempted.clone()))?;
         share.complete(blob.size);
         Ok(blob.size)
     }

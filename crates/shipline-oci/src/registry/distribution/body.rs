@@ -12,6 +12,7 @@ use http_body::{Frame, SizeHint};
 use sha2::{Digest as _, Sha256};
 use shipline_engine::backend::{Descriptor, ImageStore};
 use shipline_engine::event::Unit;
+use shipline_engine::fault::{FaultPoint, Faults};
 use shipline_engine::task::TaskContext;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -113,9 +114,11 @@ impl Share {
 /// A blob of the store as the body of a request.
 pub(super) struct BlobBody {
     chunks: mpsc::Receiver<io::Result<Bytes>>,
+    size: u64,
     left: u64,
     activity: Activity,
     share: Share,
+    faults: Faults,
 }
 
 impl BlobBody {
@@ -125,9 +128,10 @@ impl BlobBody {
         blob: &Descriptor,
         activity: Activity,
         share: Share,
+        faults: Faults,
     ) -> Self {
         let (sender, chunks) = mpsc::channel(AHEAD);
-        let (store, blob, left) = (Arc::clone(store), blob.clone(), blob.size);
+        let (store, blob, size) = (Arc::clone(store), blob.clone(), blob.size);
         tokio::task::spawn_blocking(move || {
             if let Err(error) = read(store.as_ref(), &blob, &sender) {
                 // A receiver that is gone needs no error.
@@ -136,9 +140,11 @@ impl BlobBody {
         });
         Self {
             chunks,
-            left,
+            size,
+            left: size,
             activity,
             share,
+            faults,
         }
     }
 }
@@ -199,6 +205,9 @@ impl http_body::Body for BlobBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.left > 0 && self.left <= self.size / 2 {
+            self.faults.reach(FaultPoint::RegistryBlobHalf);
+        }
         self.chunks.poll_recv(context).map(|chunk| {
             chunk.map(|chunk| {
                 chunk.map(|chunk| {

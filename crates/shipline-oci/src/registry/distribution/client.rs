@@ -8,6 +8,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, Head
 use reqwest::{Method, Response, StatusCode, Url};
 use shipline_engine::backend::{Descriptor, ImageStore};
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::fault::Faults;
 use shipline_engine::task::TaskContext;
 use tokio::sync::OnceCell;
 
@@ -46,6 +47,7 @@ pub(super) enum Payload<'a> {
         store: &'a Arc<dyn ImageStore>,
         blob: &'a Descriptor,
         share: &'a Share,
+        faults: &'a Faults,
     },
 }
 
@@ -262,9 +264,20 @@ impl Client {
             }
             Payload::Nothing => request,
             Payload::Bytes(bytes) => request.body(bytes.clone()),
-            Payload::Blob { store, blob, share } => {
+            Payload::Blob {
+                store,
+                blob,
+                share,
+                faults,
+            } => {
                 share.undo();
-                let body = BlobBody::open(store, blob, activity.clone(), (*share).clone());
+                let body = BlobBody::open(
+                    store,
+                    blob,
+                    activity.clone(),
+                    (*share).clone(),
+                    (*faults).clone(),
+                );
                 request
                     .header(CONTENT_LENGTH, blob.size)
                     .body(reqwest::Body::wrap(body))

@@ -80,7 +80,10 @@ impl DistributionRegistry {
             .get_manifest(repository, &reference, Some(task))
             .await?;
         match back {
-            Some(_) => Ok(()),
+            Some(_) => {
+                self.faults.reach(FaultPoint::RegistryManifestRead);
+                Ok(())
+            }
             None => Err(BackendError::new(
                 ErrorClass::Conflict,
                 format!("read {} back from {repository}", manifest.descriptor.digest),

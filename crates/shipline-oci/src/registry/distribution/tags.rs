@@ -81,6 +81,7 @@ impl DistributionRegistry {
             .client
             .put_manifest(&request.repository, &reference, descriptor, bytes, task)
             .await;
+        self.faults.reach(FaultPoint::RegistryTagTaken);
         // Whatever was answered (an immutable tag that somebody set meanwhile, a connection cut after the fact): what the tag
         // names now decides.
         let found = self

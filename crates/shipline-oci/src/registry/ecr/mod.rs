@@ -182,6 +182,7 @@ impl EcrRegistry {
             digest,
         } = request;
         let written = self.api.put_tag(repository, tag, descriptor, bytes).await;
+        self.faults.reach(FaultPoint::RegistryTagTaken);
         let found = self
             .api
             .images(repository, &[Reference::Tag(tag.clone())])
