@@ -9,6 +9,7 @@
 mod cancel;
 mod changes;
 mod concurrency;
+mod disk;
 mod faults;
 mod gitops_set;
 mod leaks;

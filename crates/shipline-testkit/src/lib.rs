@@ -7,5 +7,6 @@ pub mod memory;
 pub mod needs;
 pub mod remote;
 pub mod service;
+pub mod small_disk;
 pub mod tiny;
 pub mod world;

@@ -7,6 +7,7 @@
     reason = "a skipped test says so"
 )]
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Whether these programs are on the `PATH`.
@@ -21,6 +22,15 @@ pub fn programs(test: &str, programs: &[&str]) -> bool {
         .filter(|program| !on_path(program))
         .collect();
     decide(test, missing.is_empty(), &missing.join(", "))
+}
+
+/// Whether this file is there.
+///
+/// # Panics
+/// Where it is not, and everything was promised.
+#[must_use]
+pub fn file(test: &str, path: &Path) -> bool {
+    decide(test, path.is_file(), &path.display().to_string())
 }
 
 /// Whether a Docker engine answers.
@@ -48,7 +58,7 @@ fn on_path(program: &str) -> bool {
     })
 }
 
-fn decide(test: &str, there: bool, what: &str) -> bool {
+pub(crate) fn decide(test: &str, there: bool, what: &str) -> bool {
     assert!(
         there || std::env::var_os("SHIPLINE_TEST_REQUIRE_ALL").is_none(),
         "{test} needs {what}, and nothing may be skipped"
