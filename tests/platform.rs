@@ -1,14 +1,20 @@
-//! The sample platform of the repository itself: both pipelines from a fresh clone, then its images on a real engine.
+//! The sample platform of the repository itself: both pipelines from a fresh clone, then its images on a real engine, then the
+//! same images through registries, then what a change costs.
 //!
-//! One test, because its parts follow one another and cost minutes: pipelines, images, second runs.
+//! One test, because its parts follow one another and cost minutes: what the first has built, the others take.
+
+mod changes;
+mod containers;
+mod publishing;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use shipline_testkit::needs;
 use shipline_testkit::tiny;
-use shipline_testkit::world::{Ran, World};
+use shipline_testkit::world::World;
+
+use containers::output;
 
 /// The six services and their ports.
 const SERVICES: &[(&str, u16)] = &[
@@ -56,6 +62,18 @@ fn the_sample_platform_ships() {
     nothing_to_do(&world);
     every_image_can_be_read(&world, &tags);
     every_image_runs(&world, &tags);
+    publishing::both_pipelines_publish_what_is_built(&world, &tags);
+    changes::a_change_in_one_service_runs_that_service_alone(&world);
+    changes::a_change_in_the_shared_crate_runs_all_six(&world);
+    changes::a_changed_page_reuses_every_other_layer(&world);
+}
+
+/// The port on which a component listens.
+fn port(component: &str) -> u16 {
+    let mut services = SERVICES.iter();
+    services
+        .find(|(service, _)| *service == component)
+        .map_or(3000, |(_, port)| *port)
 }
 
 fn frontend_images(world: &World) {
@@ -125,104 +143,13 @@ fn every_image_runs(world: &World, tags: &[(String, String)]) {
     }
     for (position, (name, _)) in tags.iter().enumerate() {
         let component = name.split(':').next().unwrap();
-        let port = SERVICES
-            .iter()
-            .find(|(service, _)| *service == component)
-            .map_or(3000, |(_, port)| *port);
-        let image = format!("docker-daemon:shipline.local/sample:{position}");
+        let local = format!("shipline.local/sample:{}-{position}", std::process::id());
         let _ = output(world.command("skopeo").args([
             "copy",
             "--quiet",
             &format!("oci:.shipline/registry:{name}"),
-            &image,
+            &format!("docker-daemon:{local}"),
         ]));
-        let container = Container::start(world, &format!("shipline.local/sample:{position}"), port);
-        let body = container.get(world, "/health");
-        assert!(body.starts_with("HTTP/1.1 200"), "{name}: {body}");
-        if component == "frontend" {
-            let page = container.get(world, "/");
-            assert!(
-                page.starts_with("HTTP/1.1 200") && page.contains("<html"),
-                "{name}: {page}"
-            );
-        }
+        containers::assert_runs(world, &local, component);
     }
-}
-
-/// A running container; it is removed when this is dropped.
-struct Container {
-    id: String,
-    address: String,
-}
-
-impl Container {
-    fn start(world: &World, image: &str, port: u16) -> Self {
-        let id = output(world.command("docker").args([
-            "run",
-            "--detach",
-            "--read-only",
-            "--publish",
-            &format!("127.0.0.1::{port}"),
-            image,
-        ]));
-        let address = output(
-            world
-                .command("docker")
-                .args(["port", &id, &format!("{port}/tcp")]),
-        );
-        Self {
-            id,
-            address: address.lines().next().unwrap_or_default().to_owned(),
-        }
-    }
-
-    /// Asks until the container listens.
-    fn get(&self, world: &World, path: &str) -> String {
-        use std::io::{Read as _, Write as _};
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-        loop {
-            let mut answer = String::new();
-            let asked = std::net::TcpStream::connect(&self.address).and_then(|mut stream| {
-                write!(
-                    stream,
-                    "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-                )?;
-                stream.read_to_string(&mut answer)
-            });
-            if asked.is_ok() && !answer.is_empty() {
-                return answer;
-            }
-            if std::time::Instant::now() > deadline {
-                let logs = world
-                    .command("docker")
-                    .args(["logs", &self.id])
-                    .output()
-                    .unwrap();
-                panic!(
-                    "no answer from {}: {asked:?} {}",
-                    self.address,
-                    String::from_utf8_lossy(&logs.stderr)
-                );
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        let _ = Command::new("docker")
-            .args(["rm", "--force", &self.id])
-            .output();
-    }
-}
-
-fn output(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let ran = Ran {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    };
-    ran.expect(0).stdout
 }
