@@ -1,4 +1,4 @@
-//! `cargo xtask`: Shipline's commands, and the repository's own chores (`test`, `soak`, `bench`).
+//! `cargo xtask`: Shipline's commands, and the repository's own chores (`test`, `soak`, `clones`, `bench`).
 //!
 //! A chore is one module here; everything else goes to `shipline-cli` as it stands.
 
@@ -13,6 +13,7 @@
 )]
 
 mod bench;
+mod clones;
 mod provision;
 mod soak;
 mod steps;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let chore = match words.split_first() {
         Some((&"bench", options)) => bench::run(options),
+        Some((&"clones", options)) => clones::run(options),
         Some((&"soak", options)) => soak::run(options),
         Some((&"test", options)) => test::run(options),
         _ => return shipline_cli::main("cargo xtask"),

@@ -2,7 +2,7 @@
 
 use crate::steps::{command, root, step};
 
-/// Kills without a number on the command line.
+/// Kills on each kind of platform without a number on the command line.
 const KILLS: &str = "200";
 
 /// Builds the binary and lets the soak loose on it.
@@ -21,6 +21,15 @@ pub(crate) fn run(options: &[&str]) -> Result<(), String> {
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(1, |since| since.subsec_nanos());
     let seed = seed.unwrap_or_else(|| nanos.to_string());
+    build()?;
+    step(
+        "soak",
+        &mut command(&binary("soak"), &[&binary("shipline"), kills, &seed]),
+    )
+}
+
+/// Builds the binary under test and those that put it to the test.
+pub(crate) fn build() -> Result<(), String> {
     step(
         "build",
         &mut command(
@@ -36,10 +45,10 @@ pub(crate) fn run(options: &[&str]) -> Result<(), String> {
                 "--bins",
             ],
         ),
-    )?;
-    let binary = |name: &str| root().join("target/debug").join(name).display().to_string();
-    step(
-        "soak",
-        &mut command(&binary("soak"), &[&binary("shipline"), kills, &seed]),
     )
+}
+
+/// Where one of them is.
+pub(crate) fn binary(name: &str) -> String {
+    root().join("target/debug").join(name).display().to_string()
 }
