@@ -9,6 +9,7 @@ mod publishing;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
 use shipline_testkit::needs;
 use shipline_testkit::tiny;
@@ -37,12 +38,16 @@ fn the_sample_platform_ships() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let world = World::clone_of(env!("CARGO_BIN_EXE_shipline"), &root);
 
-    let _ = tiny::green(&world, &["pipeline", "frontend"]);
+    timed("frontend, first run", || {
+        tiny::green(&world, &["pipeline", "frontend"]);
+    });
     frontend_images(&world);
     let numbers = tiny::gitops(&world, &["show", "--numstat", "--format=", "main"]);
     assert_eq!(numbers, "1\t1\tstaging/frontend/deployment.yaml");
 
-    let _ = tiny::green(&world, &["pipeline", "backend"]);
+    timed("backend, first run", || {
+        tiny::green(&world, &["pipeline", "backend"]);
+    });
     let numbers = tiny::gitops(&world, &["show", "--numstat", "--format=", "main"]);
     let mut lines: Vec<&str> = numbers.lines().collect();
     lines.sort_unstable();
@@ -59,13 +64,28 @@ fn the_sample_platform_ships() {
         "two images of the frontend and one of each service: {tags:#?}"
     );
 
-    nothing_to_do(&world);
+    timed("nothing to do", || nothing_to_do(&world));
     every_image_can_be_read(&world, &tags);
-    every_image_runs(&world, &tags);
+    timed("containers", || every_image_runs(&world, &tags));
     publishing::both_pipelines_publish_what_is_built(&world, &tags);
-    changes::a_change_in_one_service_runs_that_service_alone(&world);
-    changes::a_change_in_the_shared_crate_runs_all_six(&world);
-    changes::a_changed_page_reuses_every_other_layer(&world);
+    timed("a change in one service", || {
+        changes::a_change_in_one_service_runs_that_service_alone(&world);
+    });
+    timed("a change in the shared crate, planned", || {
+        changes::a_change_in_the_shared_crate_runs_all_six(&world);
+    });
+    timed("a changed page", || {
+        changes::a_changed_page_reuses_every_other_layer(&world);
+    });
+}
+
+/// Does a part of the test and says how long it took: it is the longest test of all.
+#[allow(clippy::print_stderr, reason = "a line for the log of the tests")]
+fn timed<T>(what: &str, part: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = part();
+    eprintln!("sample: {what}: {:.1} s", start.elapsed().as_secs_f32());
+    result
 }
 
 /// The port on which a component listens.

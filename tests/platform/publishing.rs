@@ -11,8 +11,8 @@ use shipline_testkit::remote::{Ecr, RemoteGitops, RemoteRegistry};
 use shipline_testkit::service::DockerRegistry;
 use shipline_testkit::world::World;
 
-use super::SERVICES;
 use super::containers::{assert_runs, output};
+use super::{SERVICES, timed};
 
 /// What the sample's profile `ci` asks the environment for, and how it arrives at the server.
 const TOKEN: (&str, &str) = ("s3cr3t", "Basic eC1hY2Nlc3MtdG9rZW46czNjcjN0");
@@ -68,8 +68,11 @@ pub(super) fn both_pipelines_publish_what_is_built(world: &World, built: &[(Stri
     profiles.extend(RemoteRegistry::docker().map(|registry| Profile::new(world, "team", registry)));
     configure(world, &profiles);
     for profile in &profiles {
-        publish(world, profile, "frontend", &built);
-        publish(world, profile, "backend", &built);
+        for pipeline in ["frontend", "backend"] {
+            timed(&format!("{pipeline} to {}", profile.name), || {
+                publish(world, profile, pipeline, &built);
+            });
+        }
         assert_eq!(
             profile.registry.tags(),
             built,
@@ -77,7 +80,9 @@ pub(super) fn both_pipelines_publish_what_is_built(world: &World, built: &[(Stri
             profile.name
         );
         assert_deployed(world, profile, &built);
-        assert_usable(world, profile, &built);
+        timed(&format!("pulled from {}", profile.name), || {
+            assert_usable(world, profile, &built);
+        });
     }
     world.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
 }
