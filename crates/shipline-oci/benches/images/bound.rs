@@ -10,8 +10,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Failure;
 
-/// Bytes of one compressed member.
+/// Bytes of one compressed member, and the level: those of layers.
 const MEMBER: usize = 1 << 20;
+const LEVEL: i32 = 4;
 
 /// Walks `root`, reads every file, hashes and compresses all of it on all processors, and writes nothing.
 pub(crate) fn run(root: &Path) -> Result<(), Failure> {
@@ -69,7 +70,7 @@ fn walk(directory: &Path, found: &mut dyn FnMut(PathBuf, usize)) -> io::Result<(
 /// Takes members until none is left; gives the bytes that they were compressed to.
 fn work(members: &[Vec<PathBuf>], next: &AtomicUsize) -> Result<usize, Failure> {
     let mut compressor =
-        Compressor::new(CompressionLvl::new(6).map_err(|error| format!("{error:?}"))?);
+        Compressor::new(CompressionLvl::new(LEVEL).map_err(|error| format!("{error:?}"))?);
     let (mut raw, mut packed, mut total) = (Vec::new(), Vec::new(), 0);
     while let Some(member) = members.get(next.fetch_add(1, Ordering::Relaxed)) {
         raw.clear();

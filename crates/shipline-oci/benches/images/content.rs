@@ -124,23 +124,21 @@ impl Content {
         Ok(content)
     }
 
-    /// Writes a context with one file of `size` bytes, compressible as text is.
+    /// Writes a context with one file of `size` bytes that cannot be compressed.
     pub(crate) fn generate_large(root: &Path, size: u64) -> io::Result<()> {
         fs::create_dir_all(root)?;
         fs::write(root.join("Dockerfile"), "FROM scratch\nCOPY large /\n")?;
-        let mut text = String::new();
-        Random(0x1a46e).text(&mut text, 1 << 20);
+        let mut random = Random(0x1a46e);
+        let mut piece = vec![0; 1 << 20];
         let mut file = fs::File::create(root.join("large"))?;
         let mut left = size;
         while left > 0 {
-            // A changing start, so that no block is the one before it.
-            file.write_all(&left.to_le_bytes())?;
-            let rest = usize::try_from(left)
-                .unwrap_or(usize::MAX)
-                .saturating_sub(8)
-                .min(text.len());
-            file.write_all(&text.as_bytes()[..rest])?;
-            left = left.saturating_sub(rest as u64 + 8);
+            for word in piece.chunks_exact_mut(8) {
+                word.copy_from_slice(&random.next().to_le_bytes());
+            }
+            let length = usize::try_from(left).map_or(piece.len(), |left| left.min(piece.len()));
+            file.write_all(&piece[..length])?;
+            left -= length as u64;
         }
         file.sync_all()
     }

@@ -1,6 +1,4 @@
 //! The peers: Docker, buildah, umoci with skopeo. What the machine does not have is named, not measured.
-//!
-//! Docker's build cache lives in its daemon and stays there; its own garbage collection removes it.
 
 #![allow(clippy::disallowed_methods, reason = "a bench starts programs")]
 
@@ -10,17 +8,30 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::Failure;
+use crate::engine::BuildCache;
 
 /// Another way from a context to an image in a registry.
 pub(crate) trait Peer {
     /// Builds `context` and pushes it as `tag`.
     fn publish(&self, context: &Path, tag: &str) -> Result<(), Failure>;
 
-    /// Whether the work is done by a daemon, whose processor time is not ours to read.
-    fn is_daemon(&self) -> bool;
+    /// Repository of the registry that it pushes to.
+    fn repository(&self) -> &'static str;
+
+    /// Who does the work.
+    fn worker(&self) -> Worker;
 
     /// Removes what is left outside of the bench's directory.
     fn clean(&self);
+}
+
+/// Who does a peer's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Worker {
+    /// Programs that the bench starts.
+    Programs,
+    /// A daemon, whose processor time and memory are not only this work's.
+    Daemon,
 }
 
 /// A peer, or why there is none.
@@ -43,7 +54,7 @@ pub(crate) fn all(directory: &Path, host: &str) -> io::Result<Vec<(&'static str,
 }
 
 /// Runs a program to its end; its last lines are the error.
-fn run(command: &mut Command) -> Result<(), Failure> {
+pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command
         .stdin(Stdio::null())
@@ -66,12 +77,18 @@ fn installed(program: &str, arguments: &[&str]) -> Result<(), String> {
     run(Command::new(program).args(arguments)).map_err(|error| error.to_string())
 }
 
+/// Repositories of the peers.
+const DOCKER: &str = "docker/frontend";
+const BUILDAH: &str = "buildah/frontend";
+const UMOCI: &str = "umoci/frontend";
+
 /// The image that shows whether a client can build.
 const PROBE: &str = "shipline-bench-probe";
 
 struct Docker {
     program: &'static str,
     image: String,
+    cache: BuildCache,
 }
 
 impl Docker {
@@ -95,14 +112,28 @@ impl Docker {
                 Ok(()) => {
                     run(Command::new(program).args(["image", "rm", PROBE]))
                         .map_err(|error| error.to_string())?;
-                    let image = format!("{host}/docker/frontend");
-                    return Ok(Box::new(Self { program, image }));
+                    return Ok(Box::new(Self {
+                        program,
+                        image: format!("{host}/{DOCKER}"),
+                        cache: BuildCache::look(program),
+                    }));
                 }
                 Err(error) => problems.push(error.to_string()),
             }
         }
         Err(problems.join("; "))
     }
+}
+
+/// A client that reaches an engine.
+pub(crate) fn docker_engine() -> Result<&'static str, String> {
+    installed("docker", &["version", "--format", "{{.Server.Version}}"]).map(|()| "docker")
+}
+
+/// Removes an image from the engine, where it is there.
+pub(crate) fn remove_image(client: &str, image: &str) {
+    // It may never have been built.
+    let _ = run(Command::new(client).args(["image", "rm", image]));
 }
 
 fn buildkit(program: &str) -> Command {
@@ -124,19 +155,19 @@ impl Peer for Docker {
         run(Command::new(self.program).args(["push", &image]))
     }
 
-    fn is_daemon(&self) -> bool {
-        true
+    fn repository(&self) -> &'static str {
+        DOCKER
+    }
+
+    fn worker(&self) -> Worker {
+        Worker::Daemon
     }
 
     fn clean(&self) {
         for tag in ["first", "again", "changed"] {
-            // It may never have been built.
-            let _ = run(Command::new(self.program).args([
-                "image",
-                "rm",
-                &format!("{}:{tag}", self.image),
-            ]));
+            remove_image(self.program, &format!("{}:{tag}", self.image));
         }
+        self.cache.restore();
     }
 }
 
@@ -154,7 +185,7 @@ impl Buildah {
             let peer = Self {
                 directory: directory.join(format!("buildah-{driver}")),
                 driver,
-                image: format!("{host}/buildah/frontend"),
+                image: format!("{host}/{BUILDAH}"),
             };
             match run(peer.buildah().args(["from", "scratch"])) {
                 Ok(()) => return Ok(Box::new(peer)),
@@ -188,8 +219,12 @@ impl Peer for Buildah {
             .args(["push", "--tls-verify=false", "--quiet", &image]))
     }
 
-    fn is_daemon(&self) -> bool {
-        false
+    fn repository(&self) -> &'static str {
+        BUILDAH
+    }
+
+    fn worker(&self) -> Worker {
+        Worker::Programs
     }
 
     fn clean(&self) {
@@ -210,7 +245,7 @@ impl Umoci {
         installed("skopeo", &["--version"])?;
         Ok(Box::new(Self {
             layout: directory.join("umoci"),
-            image: format!("docker://{host}/umoci/frontend"),
+            image: format!("docker://{host}/{UMOCI}"),
         }))
     }
 }
@@ -250,8 +285,12 @@ impl Peer for Umoci {
         ]))
     }
 
-    fn is_daemon(&self) -> bool {
-        false
+    fn repository(&self) -> &'static str {
+        UMOCI
+    }
+
+    fn worker(&self) -> Worker {
+        Worker::Programs
     }
 
     fn clean(&self) {}

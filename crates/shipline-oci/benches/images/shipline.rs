@@ -1,17 +1,22 @@
-//! Shipline's own way: the embedded builder into the store, from the store to the registry, by digest and then by tag.
+//! Shipline's own way: a builder into the store, from the store to the registry, by digest and then by tag. Each time in a
+//! process of its own, as when a person runs it, so that time and memory are this work's and nobody else's.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shipline_engine::backend::{BuildRequest, ImageBuilder, ImageStore, Registry, TagRequest};
+use shipline_engine::backend::{
+    BuildRequest, ImageBuilder, ImageStore, Reference, Registry, TagRequest,
+};
 use shipline_engine::fault::Faults;
 use shipline_engine::task::TaskContext;
 use shipline_model::config::{BuildEngine, Platform};
 use shipline_model::name::RepositoryName;
 use shipline_model::plan::{ImageId, TaskId};
 use shipline_oci::build::EmbeddedBuilder;
+use shipline_oci::build::docker::{DockerBuilder, DockerSettings};
 use shipline_oci::credentials::Credentials;
 use shipline_oci::http::{self, HttpSettings};
 use shipline_oci::registry::DistributionRegistry;
@@ -20,31 +25,59 @@ use shipline_oci::store::LayoutStore;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Failure, figures};
+use crate::Failure;
+
+/// The image that the large content becomes in a Docker engine.
+pub(crate) const LARGE_IN_ENGINE: &str = "shipline.local/bench-large:latest";
+
+/// Which builder builds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Embedded,
+    Docker,
+}
+
+impl Engine {
+    /// The word for it as an argument of a process.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Docker => "docker",
+        }
+    }
+
+    fn component(self) -> &'static str {
+        match self {
+            Self::Embedded => "frontend",
+            Self::Docker => "bench-large",
+        }
+    }
+}
 
 /// A store and a cache in a directory, a repository in the registry.
 pub(crate) struct Work {
-    directory: PathBuf,
-    host: String,
-    repository: RepositoryName,
+    pub(crate) engine: Engine,
+    pub(crate) directory: PathBuf,
+    pub(crate) host: String,
+    pub(crate) repository: String,
 }
 
 impl Work {
-    /// Works in `directory` and pushes to `repository` of the registry at `host`.
-    pub(crate) fn new(directory: &Path, host: &str, repository: &str) -> Result<Self, Failure> {
-        Ok(Self {
-            directory: directory.to_path_buf(),
-            host: host.to_owned(),
-            repository: format!("shipline/{repository}").parse()?,
-        })
+    /// Builds `context` and publishes the image as `tag`, in a process of its own.
+    pub(crate) fn publish(&self, context: &Path, tag: &str) -> Result<(), Failure> {
+        child([
+            self.engine.word().as_ref(),
+            self.directory.as_os_str(),
+            self.host.as_ref(),
+            self.repository.as_ref(),
+            context.as_os_str(),
+            tag.as_ref(),
+        ])
     }
 
-    /// Builds `context` and publishes the image as `tag`, opening everything anew, as a process does.
-    pub(crate) fn publish(&self, context: &Path, tag: &str) -> Result<(), Failure> {
-        tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()?
-            .block_on(self.build_and_push(context, tag))
+    /// That process.
+    pub(crate) fn publish_here(&self, context: &Path, tag: &str) -> Result<(), Failure> {
+        runtime()?.block_on(self.build_and_push(context, tag))
     }
 
     async fn build_and_push(&self, context: &Path, tag: &str) -> Result<(), Failure> {
@@ -52,39 +85,32 @@ impl Work {
             self.directory.join("store"),
             Faults::none(),
         )?);
-        let builder = EmbeddedBuilder::new(
-            self.directory.join("cache"),
-            std::thread::available_parallelism()?,
-        );
-        let registry = DistributionRegistry::new(
-            RegistryAddress::parse(&self.host, Security::Required)?,
-            http::client(&HttpSettings::default())?,
-            Arc::new(Credentials::Anonymous),
-            RetryPolicy {
-                attempts: 1,
-                first: Duration::from_millis(1),
-                longest: Duration::from_millis(1),
-                patience: Duration::from_secs(1),
-            },
-            Faults::none(),
-        );
+        let threads = std::thread::available_parallelism()?;
+        let cache = self.directory.join("cache");
+        let builder: Box<dyn ImageBuilder> = match self.engine {
+            Engine::Embedded => Box::new(EmbeddedBuilder::new(cache, threads)),
+            Engine::Docker => Box::new(DockerBuilder::new(engine_settings(), cache, threads)),
+        };
+        let registry = registry(&self.host)?;
         // Nobody listens: what is said goes nowhere.
         let (sender, _) = mpsc::channel(1);
         let id = TaskId {
             stage: "push".parse()?,
-            component: Some("frontend".parse()?),
+            component: Some(self.engine.component().parse()?),
             variant: None,
         };
         let task = TaskContext::new(id, sender, CancellationToken::new());
+        let repository: RepositoryName = self.repository.parse()?;
         registry
-            .preflight(std::slice::from_ref(&self.repository))
+            .preflight(std::slice::from_ref(&repository))
             .await?;
-        let built = builder.build(&request(context)?, &store, &task).await?;
+        let request = request(self.engine, context)?;
+        let built = builder.build(&request, &store, &task).await?;
         registry
-            .upload(&self.repository, &built.digest, &store, &task)
+            .upload(&repository, &built.digest, &store, &task)
             .await?;
         let tag = TagRequest {
-            repository: self.repository.clone(),
+            repository,
             tag: tag.to_owned(),
             digest: built.digest,
         };
@@ -93,13 +119,82 @@ impl Work {
     }
 }
 
-fn request(context: &Path) -> Result<BuildRequest, Failure> {
+/// Starts this program again with `arguments` and waits for its end.
+#[allow(clippy::disallowed_methods, reason = "a bench starts programs")]
+pub(crate) fn child<'a>(
+    arguments: impl IntoIterator<Item = &'a std::ffi::OsStr>,
+) -> Result<(), Failure> {
+    let status = Command::new(std::env::current_exe()?)
+        .args(arguments)
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("a process of the bench: {status}").into())
+    }
+}
+
+/// Compressed bytes of an image in the registry.
+pub(crate) fn image_size(host: &str, repository: &str, tag: &str) -> Result<u64, Failure> {
+    let repository: RepositoryName = repository.parse()?;
+    let found = runtime()?.block_on(async {
+        registry(host)?
+            .manifest(&repository, &Reference::Tag(tag.to_owned()))
+            .await
+            .map_err(Failure::from)
+    })?;
+    let (_, bytes) = found.ok_or("the image is not in the registry")?;
+    let manifest: serde_json::Value = serde_json::from_slice(&bytes)?;
+    let layers = manifest["layers"].as_array().cloned().unwrap_or_default();
+    Ok(layers
+        .iter()
+        .filter_map(|layer| layer["size"].as_u64())
+        .sum())
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+}
+
+fn registry(host: &str) -> Result<DistributionRegistry, Failure> {
+    Ok(DistributionRegistry::new(
+        RegistryAddress::parse(host, Security::Required)?,
+        http::client(&HttpSettings::default())?,
+        Arc::new(Credentials::Anonymous),
+        RetryPolicy {
+            attempts: 1,
+            first: Duration::from_millis(1),
+            longest: Duration::from_millis(1),
+            patience: Duration::from_secs(1),
+        },
+        Faults::none(),
+    ))
+}
+
+/// The engine that this machine's own client would use.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a bench reads the environment of whoever runs it"
+)]
+fn engine_settings() -> DockerSettings {
+    DockerSettings {
+        host: std::env::var("DOCKER_HOST").ok(),
+        ..DockerSettings::default()
+    }
+}
+
+fn request(engine: Engine, context: &Path) -> Result<BuildRequest, Failure> {
     Ok(BuildRequest {
         id: ImageId {
-            component: "frontend".parse()?,
+            component: engine.component().parse()?,
             variant: None,
         },
-        engine: BuildEngine::Embedded,
+        engine: match engine {
+            Engine::Embedded => BuildEngine::Embedded,
+            Engine::Docker => BuildEngine::Docker,
+        },
         context: context.to_path_buf(),
         dockerfile: context.join("Dockerfile"),
         target: None,
@@ -116,33 +211,4 @@ fn request(context: &Path) -> Result<BuildRequest, Failure> {
         labels: BTreeMap::new(),
         created: 1_700_000_000,
     })
-}
-
-/// Starts this program again with `argument`, so that the peak is this work's and nobody else's.
-#[allow(clippy::disallowed_methods, reason = "a bench starts programs")]
-pub(crate) fn measure_memory(argument: &str, directory: &Path, host: &str) -> Result<(), Failure> {
-    let status = std::process::Command::new(std::env::current_exe()?)
-        .arg(argument)
-        .arg(directory)
-        .arg(host)
-        .status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("the child that measures memory: {status}").into())
-    }
-}
-
-/// The child: builds and pushes `directory`'s context, and says how much memory it took at its peak.
-pub(crate) fn report_memory(directory: &Path, host: &str) -> Result<(), Failure> {
-    let work = Work::new(directory, host, "large")?;
-    let figure = figures::measure(|| work.publish(&directory.join("context"), "first"))?;
-    let megabytes = |bytes: u64| format!("{:.0} MB", bytes as f64 / 1e6);
-    println!(
-        "shipline, embedded builder: peak {} resident, wall {:.1} s, CPU {} s",
-        figures::peak().map_or("unknown".to_owned(), megabytes),
-        figure.wall,
-        figure.cpu.map_or("-".to_owned(), |cpu| format!("{cpu:.1}"))
-    );
-    Ok(())
 }
