@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use libdeflater::{CompressionLvl, Compressor};
 use sha2::{Digest as _, Sha256};
@@ -13,8 +13,9 @@ use crate::image;
 
 /// Uncompressed bytes of one gzip member. With the level, part of what a layer's digest follows from.
 const CHUNK: usize = 1 << 20;
-/// libdeflate's level: gzip -6's size at a quarter of its time; 1 saves a third of that, and costs 16 % in size.
-const LEVEL: i32 = 6;
+/// libdeflate's level. On 361 MB of a real `node_modules`: 4 makes 99.2 MB in 2.0 s of processor time, 6 makes 96.0 MB in 3.1 s,
+/// 1 would cost another tenth in size, and the Go tools' own default makes 100.6 MB in 4.4 s.
+const LEVEL: i32 = 4;
 /// Chunks that wait in each direction for each compressor: bounds memory.
 const WAITING: usize = 2;
 
@@ -29,6 +30,8 @@ pub(crate) struct Chunks {
     buffer: Vec<u8>,
     used: usize,
     hasher: Sha256,
+    /// Chunks that were compressed: their memory is used again, so that the system need not clear new pages for each.
+    spent: Receiver<Vec<u8>>,
 }
 
 /// Runs `produce` and `threads` compressors, and writes what they make of its chunks to `writer`. Gives what `produce` gives,
@@ -40,15 +43,17 @@ pub(crate) fn compress<T: Send>(
 ) -> (T, io::Result<()>) {
     std::thread::scope(|scope| {
         let mut lanes = Vec::new();
+        let (give_back, spent) = channel();
         let mut results: Vec<Receiver<io::Result<Vec<u8>>>> = Vec::new();
         for _ in 0..threads.get() {
             let (lane, chunks) = sync_channel::<Vec<u8>>(WAITING);
             let (done, result) = sync_channel(WAITING);
             lanes.push(lane);
             results.push(result);
-            scope.spawn(move || members(&chunks, &done));
+            let give_back = give_back.clone();
+            scope.spawn(move || members(&chunks, &done, &give_back));
         }
-        let producer = scope.spawn(|| produce(Chunks::new(lanes)));
+        let producer = scope.spawn(|| produce(Chunks::new(lanes, spent)));
         let mut written = Ok(());
         // Chunk i goes over lane i mod n, both ways: order without bookkeeping.
         'chunks: loop {
@@ -73,13 +78,14 @@ pub(crate) fn compress<T: Send>(
 }
 
 impl Chunks {
-    fn new(lanes: Vec<SyncSender<Vec<u8>>>) -> Self {
+    fn new(lanes: Vec<SyncSender<Vec<u8>>>, spent: Receiver<Vec<u8>>) -> Self {
         Self {
             lanes,
             next: 0,
             buffer: vec![0; CHUNK],
             used: 0,
             hasher: Sha256::new(),
+            spent,
         }
     }
 
@@ -120,7 +126,8 @@ impl Chunks {
     pub(crate) fn send_full(&mut self) -> Result<bool, Gone> {
         let full = self.used == CHUNK;
         if full {
-            self.send(vec![0; CHUNK])?;
+            let empty = self.spent.try_recv().unwrap_or_else(|_| vec![0; CHUNK]);
+            self.send(empty)?;
         }
         Ok(full)
     }
@@ -144,18 +151,23 @@ impl Chunks {
 }
 
 /// Compresses every chunk into a gzip member of its own.
-fn members(chunks: &Receiver<Vec<u8>>, done: &SyncSender<io::Result<Vec<u8>>>) {
+fn members(
+    chunks: &Receiver<Vec<u8>>,
+    done: &SyncSender<io::Result<Vec<u8>>>,
+    give_back: &Sender<Vec<u8>>,
+) {
     let level = CompressionLvl::new(LEVEL).unwrap_or_default();
     let mut compressor = Compressor::new(level);
+    let mut out = vec![0; compressor.gzip_compress_bound(CHUNK)];
     for chunk in chunks {
-        let mut out = vec![0; compressor.gzip_compress_bound(chunk.len())];
         let result = compressor
             .gzip_compress(&chunk, &mut out)
-            .map(|length| {
-                out.truncate(length);
-                out
-            })
+            .map(|length| out[..length].to_vec())
             .map_err(io::Error::other);
+        // The last chunk is not given back whole, and needs no other after it; nor does a producer that is gone.
+        if chunk.len() == CHUNK {
+            let _ = give_back.send(chunk);
+        }
         if done.send(result).is_err() {
             return;
         }

@@ -35,7 +35,8 @@ struct Remembered {
     tar_size: u64,
 }
 
-const VERSION: u32 = 1;
+/// Changes whenever the same tar would be compressed to another blob, or records are written another way.
+const VERSION: u32 = 2;
 
 impl LayerMemory {
     /// Opens the folder, made where it is missing.

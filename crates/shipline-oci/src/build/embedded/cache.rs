@@ -17,7 +17,9 @@ use super::tree::{Archive, Content, NodeKind, Stamp};
 use crate::layout::disk_error;
 
 /// Changes whenever the same files would become another layer, or records are written another way.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
+/// Bytes of a fingerprint's fields that are hashed together.
+const BUFFER: usize = 1 << 16;
 /// Records that were not used for so long go.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -131,10 +133,16 @@ pub(crate) fn now() -> i128 {
 /// The fingerprint of a layer's files.
 pub(crate) fn fingerprint(changes: &Changes, platform: &Platform) -> Fingerprint {
     let mut hasher = Sha256::new();
+    // Fields are a few bytes each: hashed one by one, most of the time would go into handing them over.
+    let mut buffer = Vec::with_capacity(2 * BUFFER);
     let mut newest = 0;
     let mut field = |bytes: &[u8]| {
-        hasher.update((bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
+        buffer.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        buffer.extend_from_slice(bytes);
+        if buffer.len() >= BUFFER {
+            hasher.update(&buffer);
+            buffer.clear();
+        }
     };
     let mut stamp = |field: &mut dyn FnMut(&[u8]), stamp: &Stamp| {
         newest = newest.max(stamp.modified).max(stamp.changed);
@@ -185,6 +193,7 @@ pub(crate) fn fingerprint(changes: &Changes, platform: &Platform) -> Fingerprint
             }
         }
     }
+    hasher.update(&buffer);
     Fingerprint {
         key: hex::encode(hasher.finalize()),
         newest,

@@ -32,6 +32,20 @@ pub(crate) trait Source {
     /// Names in a directory, sorted.
     fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, String>;
 
+    /// The same with what the disk says of each, where there is a disk and where asking for all at once is cheaper.
+    fn listing(&self, path: &[u8]) -> Result<Vec<(Vec<u8>, Option<fs::Metadata>)>, String> {
+        Ok(self
+            .names(path)?
+            .into_iter()
+            .map(|name| (name, None))
+            .collect())
+    }
+
+    /// [`Self::see`] for a path of a [`Self::listing`].
+    fn see_listed(&self, path: &[u8], _listed: Option<fs::Metadata>) -> Result<Seen, String> {
+        self.see(path)
+    }
+
     /// For people: "the context", "stage `build`".
     fn describe(&self) -> String;
 }
@@ -51,6 +65,13 @@ impl Context {
             ignore,
             directories: RefCell::default(),
         }
+    }
+
+    fn directory(&self, path: &[u8]) -> Result<Vec<fs::DirEntry>, String> {
+        let disk = self.disk(path);
+        fs::read_dir(&disk)
+            .and_then(Iterator::collect)
+            .map_err(|error| format!("`{}` cannot be read: {error}", disk.display()))
     }
 
     fn disk(&self, path: &[u8]) -> PathBuf {
@@ -74,18 +95,57 @@ impl Context {
 impl Source for Context {
     fn see(&self, path: &[u8]) -> Result<Seen, String> {
         let disk = self.disk(path);
-        let metadata = match fs::symlink_metadata(&disk) {
-            Ok(metadata) => metadata,
+        match fs::symlink_metadata(&disk) {
+            Ok(metadata) => self.judge(path, disk, &metadata),
             Err(error)
                 if matches!(
                     error.kind(),
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
                 ) =>
             {
-                return Ok(Seen::Nothing);
+                Ok(Seen::Nothing)
             }
-            Err(error) => return Err(format!("`{}` cannot be read: {error}", disk.display())),
-        };
+            Err(error) => Err(format!("`{}` cannot be read: {error}", disk.display())),
+        }
+    }
+
+    fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+        let mut names: Vec<Vec<u8>> = self
+            .directory(path)?
+            .into_iter()
+            .map(|entry| entry.file_name().into_vec())
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    fn listing(&self, path: &[u8]) -> Result<Vec<(Vec<u8>, Option<fs::Metadata>)>, String> {
+        // Asked for below its open directory, a name costs half of what a whole path costs. Who is gone by now is asked for
+        // again, and is found to be gone.
+        let mut listing: Vec<(Vec<u8>, Option<fs::Metadata>)> = self
+            .directory(path)?
+            .into_iter()
+            .map(|entry| (entry.file_name().into_vec(), entry.metadata().ok()))
+            .collect();
+        listing.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(listing)
+    }
+
+    fn see_listed(&self, path: &[u8], listed: Option<fs::Metadata>) -> Result<Seen, String> {
+        match listed {
+            Some(metadata) => self.judge(path, self.disk(path), &metadata),
+            None => self.see(path),
+        }
+    }
+
+    fn describe(&self) -> String {
+        "the build context (as .dockerignore leaves it)".to_owned()
+    }
+}
+
+impl Context {
+    /// What stands at a path of which the disk says this.
+    fn judge(&self, path: &[u8], disk: PathBuf, metadata: &fs::Metadata) -> Result<Seen, String> {
         let (state, ignored) = self.state(path);
         let kind = metadata.file_type();
         if kind.is_dir() {
@@ -120,7 +180,7 @@ impl Source for Context {
             };
             let content = Content::Disk(Arc::new(DiskFile {
                 path: disk,
-                stamp: Stamp::of(&metadata),
+                stamp: Stamp::of(metadata),
             }));
             let size = metadata.len();
             (NodeKind::File { content, size }, mode)
@@ -136,21 +196,6 @@ impl Source for Context {
             uid: 0,
             gid: 0,
         }))
-    }
-
-    fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-        let disk = self.disk(path);
-        let failed = |error: io::Error| format!("`{}` cannot be read: {error}", disk.display());
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&disk).map_err(failed)? {
-            names.push(entry.map_err(failed)?.file_name().into_vec());
-        }
-        names.sort();
-        Ok(names)
-    }
-
-    fn describe(&self) -> String {
-        "the build context (as .dockerignore leaves it)".to_owned()
     }
 }
 

@@ -188,7 +188,7 @@ impl Copying<'_> {
         relative: &[u8],
         above: &Matched,
     ) -> Result<(), String> {
-        for child in self.source.names(directory)? {
+        for (child, listed) in self.source.listing(directory)? {
             let path = join(directory, &child);
             let relative = join(relative, &child);
             let (state, excluded) = self
@@ -203,7 +203,7 @@ impl Copying<'_> {
             {
                 continue;
             }
-            let seen = self.source.see(&path)?;
+            let seen = self.source.see_listed(&path, listed)?;
             let to = join(target, &child);
             match seen {
                 Seen::Nothing => {}

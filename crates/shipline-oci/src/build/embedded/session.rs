@@ -178,6 +178,18 @@ impl Source for &Context {
         (**self).names(path)
     }
 
+    fn listing(&self, path: &[u8]) -> Result<Vec<(Vec<u8>, Option<std::fs::Metadata>)>, String> {
+        (**self).listing(path)
+    }
+
+    fn see_listed(
+        &self,
+        path: &[u8],
+        listed: Option<std::fs::Metadata>,
+    ) -> Result<super::context::Seen, String> {
+        (**self).see_listed(path, listed)
+    }
+
     fn describe(&self) -> String {
         (**self).describe()
     }
