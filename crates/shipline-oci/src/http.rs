@@ -1,12 +1,16 @@
 //! The one HTTP client of registries and AWS: rustls on ring, the system's roots and further ones, proxies as they were given.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::redirect;
-use rustls::pki_types::CertificateDer;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use shipline_engine::error::{BackendError, ErrorClass};
 
 /// How connections are made. Everything comes from the caller; the environment is not read, but for the place of the
@@ -99,10 +103,7 @@ fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
 }
 
 fn tls(settings: &HttpSettings) -> Result<rustls::ClientConfig, BackendError> {
-    let mut roots = rustls::RootCertStore::empty();
-    // A machine without roots can still reach plain registries and those of the PEM files; the connection itself says what
-    // it could not verify.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let mut further = RootCertStore::empty();
     for path in &settings.roots {
         let invalid = || {
             BackendError::new(
@@ -117,17 +118,88 @@ fn tls(settings: &HttpSettings) -> Result<rustls::ClientConfig, BackendError> {
             return Err(invalid().because("it holds no PEM certificate"));
         }
         for certificate in certificates {
-            roots
+            further
                 .add(certificate)
                 .map_err(|error| invalid().because(error))?;
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let roots = Roots {
+        further,
+        provider: Arc::clone(&provider),
+        verifier: OnceLock::new(),
+    };
     Ok(rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| BackendError::new(ErrorClass::Failed, "set up TLS").because(error))?
-        .with_root_certificates(roots)
+        // "Dangerous" is what rustls calls every verifier of one's own; this one only puts off reading the roots.
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(roots))
         .with_no_client_auth())
+}
+
+/// Verifies servers as rustls does by itself, with the system's roots and further ones. The system's are read when the first
+/// server is to be verified: reading them takes longer than a whole run with nothing to do, which speaks to no server.
+#[derive(Debug)]
+struct Roots {
+    further: RootCertStore,
+    provider: Arc<CryptoProvider>,
+    verifier: OnceLock<Result<Arc<WebPkiServerVerifier>, rustls::Error>>,
+}
+
+impl Roots {
+    fn verifier(&self) -> Result<&WebPkiServerVerifier, rustls::Error> {
+        let verifier = self.verifier.get_or_init(|| {
+            let mut roots = self.further.clone();
+            // A machine without roots can still reach plain registries and those of the PEM files; the connection itself
+            // says what it could not verify.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))
+                .build()
+                .map_err(|_| CertificateError::UnknownIssuer.into())
+        });
+        verifier.as_deref().map_err(Clone::clone)
+    }
+}
+
+impl ServerCertVerifier for Roots {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.verifier()?
+            .verify_server_cert(certificate, intermediates, server, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
 }
 
 #[cfg(test)]
