@@ -137,21 +137,100 @@ fn quiet(command: &mut Command) -> Result<Duration, String> {
     ))
 }
 
-/// Median, best and worst as one line.
-fn line(title: &str, mut times: Vec<Duration>) -> String {
-    times.sort();
-    let show = |time: Option<&Duration>| {
-        time.map_or("-".to_owned(), |time| {
-            format!("{:.1}", time.as_secs_f64() * 1e3)
-        })
-    };
-    format!(
-        "{title:<44} median {:>9} ms, best {:>9}, worst {:>9} ({} times)",
-        show(times.get(times.len() / 2)),
-        show(times.first()),
-        show(times.last()),
-        times.len()
-    )
+/// One command, measured several times.
+struct Series {
+    title: String,
+    times: Vec<Duration>,
+    cpu: f64,
+    peak: Option<u64>,
+}
+
+impl Series {
+    fn new(title: &str) -> Self {
+        Self {
+            title: title.to_owned(),
+            times: Vec::new(),
+            cpu: 0.0,
+            peak: None,
+        }
+    }
+
+    /// Runs a command and counts what it took.
+    fn run(&mut self, command: &mut Command) -> Result<(), String> {
+        let before = children_seconds();
+        self.times.push(quiet(command)?);
+        self.cpu += children_seconds() - before;
+        Ok(())
+    }
+
+    /// Counts commands that were run together.
+    fn add(&mut self, took: Duration, cpu: f64) {
+        self.times.push(took);
+        self.cpu += cpu;
+    }
+
+    /// Runs a command once more, uncounted, and looks how much memory it takes.
+    fn look(&mut self, command: &mut Command) -> Result<(), String> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let failed = |error: std::io::Error| format!("{program}: {error}");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(failed)?;
+        while child.try_wait().map_err(failed)?.is_none() {
+            self.peak = self.peak.max(peak(child.id()));
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+
+    /// Median, best and worst, processor time on average and memory as one line.
+    fn line(mut self) -> String {
+        self.times.sort();
+        let milliseconds = |time: Option<&Duration>| {
+            time.map_or("-".to_owned(), |time| {
+                format!("{:.1}", time.as_secs_f64() * 1e3)
+            })
+        };
+        let count = self.times.len();
+        format!(
+            "{:<48} median {:>8} ms, best {:>8}, worst {:>8} ({count} times); CPU {:.1} ms each; memory {}",
+            self.title,
+            milliseconds(self.times.get(count / 2)),
+            milliseconds(self.times.first()),
+            milliseconds(self.times.last()),
+            self.cpu * 1e3 / count.max(1) as f64,
+            self.peak.map_or("-".to_owned(), |bytes| format!(
+                "{:.0} MB",
+                bytes as f64 / 1e6
+            )),
+        )
+    }
+}
+
+/// Processor seconds of all children that this process has waited for; 0 where there is no `/proc`.
+fn children_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name is in parentheses and may hold anything; what follows starts with the third field (proc(5)). A second has
+    // 100 ticks, a constant of Linux towards programs.
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let ticks = fields.split(' ').skip(13).take(2);
+    ticks
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum::<f64>()
+        / 100.0
+}
+
+/// The most memory that a process ever had resident, in bytes.
+fn peak(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
 }
 
 /// The load averages, where the system tells them.

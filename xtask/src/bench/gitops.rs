@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Scratch, command, commit_all, git, line, load, quiet, shipline, tiny};
+use super::{
+    Scratch, Series, children_seconds, command, commit_all, git, load, quiet, shipline, tiny,
+};
 
 /// Manifests in the repository.
 const MANIFESTS: usize = 10_000;
@@ -30,7 +32,8 @@ pub(super) fn run() -> Result<(), String> {
         ))?;
     }
     let repository = scratch.path("ours.git").display().to_string();
-    let (mut ours, mut naive) = (Vec::new(), Vec::new());
+    let mut ours = Series::new("shipline gitops set (target: at most 1000 ms)");
+    let mut naive = Series::new("git clone, edit, commit, push");
     for time in 0..TIMES {
         let image = format!("api=1.0.{time}");
         let arguments = [
@@ -42,17 +45,29 @@ pub(super) fn run() -> Result<(), String> {
             "--repository",
             &repository,
         ];
-        ours.push(quiet(command(&program, &arguments).current_dir(&platform))?);
+        ours.run(command(&program, &arguments).current_dir(&platform))?;
         if time < NAIVE_TIMES {
-            naive.push(clone_and_push(&scratch, time)?);
+            let before = children_seconds();
+            let took = clone_and_push(&scratch, time)?;
+            naive.add(took, children_seconds() - before);
         }
     }
+    let arguments = [
+        "gitops",
+        "set",
+        "api=2.0.0",
+        "--environment",
+        "staging",
+        "--repository",
+        &repository,
+    ];
+    ours.look(command(&program, &arguments).current_dir(&platform))?;
     println!(
         "{MANIFESTS} manifests in a bare repository on this disk; {}",
         load()
     );
-    println!("{}", line("shipline gitops set", ours));
-    println!("{}", line("git clone, edit, commit, push", naive));
+    println!("{}", ours.line());
+    println!("{}", naive.line());
     Ok(())
 }
 

@@ -1,38 +1,175 @@
-//! From process start to end: plans, and runs that have nothing to do.
+//! From process start to end: plans and runs that have nothing to do, of the sample platform and of a large repository.
 
-use super::{Scratch, command, git, line, load, quiet, shipline, tiny};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use super::{Scratch, Series, command, commit_all, git, load, quiet, root, shipline, tiny};
 
 /// How often each is measured.
 const TIMES: usize = 20;
+/// How often it is in the large repository.
+const LARGE_TIMES: usize = 7;
+/// Components of the large repository, and files of each.
+const COMPONENTS: usize = 1_000;
+const FILES: usize = 102;
 
-/// Measures on the tiny platform of the tests, with git's own look at the work tree beside it.
+/// Measures on the platforms, with git's own look at the work tree beside it.
 pub(super) fn run() -> Result<(), String> {
     let program = shipline()?;
+    seven(&program)?;
+    nothing_changed(&program)?;
+    large(&program)
+}
+
+/// Plans the sample platform's seven components.
+fn seven(program: &str) -> Result<(), String> {
+    let scratch = Scratch::new("seven")?;
+    let platform = scratch.path("platform");
+    let target = platform.display().to_string();
+    // What git has of this repository, without what was built in it.
+    quiet(&mut command(
+        "git",
+        &["clone", "--quiet", &root().display().to_string(), &target],
+    ))?;
+    println!(
+        "the sample platform, in this repository's last commit; {}",
+        load()
+    );
+    let mut plans = [
+        Series::new("shipline plan frontend (target: at most 15 ms)"),
+        Series::new("shipline plan backend (target: at most 15 ms)"),
+    ];
+    let arguments = [["plan", "frontend"], ["plan", "backend"]];
+    for time in 0..=TIMES {
+        for (plan, arguments) in plans.iter_mut().zip(&arguments) {
+            let mut plan_command = command(program, arguments);
+            plan_command.current_dir(&platform);
+            match time {
+                0 => plan.look(&mut plan_command)?,
+                _ => plan.run(&mut plan_command)?,
+            }
+        }
+    }
+    for plan in plans {
+        println!("{}", plan.line());
+    }
+    Ok(())
+}
+
+/// Plans and runs of the tiny platform of the tests once everything is done.
+fn nothing_changed(program: &str) -> Result<(), String> {
     let scratch = Scratch::new("plan")?;
     let platform = scratch.path("tiny");
     tiny(&platform)?;
     // The first run does the work, the following ones find it done.
-    let first = quiet(command(&program, &["pipeline", "backend"]).current_dir(&platform))?;
-    println!("{}", load());
+    let mut first = Series::new("shipline pipeline backend, the first");
+    first.run(command(program, &["pipeline", "backend"]).current_dir(&platform))?;
     println!(
-        "{}",
-        line("shipline pipeline backend, the first", vec![first])
+        "\nthe tiny platform of the tests, nothing changed; {}",
+        load()
     );
-    let (mut plans, mut runs, mut looks) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..TIMES {
-        plans.push(quiet(
-            command(&program, &["plan", "backend"]).current_dir(&platform),
-        )?);
-        runs.push(quiet(
-            command(&program, &["pipeline", "backend"]).current_dir(&platform),
-        )?);
-        looks.push(quiet(&mut git(&platform, &["status", "--porcelain"]))?);
+    println!("{}", first.line());
+    let mut all = [
+        (
+            Series::new("shipline plan backend"),
+            command(program, &["plan", "backend"]),
+        ),
+        (
+            Series::new("shipline pipeline backend (target: at most 20)"),
+            command(program, &["pipeline", "backend"]),
+        ),
+        (
+            Series::new("shipline pipeline backend --all"),
+            command(program, &["pipeline", "backend", "--all"]),
+        ),
+        (
+            Series::new("git status"),
+            git(&platform, &["status", "--porcelain"]),
+        ),
+    ];
+    for (series, command) in &mut all {
+        series.look(command.current_dir(&platform))?;
     }
-    println!("{}", line("shipline plan backend, nothing changed", plans));
-    println!(
-        "{}",
-        line("shipline pipeline backend, nothing changed", runs)
-    );
-    println!("{}", line("git status", looks));
+    for _ in 0..TIMES {
+        for (series, command) in &mut all {
+            series.run(command)?;
+        }
+    }
+    for (series, _) in all {
+        println!("{}", series.line());
+    }
     Ok(())
+}
+
+/// What a commit that changes one file affects, where there is much that it does not.
+fn large(program: &str) -> Result<(), String> {
+    let scratch = Scratch::new("large")?;
+    let repository = scratch.path("repository");
+    generate(&repository).map_err(|error| format!("cannot generate a repository: {error}"))?;
+    commit_all(&repository)?;
+    fs::write(repository.join("component-0500/file-050"), "changed\n")
+        .map_err(|error| format!("cannot change a file: {error}"))?;
+    quiet(&mut git(
+        &repository,
+        &["commit", "--quiet", "--all", "--message=Change"],
+    ))?;
+    println!(
+        "\n{COMPONENTS} components with {FILES} files each, one of them changed by the last commit; {}",
+        load()
+    );
+    let mut all = [
+        (
+            Series::new("shipline plan all --base HEAD~1 (target: 250 ms)"),
+            command(program, &["plan", "all", "--base", "HEAD~1"]),
+        ),
+        (
+            Series::new("git status"),
+            git(&repository, &["status", "--porcelain"]),
+        ),
+        (
+            Series::new("git diff HEAD~1 HEAD"),
+            git(&repository, &["diff", "--name-only", "HEAD~1", "HEAD"]),
+        ),
+    ];
+    for (series, command) in &mut all {
+        series.look(command.current_dir(&repository))?;
+    }
+    for _ in 0..LARGE_TIMES {
+        for (series, command) in &mut all {
+            series.run(command)?;
+        }
+    }
+    for (series, _) in all {
+        println!("{}", series.line());
+    }
+    Ok(())
+}
+
+fn generate(repository: &Path) -> std::io::Result<()> {
+    let mut components = String::new();
+    let mut names = Vec::new();
+    for component in 0..COMPONENTS {
+        let name = format!("component-{component:04}");
+        let directory = repository.join(&name);
+        fs::create_dir_all(&directory)?;
+        for file in 0..FILES {
+            fs::write(
+                directory.join(format!("file-{file:03}")),
+                format!("{component} {file}\n"),
+            )?;
+        }
+        let _ = writeln!(
+            components,
+            "  {name}: {{ path: {name}, test: \"true\", tools: [], image: {{}} }}"
+        );
+        names.push(name);
+    }
+    fs::write(
+        repository.join("pipeline.yaml"),
+        format!(
+            "version: 1\nproject: large\nenvironments:\n  staging: {{ url: \"https://staging.example.com\", delivery: automatic }}\nprofiles:\n  local:\n    registry: {{ layout: .shipline/registry }}\n    gitops: {{ path: .shipline/gitops.git }}\ncomponents:\n{components}pipelines:\n  all:\n    components: [{}]\n    stages:\n      detect: {{ kind: detect }}\n      unit-tests: {{ kind: test, needs: [detect] }}\n",
+            names.join(", ")
+        ),
+    )
 }

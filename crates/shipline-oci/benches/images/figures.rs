@@ -121,7 +121,6 @@ pub(crate) fn megabytes(bytes: Option<u64>) -> String {
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) title: String,
-    pub(crate) is_docker: bool,
     pub(crate) figures: [Option<Figure>; COLUMNS.len()],
     /// Compressed bytes of the image in the registry.
     pub(crate) image: Option<u64>,
@@ -134,7 +133,6 @@ impl Row {
     pub(crate) fn new(title: &str) -> Self {
         Self {
             title: title.to_owned(),
-            is_docker: false,
             figures: [None; COLUMNS.len()],
             image: None,
             note: String::new(),

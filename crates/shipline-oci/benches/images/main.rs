@@ -155,13 +155,8 @@ fn summary(rows: &[Row]) {
         times(ours.figures[0], bound.figures[0])
     );
     for peer in peers {
-        let target = if peer.is_docker {
-            " (target: at least 10)"
-        } else {
-            ""
-        };
         println!(
-            "            {} takes {} × as long{target}",
+            "            {} takes {} × as long (target for Docker: at least 10)",
             peer.title,
             times(peer.figures[0], ours.figures[0])
         );
@@ -178,7 +173,6 @@ fn summary(rows: &[Row]) {
 /// The three figures of a peer; what fails ends its row, not the run.
 fn of_peer(title: &str, peer: &dyn Peer, content: &Content, host: &str) -> Row {
     let mut row = Row::new(title);
-    row.is_docker = peer.worker() == Worker::Daemon;
     for (column, tag) in TAGS.into_iter().enumerate() {
         let figure = if column == 2 {
             content.change()
@@ -247,7 +241,9 @@ fn memory(directory: &Path, host: &str) -> Result<(), Failure> {
             cache.restore();
         }
         // Both would otherwise lie there at the same time.
-        std::fs::remove_dir_all(&work.directory)?;
+        if work.directory.exists() {
+            std::fs::remove_dir_all(&work.directory)?;
+        }
         let figure = figure?;
         println!(
             "{title:<24} peak {:>7}, wall {:.1} s, CPU {} s",

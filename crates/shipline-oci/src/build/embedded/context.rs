@@ -24,6 +24,9 @@ pub(crate) enum Seen {
     Hollow,
 }
 
+/// A name in a directory, with what the disk says of it where it was asked.
+pub(crate) type Listed = (Vec<u8>, Option<fs::Metadata>);
+
 /// Where a COPY copies from.
 pub(crate) trait Source {
     /// What stands at a path, links not followed.
@@ -33,7 +36,7 @@ pub(crate) trait Source {
     fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, String>;
 
     /// The same with what the disk says of each, where there is a disk and where asking for all at once is cheaper.
-    fn listing(&self, path: &[u8]) -> Result<Vec<(Vec<u8>, Option<fs::Metadata>)>, String> {
+    fn listing(&self, path: &[u8]) -> Result<Vec<Listed>, String> {
         Ok(self
             .names(path)?
             .into_iter()
@@ -119,10 +122,10 @@ impl Source for Context {
         Ok(names)
     }
 
-    fn listing(&self, path: &[u8]) -> Result<Vec<(Vec<u8>, Option<fs::Metadata>)>, String> {
+    fn listing(&self, path: &[u8]) -> Result<Vec<Listed>, String> {
         // Asked for below its open directory, a name costs half of what a whole path costs. Who is gone by now is asked for
         // again, and is found to be gone.
-        let mut listing: Vec<(Vec<u8>, Option<fs::Metadata>)> = self
+        let mut listing: Vec<Listed> = self
             .directory(path)?
             .into_iter()
             .map(|entry| (entry.file_name().into_vec(), entry.metadata().ok()))

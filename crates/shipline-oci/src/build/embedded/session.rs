@@ -178,7 +178,7 @@ impl Source for &Context {
         (**self).names(path)
     }
 
-    fn listing(&self, path: &[u8]) -> Result<Vec<(Vec<u8>, Option<std::fs::Metadata>)>, String> {
+    fn listing(&self, path: &[u8]) -> Result<Vec<super::context::Listed>, String> {
         (**self).listing(path)
     }
 
