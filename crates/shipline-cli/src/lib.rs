@@ -9,6 +9,7 @@ mod exchange;
 mod exit;
 mod fingerprint;
 mod helpers;
+mod locking;
 mod output;
 mod planning;
 mod secrets;

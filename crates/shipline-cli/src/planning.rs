@@ -7,15 +7,17 @@ use shipline_engine::cache::Cache;
 use shipline_engine::error::ErrorClass;
 use shipline_git::{Asked, BaseRequest, Deployed, DeployedTag, PullRequest, change_set};
 use shipline_model::config::{
-    Component, Delivery, Environment, MissingAt, Pipeline, Profile, Variants,
+    Component, Delivery, Environment, MissingAt, Pipeline, Profile, StageKind, Variants,
 };
 use shipline_model::name::{ComponentName, EnvironmentName};
 use shipline_model::plan::{self, Caching, ChangeSet, Plan, PlanError, PlanRequest, Publishing};
 use shipline_model::tag::TagInstant;
+use shipline_oci::pull::Pins;
 
 use crate::args::Selection;
 use crate::error::{CommandError, ErrorKind};
 use crate::fingerprint::Fingerprints;
+use crate::locking::LockedBases;
 use crate::session::Session;
 use crate::settings::{Settings, Trigger};
 
@@ -78,19 +80,6 @@ pub(crate) fn select<'s>(
     let components = components
         .filter_map(|name| config.components.get(name))
         .collect();
-    let locked = |component: &&Component| component.image.as_ref().is_some_and(|image| image.lock);
-    let components: Vec<&Component> = components;
-    if let Some(component) = components
-        .iter()
-        .copied()
-        .find(|component| locked(component))
-    {
-        return Err(CommandError::usage(format!(
-            "components.{}.image.lock is not supported by this version of Shipline",
-            component.name
-        ))
-        .hint("take it out and pin the base image by digest in the Dockerfile: FROM name:tag@sha256:…"));
-    }
     Ok(Selected {
         pipeline,
         profile,
@@ -270,6 +259,8 @@ pub(crate) struct Facts<'f> {
     pub(crate) cache: &'f Cache,
     /// What stands for secrets in keys.
     pub(crate) fingerprints: &'f Fingerprints,
+    /// What pins base images.
+    pub(crate) pins: &'f Pins,
 }
 
 /// Finds everything out and makes the plan.
@@ -289,7 +280,7 @@ pub(crate) fn plan(
     if !missing.is_empty() {
         return Err(missing_variables(&missing));
     }
-    let (changes, notes) = changes(
+    let (mut changes, notes) = changes(
         session,
         &selected,
         selection,
@@ -298,6 +289,11 @@ pub(crate) fn plan(
         facts.gitops,
     )?;
     refuse_dirty(&selected, &changes)?;
+    let mut stages = selected.pipeline.stages.values();
+    let builds = stages.any(|stage| stage.kind == StageKind::Build);
+    let locking: &[&Component] = if builds { &selected.components } else { &[] };
+    let locked = LockedBases::read(locking, facts.pins, facts.source, &settings.variables);
+    locked.note_moves(&mut changes, facts.source)?;
     let affected = plan::affected(&session.config, selected.pipeline, &changes);
     let affected: Vec<&Component> = selected
         .components
@@ -309,6 +305,7 @@ pub(crate) fn plan(
                 .is_some_and(|reasons| !reasons.is_empty())
         })
         .collect();
+    let bases = locked.digests(|name| affected.iter().any(|component| component.name == *name))?;
     let mut trees = BTreeMap::new();
     let mut tools = BTreeSet::new();
     for component in &affected {
@@ -345,7 +342,7 @@ pub(crate) fn plan(
         publishing: publishing(&selected, settings),
         trees: &trees,
         tools: &tools,
-        bases: &BTreeMap::new(),
+        bases: &bases,
         known: &known,
         instant: &instant,
         variables: &settings.variables,

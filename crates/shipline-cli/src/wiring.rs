@@ -1,6 +1,6 @@
 //! The one place where settings and configuration become backends.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use shipline_oci::build::{Builders, EmbeddedBuilder};
 use shipline_oci::credentials::{CredentialSource, Credentials, DockerConfig};
 use shipline_oci::exchange::Exchange;
 use shipline_oci::http::{HttpSettings, Proxies};
-use shipline_oci::pull::{Pins, PipelineLock, PullSettings, RegistryImages};
+use shipline_oci::pull::{Pins, PullSettings, RegistryImages};
 use shipline_oci::registry::LayoutRegistry;
 use shipline_oci::registry::distribution::{
     DistributionRegistry, RegistryAddress, RetryPolicy, Security,
@@ -67,28 +67,49 @@ pub(crate) fn store(
     )?))
 }
 
-/// The builders of a clone. Base images come from registries, by the docker config's logins.
-pub(crate) fn builder(
+/// Where base images come from: registries, asked with the docker config's logins, by the mirrors of the profile.
+pub(crate) fn base_images(
     session: &Session,
+    profile: &Profile,
+    pins: Pins,
     settings: &Settings,
-) -> Result<Arc<dyn ImageBuilder>, CommandError> {
-    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+) -> Result<RegistryImages, CommandError> {
+    let mut mirrors = BTreeMap::new();
+    for (host, address) in &profile.mirrors {
+        let address = resolve(address, settings)?;
+        if !address.is_empty() {
+            let host = RegistryAddress::parse(host, Security::Required)?.host;
+            mirrors.insert(host, RegistryAddress::parse(&address, Security::Required)?);
+        }
+    }
     let pull = PullSettings {
         http: http(settings, Vec::new())?,
         credentials: docker_config(settings),
         retries: RetryPolicy::default(),
-        records: session.state().join("cache/bases"),
+        mirrors,
+        records: base_records(session),
     };
-    let bases = RegistryImages::new(
-        pull,
-        Pins {
-            components: BTreeSet::new(),
-            lock: PipelineLock::default(),
-        },
-    );
+    Ok(RegistryImages::new(pull, pins))
+}
+
+/// Where it is recorded what base images resolved to.
+pub(crate) fn base_records(session: &Session) -> PathBuf {
+    session.state().join("cache/bases")
+}
+
+/// The builders of a clone.
+pub(crate) fn builder(
+    session: &Session,
+    profile: &Profile,
+    pins: Pins,
+    settings: &Settings,
+) -> Result<Arc<dyn ImageBuilder>, CommandError> {
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let bases = Arc::new(base_images(session, profile, pins, settings)?);
     let embedded = EmbeddedBuilder::new(session.state().join("cache/layers"), threads)
-        .with_bases(Arc::new(bases));
-    let docker = DockerBuilder::new(docker(settings), session.state().join("cache"), threads);
+        .with_bases(bases.clone());
+    let docker = DockerBuilder::new(docker(settings), session.state().join("cache"), threads)
+        .with_bases(bases);
     Ok(Arc::new(Builders::new(embedded, Some(Arc::new(docker)))))
 }
 

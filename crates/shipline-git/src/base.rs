@@ -126,6 +126,7 @@ impl Finder<'_> {
             Asked::All => Ok(ComponentChange {
                 base: Base::All,
                 paths: Vec::new(),
+                moved_bases: Vec::new(),
             }),
             Asked::Base(revision) => {
                 let id = self.source.resolve(revision)?;
@@ -140,6 +141,7 @@ impl Finder<'_> {
                         rule: BaseRule::Asked,
                     },
                     paths,
+                    moved_bases: Vec::new(),
                 })
             }
             Asked::Nothing => self.by_rules(component),
@@ -157,6 +159,7 @@ impl Finder<'_> {
                 Ok(paths) => ComponentChange {
                     base: Base::Commit { id, rule },
                     paths,
+                    moved_bases: Vec::new(),
                 },
                 Err(reason) => unknown(reason),
             }),
@@ -412,5 +415,6 @@ fn unknown(reason: String) -> ComponentChange {
     ComponentChange {
         base: Base::Unknown { reason },
         paths: Vec::new(),
+        moved_bases: Vec::new(),
     }
 }

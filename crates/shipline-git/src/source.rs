@@ -13,7 +13,7 @@ use shipline_model::name::{CommitId, RepoPath};
 use shipline_model::plan::{Head, PathChange};
 
 use crate::status::{self, Dirty, STATE_FOLDER};
-use crate::tree::{Leaf, Mode, Node, Origin, Sources, Trees, lay, not_there};
+use crate::tree::{Leaf, Mode, Node, Origin, Overlay, Sources, Trees, lay, not_there};
 use crate::{changes, error, workspace};
 
 /// How far symlinks are followed by [`SourceRepo::read`].
@@ -260,13 +260,7 @@ impl SourceRepo for GitSource {
     fn changes(&self, base: &CommitId) -> Result<Vec<PathChange>, BackendError> {
         let mut state = self.state();
         let snapshot = self.snapshot(&mut state)?;
-        let tree = state
-            .trees
-            .repo()
-            .find_commit(oid(base)?)
-            .and_then(|commit| commit.tree())
-            .map_err(|cause| error::object(format!("read commit {base}"), cause))?
-            .id();
+        let tree = tree_of(&state, base)?;
         changes::between(&state.trees, tree, snapshot.tree, &snapshot.dirty)
     }
 
@@ -309,32 +303,14 @@ impl SourceRepo for GitSource {
         let mut state = self.state();
         let snapshot = self.snapshot(&mut state)?;
         let sources = Sources::new(&state.trees, snapshot.tree, &snapshot.dirty.overlay);
-        let mut path = path.clone();
-        for _ in 0..LINKS {
-            let leaf = match sources.find(path.as_str().as_bytes())? {
-                None => return Ok(None),
-                Some(Node::Folder(_)) => return Err(no_file(&path, "a folder")),
-                Some(Node::Leaf(leaf)) => leaf,
-            };
-            match leaf.mode {
-                Mode::Submodule => return Err(no_file(&path, "a submodule")),
-                Mode::File | Mode::Executable => {
-                    return self.bytes(&sources, &path, leaf).map(Some);
-                }
-                Mode::Link => {
-                    let target = self.bytes(&sources, &path, leaf)?;
-                    let folder = match path.as_str().rsplit_once('/') {
-                        Some((folder, _)) => RepoPath::new(folder).ok(),
-                        None => Some(RepoPath::root()),
-                    };
-                    path = folder
-                        .zip(std::str::from_utf8(&target).ok())
-                        .and_then(|(folder, target)| RepoPath::resolve(&folder, target))
-                        .ok_or_else(|| no_file(&path, "a symlink that leaves the repository"))?;
-                }
-            }
-        }
-        Err(no_file(&path, "a chain of symlinks"))
+        self.file(&sources, path)
+    }
+
+    fn read_at(&self, commit: &CommitId, path: &RepoPath) -> Result<Option<Vec<u8>>, BackendError> {
+        let state = self.state();
+        let tree = tree_of(&state, commit)?;
+        let clean = Overlay::new();
+        self.file(&Sources::new(&state.trees, tree, &clean), path)
     }
 
     fn materialize(&self, set: &SourceSet, to: &Path) -> Result<Materialized, BackendError> {
@@ -360,6 +336,39 @@ impl SourceRepo for GitSource {
 }
 
 impl GitSource {
+    fn file(
+        &self,
+        sources: &Sources<'_>,
+        path: &RepoPath,
+    ) -> Result<Option<Vec<u8>>, BackendError> {
+        let mut path = path.clone();
+        for _ in 0..LINKS {
+            let leaf = match sources.find(path.as_str().as_bytes())? {
+                None => return Ok(None),
+                Some(Node::Folder(_)) => return Err(no_file(&path, "a folder")),
+                Some(Node::Leaf(leaf)) => leaf,
+            };
+            match leaf.mode {
+                Mode::Submodule => return Err(no_file(&path, "a submodule")),
+                Mode::File | Mode::Executable => {
+                    return self.bytes(sources, &path, leaf).map(Some);
+                }
+                Mode::Link => {
+                    let target = self.bytes(sources, &path, leaf)?;
+                    let folder = match path.as_str().rsplit_once('/') {
+                        Some((folder, _)) => RepoPath::new(folder).ok(),
+                        None => Some(RepoPath::root()),
+                    };
+                    path = folder
+                        .zip(std::str::from_utf8(&target).ok())
+                        .and_then(|(folder, target)| RepoPath::resolve(&folder, target))
+                        .ok_or_else(|| no_file(&path, "a symlink that leaves the repository"))?;
+                }
+            }
+        }
+        Err(no_file(&path, "a chain of symlinks"))
+    }
+
     fn bytes(
         &self,
         sources: &Sources<'_>,
@@ -380,6 +389,17 @@ impl GitSource {
             }
         }
     }
+}
+
+fn tree_of(state: &State, commit: &CommitId) -> Result<Oid, BackendError> {
+    let found = state
+        .trees
+        .repo()
+        .find_commit(oid(commit)?)
+        .and_then(|commit| commit.tree());
+    found
+        .map(|tree| tree.id())
+        .map_err(|cause| error::object(format!("read commit {commit}"), cause))
 }
 
 fn no_file(path: &RepoPath, what: &str) -> BackendError {

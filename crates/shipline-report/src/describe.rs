@@ -60,6 +60,7 @@ pub fn reason(reason: &Reason) -> String {
             format!("{}{through}", change(file))
         }
         Reason::PipelineFile { file } => format!("{} (it affects all)", change(file)),
+        Reason::LockedBase { base } => format!("its locked base {} moved", base.reference),
         Reason::NoBase { why } => format!("since when is not known: {why}"),
         Reason::All => "everything was asked for".to_owned(),
     }

@@ -19,6 +19,7 @@ use crate::command::{print, print_error};
 use crate::error::{CommandError, ErrorKind};
 use crate::exit;
 use crate::fingerprint::Fingerprints;
+use crate::locking;
 use crate::output;
 use crate::planning::{self, Facts};
 use crate::secrets;
@@ -96,18 +97,20 @@ fn prepare(
     }
     let cache = Cache::new(&session.state());
     let fingerprints = Fingerprints::of_clone(&session.state())?;
+    let pins = locking::pins(&selected.components, source.as_ref())?;
     let facts = Facts {
         source: source.as_ref(),
         gitops: gitops.as_ref(),
         store: store.as_ref(),
         cache: &cache,
         fingerprints: &fingerprints,
+        pins: &pins,
     };
     let plan = planning::plan(session, selection, settings, &facts)?;
     let backends = Backends {
         source,
         store,
-        builder: wiring::builder(session, settings)?,
+        builder: wiring::builder(session, selected.profile, pins, settings)?,
         registry: wiring::registry(session, selected.profile, settings)?,
         scanners: wiring::scanners(session, settings)?,
         gitops,

@@ -7,6 +7,7 @@ use crate::args::{ExplainArgs, PlanArgs, Selection};
 use crate::command::print;
 use crate::error::CommandError;
 use crate::fingerprint::Fingerprints;
+use crate::locking;
 use crate::planning::{self, Facts};
 use crate::session::Session;
 use crate::settings::Settings;
@@ -49,12 +50,15 @@ fn make(selection: &Selection, settings: &Settings) -> Result<Plan, CommandError
     let store = wiring::store(&session, settings)?;
     let cache = Cache::new(&session.state());
     let fingerprints = Fingerprints::without_writing(&session.state())?;
+    let selected = planning::select(&session, selection)?;
+    let pins = locking::pins(&selected.components, source.as_ref())?;
     let facts = Facts {
         source: source.as_ref(),
         gitops: gitops.as_ref(),
         store: store.as_ref(),
         cache: &cache,
         fingerprints: &fingerprints,
+        pins: &pins,
     };
     planning::plan(&session, selection, settings, &facts)
 }

@@ -87,6 +87,12 @@ pub trait SourceRepo: Send + Sync {
     /// Where the repository cannot be read.
     fn read(&self, path: &RepoPath) -> Result<Option<Vec<u8>>, BackendError>;
 
+    /// A file's bytes as a commit has them, `None` where the commit has no such file.
+    ///
+    /// # Errors
+    /// `NotFound` where the commit is not there; where the repository cannot be read.
+    fn read_at(&self, commit: &CommitId, path: &RepoPath) -> Result<Option<Vec<u8>>, BackendError>;
+
     /// Makes `workspace` equal to the sources by the difference only: what is not in `set` is removed, kept paths are left
     /// alone, everything else is exactly the sources. Survives being killed at any point.
     ///

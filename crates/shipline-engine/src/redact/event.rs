@@ -2,8 +2,8 @@
 
 use shipline_model::finding::{Finding, Location, Suppression};
 use shipline_model::plan::{
-    Base, BaseRule, Decision, ImageAction, PathChange, Plan, PlannedComponent, PlannedImage,
-    Reason, Task,
+    Base, BaseRule, Decision, ImageAction, MovedBase, PathChange, Plan, PlannedComponent,
+    PlannedImage, Reason, Task,
 };
 use shipline_model::value::Value;
 
@@ -131,6 +131,11 @@ impl Redactor {
                 .into_iter()
                 .map(|reason| self.mask_reason(reason))
                 .collect(),
+            bases: component
+                .bases
+                .into_iter()
+                .map(|(reference, digest)| (self.own(reference), digest))
+                .collect(),
             images: component
                 .images
                 .into_iter()
@@ -156,6 +161,12 @@ impl Redactor {
                 declared,
             },
             Reason::PipelineFile { file: change } => Reason::PipelineFile { file: file(change) },
+            Reason::LockedBase { base } => Reason::LockedBase {
+                base: MovedBase {
+                    reference: self.own(base.reference),
+                    ..base
+                },
+            },
             Reason::NoBase { why } => Reason::NoBase { why: self.own(why) },
             Reason::All => Reason::All,
         }

@@ -51,6 +51,7 @@ fn line(component: &PlannedComponent) -> String {
 fn reason(reason: &Reason) -> String {
     match reason {
         Reason::Path { file, .. } | Reason::PipelineFile { file } => changed(file),
+        Reason::LockedBase { base } => format!("its locked base {} moved", base.reference),
         Reason::NoBase { why } => why.clone(),
         Reason::All => "everything is asked for".to_owned(),
     }

@@ -233,6 +233,7 @@ impl World {
         let pipeline = PipelineName::new("all").unwrap();
         let names = &self.config.pipelines[&pipeline].components;
         let change = ComponentChange {
+            moved_bases: Vec::new(),
             base: Base::All,
             paths: Vec::new(),
         };

@@ -75,6 +75,8 @@ pub(super) struct Profile {
     pub registry: Option<Registry>,
     /// Where deployment commits go: `path` or `url`.
     pub gitops: Option<Gitops>,
+    /// Where base images are asked for first, by the registry that they belong to: `docker.io: mirror.example.com/hub`.
+    pub mirrors: Option<Texts>,
 }
 
 /// A registry: a `layout` on this machine, a `url`, or `ecr`.

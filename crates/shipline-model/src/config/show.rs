@@ -103,6 +103,7 @@ fn profile(profile: &Profile) -> raw::Profile {
     raw::Profile {
         registry: Some(registry(&profile.registry)),
         gitops: Some(gitops(&profile.gitops)),
+        mirrors: texts(&profile.mirrors),
     }
 }
 

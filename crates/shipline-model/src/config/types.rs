@@ -64,6 +64,9 @@ pub struct Profile {
     pub registry: RegistrySpec,
     /// Where deployment commits go.
     pub gitops: GitopsSpec,
+    /// Where base images are asked for first, by the host of the registry that they belong to: host, port if any, and a path
+    /// before every repository. One that resolves to nothing is none.
+    pub mirrors: BTreeMap<String, Template>,
 }
 
 /// A registry of a profile.

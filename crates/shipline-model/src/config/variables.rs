@@ -110,6 +110,7 @@ fn profile_templates<'a>(profile: &'a Profile, used: &mut Used<'a>) {
             used.extend(token.iter().map(|token| (gitops.key("token"), token)));
         }
     }
+    named(&profile.mirrors, &route.key("mirrors"), used);
 }
 
 fn component_templates<'a>(component: &'a Component, builds: bool, used: &mut Used<'a>) {

@@ -7,7 +7,10 @@ use crate::config::{Component, Config, Pipeline};
 use crate::name::{ComponentName, RepoPath};
 
 /// Files whose change affects every component.
-pub(super) const SHARED: &[&str] = &["pipeline.yaml", "pipeline.lock"];
+pub(super) const SHARED: &[&str] = &["pipeline.yaml"];
+
+/// The file of locked base images. Its change affects the components whose own entries changed, and no others.
+pub const LOCK_FILE: &str = "pipeline.lock";
 
 /// Files that are kept as reasons for one component: a person reads the first few, and a thousand would only cost memory.
 pub(super) const MOST_REASONS: usize = 20;
@@ -30,7 +33,12 @@ pub fn affected(
                 Base::Unknown { reason } => vec![Reason::NoBase {
                     why: reason.clone(),
                 }],
-                Base::Commit { id: _, rule: _ } => reasons(component, &change.paths),
+                Base::Commit { id: _, rule: _ } => {
+                    let mut reasons = reasons(component, &change.paths);
+                    let moved = change.moved_bases.iter().cloned();
+                    reasons.extend(moved.map(|base| Reason::LockedBase { base }));
+                    reasons
+                }
             };
             Some((component.name.clone(), reasons))
         })

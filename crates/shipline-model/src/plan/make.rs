@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::affected::{SHARED, affected, sources};
+use super::affected::{LOCK_FILE, SHARED, affected, sources};
 use super::key::{self, SourceInputs};
 use super::tasks;
 use super::types::{
@@ -57,7 +57,7 @@ pub struct PlanRequest<'a> {
     pub trees: &'a BTreeMap<ComponentName, String>,
     /// Versions of programs by name.
     pub tools: &'a BTreeMap<String, String>,
-    /// Digests of base images by component, in the Dockerfile's order.
+    /// Locked digests of base images by component, in the Dockerfile's order.
     pub bases: &'a BTreeMap<ComponentName, Vec<(String, Digest)>>,
     /// What is known from earlier runs.
     pub known: &'a Known,
@@ -153,6 +153,7 @@ pub fn make(request: &PlanRequest<'_>) -> Result<Plan, PlanError> {
                 base: change.base.clone(),
                 reasons,
                 source_key: None,
+                bases: Vec::new(),
                 images: Vec::new(),
             }
         } else {
@@ -176,6 +177,7 @@ pub fn make(request: &PlanRequest<'_>) -> Result<Plan, PlanError> {
                 base: change.base.clone(),
                 reasons,
                 source_key: Some(source_key),
+                bases: request.bases.get(name).cloned().unwrap_or_default(),
                 images,
             }
         };
@@ -392,8 +394,11 @@ fn continued<'a>(
 /// Only what lies in a component's own sources makes its image dirty, and what decides about every image.
 fn is_dirty(request: &PlanRequest<'_>, component: &Component) -> bool {
     let sources = sources(component);
+    let locks = component.image.as_ref().is_some_and(|image| image.lock);
     request.changes.head.dirty.iter().any(|path| {
-        SHARED.contains(&path.as_str()) || sources.iter().any(|source| source.contains(path))
+        SHARED.contains(&path.as_str())
+            || (locks && path == LOCK_FILE)
+            || sources.iter().any(|source| source.contains(path))
     })
 }
 

@@ -10,7 +10,7 @@ mod tasks;
 mod tests;
 mod types;
 
-pub use affected::{affected, sources};
+pub use affected::{LOCK_FILE, affected, sources};
 pub use make::{Caching, PlanError, PlanRequest, Publishing, make};
 pub use render::{explain, render};
 pub use scheduler::{Ending, Limits, NeverStarts, OnFailure, Scheduler};

@@ -7,7 +7,7 @@ use super::types::{
     Base, BaseRule, ChangeKind, Decision, DeclaredBy, ImageAction, Plan, PlannedComponent, Reason,
     Task,
 };
-use crate::name::ComponentName;
+use crate::name::{ComponentName, Digest};
 
 /// Hex digits of a key that are shown where a line must stay short.
 const SHORT_KEY: usize = 12;
@@ -68,6 +68,9 @@ pub fn explain(plan: &Plan, component: &ComponentName) -> String {
     }
     if let Some(key) = &planned.source_key {
         lines.push(format!("  source key {key}"));
+    }
+    for (reference, digest) in &planned.bases {
+        lines.push(format!("  base {reference} is {digest} (pipeline.lock)"));
     }
     images(planned, &mut lines);
     let of_it = |task: &&Task| task.id.component.as_ref() == Some(component);
@@ -139,6 +142,9 @@ fn short_reason(reason: &Reason) -> String {
         Reason::Path { file, .. } | Reason::PipelineFile { file } => {
             format!("{} {}", file.path, changed(file.kind))
         }
+        Reason::LockedBase { base } => {
+            format!("pipeline.lock moves {}", base.reference)
+        }
         Reason::NoBase { why } => format!("counts as changed: {why}"),
         Reason::All => "asked for with --all".to_owned(),
     }
@@ -166,6 +172,19 @@ fn reason(reason: &Reason, component: &ComponentName) -> String {
                 "{} {} → affects all → {component}",
                 file.path,
                 changed(file.kind)
+            )
+        }
+        Reason::LockedBase { base } => {
+            let digest = |digest: &Option<Digest>| {
+                digest
+                    .as_ref()
+                    .map_or("nothing".to_owned(), ToString::to_string)
+            };
+            format!(
+                "pipeline.lock moves {} from {} to {} → {component}",
+                base.reference,
+                digest(&base.from),
+                digest(&base.to)
             )
         }
         Reason::NoBase { .. } | Reason::All => format!("{} → {component}", short_reason(reason)),

@@ -415,6 +415,7 @@ pub(super) fn why(planned: &PlannedComponent) -> String {
                 more => format!("{} and {} more changed", file.path, more - 1),
             }
         }
+        Some(Reason::LockedBase { base }) => format!("the locked base {} moved", base.reference),
         Some(Reason::NoBase { why }) => why.clone(),
         Some(Reason::All) => "--all".to_owned(),
         None => "not affected".to_owned(),

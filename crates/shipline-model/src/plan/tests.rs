@@ -94,6 +94,7 @@ impl World {
                 rule: BaseRule::Asked,
             },
             paths,
+            moved_bases: Vec::new(),
         };
         let names = ["web", "api", "docs"];
         Self {

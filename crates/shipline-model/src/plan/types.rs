@@ -94,6 +94,20 @@ pub struct ComponentChange {
     pub base: Base,
     /// All paths that changed since (of the whole repository), sorted; empty where the base is not a commit.
     pub paths: Vec<PathChange>,
+    /// Its locked base images that `pipeline.lock` gives another digest than it did at the base, in the Dockerfile's order;
+    /// empty where the base is not a commit, and where the component locks none.
+    pub moved_bases: Vec<MovedBase>,
+}
+
+/// A base image whose entry in `pipeline.lock` changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MovedBase {
+    /// The image, as the Dockerfile names it.
+    pub reference: String,
+    /// What was locked; absent where nothing was.
+    pub from: Option<Digest>,
+    /// What is locked now; absent where nothing is.
+    pub to: Option<Digest>,
 }
 
 /// What a run starts from.
@@ -117,10 +131,15 @@ pub enum Reason {
         /// Which key declares it.
         declared: DeclaredBy,
     },
-    /// `pipeline.yaml` (or `pipeline.lock`) changed.
+    /// `pipeline.yaml` changed.
     PipelineFile {
         /// The file.
         file: PathChange,
+    },
+    /// `pipeline.lock` gives one of its base images another digest.
+    LockedBase {
+        /// Which, and how.
+        base: MovedBase,
     },
     /// No base: nothing is known, so it counts as changed.
     NoBase {
@@ -223,6 +242,9 @@ pub struct PlannedComponent {
     pub reasons: Vec<Reason>,
     /// Its source key; absent where it has no sources here or is not affected.
     pub source_key: Option<SourceKey>,
+    /// Its base images with the digests that `pipeline.lock` gives them, in the Dockerfile's order; empty where it locks none
+    /// or is not affected.
+    pub bases: Vec<(String, Digest)>,
     /// Its images; empty where it is not affected or has none.
     pub images: Vec<PlannedImage>,
 }

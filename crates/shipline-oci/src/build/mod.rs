@@ -1,5 +1,6 @@
 //! Builders of images, what they share (Dockerfiles, ignore files, patterns), and which of them builds what.
 
+mod bases;
 pub mod docker;
 pub mod dockerfile;
 mod embedded;
@@ -19,9 +20,11 @@ use shipline_engine::task::TaskContext;
 use shipline_model::config::{BuildEngine, Platform};
 use shipline_model::value::Value;
 
-pub use embedded::{BaseImages, EmbeddedBuilder};
+pub use bases::{BaseChoice, BaseImages};
+pub use embedded::EmbeddedBuilder;
 pub use pattern::BadPattern;
 
+use dockerfile::images::needed_by_engine;
 use dockerfile::{
     Base, Copy, CopySource, Dockerfile, DockerfileError, Globals, Instruction, InstructionKind,
 };
@@ -124,8 +127,8 @@ fn any_platform() -> Platform {
     }
 }
 
-/// The images of registries that a build refers to in FROM and `COPY --from`, as they are written with their args put in, with
-/// the line of the first mention. Stages that `target` does not need are left out.
+/// The images of registries that a build refers to in FROM, `COPY --from` and `RUN --mount`, as they are written with their
+/// args put in, with the line of the first mention. Stages that `target` does not need are left out.
 ///
 /// # Errors
 /// Where the Dockerfile is wrong, or a name is empty once its args are put in.
@@ -137,13 +140,77 @@ pub fn base_references(
 ) -> Result<Vec<(String, usize)>, DockerfileError> {
     let dockerfile = Dockerfile::parse(text)?;
     let target = dockerfile.target(target)?;
-    let args = args
-        .iter()
+    let globals = Globals::new(&dockerfile, &exposed(args), platform)?;
+    let (needed, mounted) = needed_by_engine(text, &dockerfile, target, &globals)?;
+    let mut references = embedded::references(&dockerfile, &needed, &globals)?;
+    for (reference, line) in mounted {
+        if references.iter().all(|(known, _)| *known != reference) {
+            references.push((reference, line));
+        }
+    }
+    Ok(references)
+}
+
+/// The same for a component whose base images are locked: each must be one for the image's own platform, and its name must not
+/// hold a secret, which would stand in the lock.
+///
+/// # Errors
+/// As [`base_references`], and where an image cannot be locked.
+pub fn lockable_references(
+    text: &str,
+    target: Option<&str>,
+    args: &BTreeMap<String, Value>,
+    platform: &Platform,
+) -> Result<Vec<(String, usize)>, DockerfileError> {
+    let references = base_references(text, target, args, platform)?;
+    let line = |image: &str| {
+        let found = references.iter().find(|(reference, _)| reference == image);
+        found.map_or(1, |(_, line)| *line)
+    };
+    for (image, wanted) in platforms(text, target, args, platform)? {
+        if wanted != platform.to_string() {
+            return Err(DockerfileError::new(
+                line(&image),
+                format!("`{image}` is wanted for {wanted}, and only bases for {platform} can be locked"),
+            )
+            .remedy("Leave `--platform` out, or take `lock` out of the image and pin this base by digest."));
+        }
+    }
+    for (name, value) in args {
+        if let Value::Secret(secret) = value
+            && !secret.expose().is_empty()
+            && let Some((_, line)) = references
+                .iter()
+                .find(|(reference, _)| reference.contains(secret.expose()))
+        {
+            return Err(DockerfileError::new(
+                *line,
+                format!("the arg {name} is a secret, and the name of a locked base would tell it"),
+            )
+            .remedy("Give the arg as ${env.…}, or write the name of the base out."));
+        }
+    }
+    Ok(references)
+}
+
+/// The images whose FROM says for which platform they are wanted, with that platform.
+fn platforms(
+    text: &str,
+    target: Option<&str>,
+    args: &BTreeMap<String, Value>,
+    platform: &Platform,
+) -> Result<Vec<(String, String)>, DockerfileError> {
+    let dockerfile = Dockerfile::parse(text)?;
+    let target = dockerfile.target(target)?;
+    let globals = Globals::new(&dockerfile, &exposed(args), platform)?;
+    let (needed, _) = needed_by_engine(text, &dockerfile, target, &globals)?;
+    dockerfile::images::with_platform(&dockerfile, &needed, &globals)
+}
+
+fn exposed(args: &BTreeMap<String, Value>) -> BTreeMap<String, String> {
+    args.iter()
         .map(|(name, value)| (name.clone(), value.expose().to_owned()))
-        .collect();
-    let globals = Globals::new(&dockerfile, &args, platform)?;
-    let needed = dockerfile.needed(target, &globals)?;
-    embedded::references(&dockerfile, &needed, &globals)
+        .collect()
 }
 
 /// All builders as one: each build goes to the one that the component asks for, or that its Dockerfile needs.
@@ -281,6 +348,21 @@ mod tests {
             assert_eq!(line(text, target), expected, "{text}");
         }
         assert!(plan_builder("FROM a AS b", Some("c")).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_locked_is_said() {
+        let secret = Value::Secret(shipline_model::value::Secret::new("hidden"));
+        let args = BTreeMap::from([("T".to_owned(), secret)]);
+        let check = |text: &str, expected: Option<usize>| {
+            let found = lockable_references(text, None, &args, &any_platform());
+            assert_eq!(found.err().map(|error| error.line), expected, "{text}");
+        };
+        check("FROM a", None);
+        check("FROM --platform=$TARGETPLATFORM a", None);
+        check("ARG T\nFROM --platform=linux/arm64 a", Some(2));
+        check("ARG T\nFROM r.io/$T", Some(2));
+        check("ARG T\nFROM --platform=linux/s390x a AS b\nFROM c", None);
     }
 
     #[test]

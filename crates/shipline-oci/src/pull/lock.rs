@@ -1,5 +1,10 @@
 //! `pipeline.lock`: the digests of the base images of components that ask for it. JSON, one entry for each image and
 //! platform, sorted, so that a change is a change of its line.
+//!
+//! What is locked is the digest of the **platform's manifest**, never that of an index. It names exactly the bytes that an
+//! image stands on, and both builders and every mirror can pull it by itself. An index changes for reasons that change no
+//! image of ours (another platform is rebuilt, an attestation is added), and locking it would move, and so rebuild, what
+//! stayed the same.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +25,7 @@ pub struct PipelineLock {
 }
 
 /// What a digest is locked for: a reference as it is resolved, and a platform.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LockKey {
     /// The full reference.
     pub reference: String,
@@ -133,6 +138,17 @@ impl PipelineLock {
             })
     }
 
+    /// What is locked, by name.
+    pub fn entries(&self) -> impl Iterator<Item = (&LockKey, &Digest)> {
+        self.images.iter()
+    }
+
+    /// The locked digest of an image's manifest, if it is locked.
+    #[must_use]
+    pub fn find(&self, key: &LockKey) -> Option<&Digest> {
+        self.images.get(key)
+    }
+
     /// The locked digest of an image's manifest.
     ///
     /// # Errors
@@ -142,8 +158,7 @@ impl PipelineLock {
         reference: &ImageReference,
         platform: &Platform,
     ) -> Result<&Digest, BackendError> {
-        self.images
-            .get(&LockKey::new(reference, platform))
+        self.find(&LockKey::new(reference, platform))
             .ok_or_else(|| {
                 BackendError::new(
                     ErrorClass::Invalid,

@@ -1,31 +1,33 @@
-//! Base images: references resolved to the manifest of a platform, pulled into the store once, reused without network, and
-//! pinned where a component asks for it.
+//! Base images: references resolved to the manifest of a platform, by a mirror where one is named, pulled into the store
+//! once, reused without network, and pinned where a component asks for it.
 
 mod lock;
+mod places;
 mod record;
 mod reference;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use shipline_engine::backend::{ImageStore, Reference, Registry as _};
 use shipline_engine::error::{BackendError, ErrorClass};
-use shipline_engine::fault::Faults;
 use shipline_engine::task::TaskContext;
 use shipline_model::config::Platform;
 use shipline_model::name::{ComponentName, Digest};
 
 pub use lock::{LockChange, LockKey, PipelineLock};
+pub use record::{RecordedBase, recorded};
 pub use reference::{ImageReference, ReferenceError};
 
 use crate::blocking::blocking;
-use crate::build::BaseImages;
+use crate::build::{BaseChoice, BaseImages};
 use crate::credentials::CredentialSource;
 use crate::image::{self, ImageConfig, RawIndex, RawPlatform};
-use crate::registry::DistributionRegistry;
-use crate::registry::distribution::{RegistryAddress, RetryPolicy, Security};
+use crate::registry::distribution::{RegistryAddress, RetryPolicy};
+use places::{Places, told};
 use record::Resolution;
 
 /// Indexes that may lie in each other.
@@ -43,6 +45,8 @@ pub struct PullSettings {
     pub credentials: Arc<dyn CredentialSource>,
     /// How often registries are asked again.
     pub retries: RetryPolicy,
+    /// Mirrors by the host whose images they have, Docker Hub's being `docker.io`. They are asked first.
+    pub mirrors: BTreeMap<String, RegistryAddress>,
     /// Where resolutions are recorded; the directory need not exist.
     pub records: PathBuf,
 }
@@ -61,7 +65,9 @@ pub struct Pins {
 pub struct RegistryImages {
     settings: PullSettings,
     pins: Pins,
-    registries: Mutex<HashMap<String, Arc<DistributionRegistry>>>,
+    places: Mutex<HashMap<String, Arc<Places>>>,
+    /// What was resolved by this process: one run sees one image under a name, and pulls it once, however many builds ask.
+    resolved: Mutex<HashMap<LockKey, Arc<tokio::sync::Mutex<Option<Digest>>>>>,
 }
 
 /// A manifest that a reference led to.
@@ -79,27 +85,24 @@ impl RegistryImages {
         Self {
             settings,
             pins,
-            registries: Mutex::default(),
+            places: Mutex::default(),
+            resolved: Mutex::default(),
         }
     }
 
-    fn registry(&self, host: &str) -> Result<Arc<DistributionRegistry>, BackendError> {
-        let mut registries = self
-            .registries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(registry) = registries.get(host) {
-            return Ok(Arc::clone(registry));
+    fn places(&self, host: &str) -> Result<Arc<Places>, BackendError> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = places.get(host) {
+            return Ok(Arc::clone(known));
         }
-        let registry = Arc::new(DistributionRegistry::new(
-            RegistryAddress::parse(host, Security::Required)?,
-            self.settings.http.clone(),
-            Arc::clone(&self.settings.credentials),
-            self.settings.retries.clone(),
-            Faults::none(),
-        ));
-        registries.insert(host.to_owned(), Arc::clone(&registry));
-        Ok(registry)
+        let new = Arc::new(Places::new(host, &self.settings)?);
+        places.insert(host.to_owned(), Arc::clone(&new));
+        Ok(new)
+    }
+
+    fn resolved(&self, key: &LockKey) -> Arc<tokio::sync::Mutex<Option<Digest>>> {
+        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(resolved.entry(key.clone()).or_default())
     }
 
     /// What a reference names for a platform now, as its registry says: what `shipline lock update` writes.
@@ -110,12 +113,9 @@ impl RegistryImages {
         &self,
         reference: &ImageReference,
         platform: &Platform,
+        task: &TaskContext,
     ) -> Result<Digest, BackendError> {
-        let wanted = match (&reference.digest, &reference.tag) {
-            (Some(digest), _) => Reference::Digest(digest.clone()),
-            (None, tag) => Reference::Tag(tag.clone().unwrap_or_default()),
-        };
-        self.find(reference, &wanted, platform)
+        self.find(reference, &wanted(reference), platform, task)
             .await
             .map(|found| found.manifest)
     }
@@ -126,13 +126,18 @@ impl RegistryImages {
         reference: &ImageReference,
         wanted: &Reference,
         platform: &Platform,
+        task: &TaskContext,
     ) -> Result<Found, BackendError> {
-        let registry = self.registry(&reference.host)?;
+        let places = self.places(&reference.host)?;
         let mut wanted = wanted.clone();
         let mut named = None;
         for _ in 0..NESTED {
-            let (descriptor, bytes) = registry
-                .manifest(&reference.repository, &wanted)
+            let (repository, asked) = (&reference.repository, &wanted);
+            let (descriptor, bytes) = places
+                .ask(reference, task, |registry| {
+                    let (repository, asked) = (repository.clone(), asked.clone());
+                    async move { registry.manifest(&repository, &asked).await }.boxed()
+                })
                 .await?
                 .ok_or_else(|| {
                     BackendError::new(ErrorClass::NotFound, format!("pull {reference}"))
@@ -171,14 +176,24 @@ impl RegistryImages {
         if !whole(store, &digest).await? {
             task.note(format!("pulling {reference} for {platform}"))
                 .await;
-            self.registry(&reference.host)?
-                .pull(
-                    &reference.repository,
-                    &found.media_type,
-                    found.bytes,
-                    store,
-                    task,
-                )
+            let places = self.places(&reference.host)?;
+            let (repository, found) = (&reference.repository, &found);
+            places
+                .ask(reference, task, |registry| {
+                    let (repository, media_type, bytes) = (
+                        repository.clone(),
+                        found.media_type.clone(),
+                        found.bytes.clone(),
+                    );
+                    let (store, task) = (Arc::clone(store), task.clone());
+                    async move {
+                        registry
+                            .pull(&repository, &media_type, bytes, &store, &task)
+                            .await
+                            .map(Some)
+                    }
+                    .boxed()
+                })
                 .await?;
         }
         let (reader, wanted) = (Arc::clone(store), digest.clone());
@@ -212,7 +227,7 @@ impl RegistryImages {
             return Ok(digest);
         }
         let wanted = Reference::Digest(digest.clone());
-        let found = self.find(reference, &wanted, platform).await?;
+        let found = self.find(reference, &wanted, platform, task).await?;
         self.take(reference, platform, found, store, task).await
     }
 
@@ -224,69 +239,140 @@ impl RegistryImages {
         task: &TaskContext,
     ) -> Result<Digest, BackendError> {
         let key = LockKey::new(reference, platform);
-        let (directory, wanted) = (self.settings.records.clone(), key.clone());
-        let recorded = blocking(LOOK, move || Ok(record::read(&directory, &wanted))).await?;
-        let recorded = match recorded {
+        let resolved = self.resolved(&key);
+        let mut resolved = resolved.lock().await;
+        if let Some(digest) = resolved.as_ref()
+            && whole(store, digest).await?
+        {
+            return Ok(digest.clone());
+        }
+        let recorded = match self.recorded(&key).await? {
             Some(recorded) if whole(store, &recorded.manifest).await? => Some(recorded),
             Some(_) | None => None,
         };
-        if let (Some(recorded), Some(_)) = (&recorded, &reference.digest) {
-            // A digest never names anything else.
-            return Ok(recorded.manifest.clone());
-        }
-        match self.ask(reference, platform, recorded.as_ref()).await {
-            Ok(Asked::Same(digest)) => Ok(digest),
-            Ok(Asked::Other(found)) => {
-                let resolution = Resolution {
-                    named: found.named.clone(),
-                    manifest: found.manifest.clone(),
-                    at: jiff::Timestamp::now().as_second(),
-                };
+        let digest = match self.ask(reference, platform, recorded, task).await? {
+            Asked::Same(digest) => digest,
+            Asked::Other(found) => {
+                let resolution = found.resolution();
                 let digest = self.take(reference, platform, found, store, task).await?;
-                let directory = self.settings.records.clone();
-                blocking(LOOK, move || record::write(&directory, &key, &resolution)).await?;
-                Ok(digest)
+                self.record(&key, resolution).await?;
+                digest
             }
-            Err(error) => match (error.class, recorded) {
-                (ErrorClass::Retryable | ErrorClass::Unavailable, Some(recorded)) => {
-                    let at = jiff::Timestamp::from_second(recorded.at)
-                        .map_or_else(|_| "earlier".to_owned(), |at| format!("at {at}"));
-                    task.note(format!(
-                        "{} cannot be reached: taking {reference} as it was {at}, {}",
-                        reference.host, recorded.manifest
-                    ))
-                    .await;
-                    Ok(recorded.manifest)
-                }
-                _ => Err(error),
-            },
-        }
+        };
+        *resolved = Some(digest.clone());
+        Ok(digest)
     }
 
-    /// Asks the registry what the tag names, and for the manifest only where that is something else than last time.
+    async fn recorded(&self, key: &LockKey) -> Result<Option<Resolution>, BackendError> {
+        let (directory, key) = (self.settings.records.clone(), key.clone());
+        blocking(LOOK, move || Ok(record::read(&directory, &key))).await
+    }
+
+    async fn record(&self, key: &LockKey, resolution: Resolution) -> Result<(), BackendError> {
+        let (directory, key) = (self.settings.records.clone(), key.clone());
+        blocking(LOOK, move || record::write(&directory, &key, &resolution)).await
+    }
+
+    /// Asks the registry what the tag names, and for the manifest only where that is something else than last time. Where it
+    /// cannot be asked, the last time's is taken, and said so.
     async fn ask(
         &self,
         reference: &ImageReference,
         platform: &Platform,
-        recorded: Option<&Resolution>,
+        recorded: Option<Resolution>,
+        task: &TaskContext,
     ) -> Result<Asked, BackendError> {
-        let wanted = match (&reference.digest, &reference.tag) {
-            (Some(digest), _) => Reference::Digest(digest.clone()),
-            (None, tag) => Reference::Tag(tag.clone().unwrap_or_default()),
+        let Some(recorded) = recorded else {
+            return self
+                .find(reference, &wanted(reference), platform, task)
+                .await
+                .map(Asked::Other);
         };
-        if let Some(recorded) = recorded {
-            let named = self
-                .registry(&reference.host)?
-                .resolve(&reference.repository, &wanted)
-                .await?;
-            if named.is_some_and(|named| named.digest == recorded.named) {
-                return Ok(Asked::Same(recorded.manifest.clone()));
-            }
+        let directory = self.settings.records.clone();
+        let key = LockKey::new(reference, platform);
+        blocking(LOOK, move || {
+            record::touch(&directory, &key);
+            Ok(())
+        })
+        .await?;
+        if reference.digest.is_some() {
+            // A digest never names anything else.
+            return Ok(Asked::Same(recorded.manifest));
         }
-        self.find(reference, &wanted, platform)
-            .await
-            .map(Asked::Other)
+        match self.moved(reference, platform, &recorded, task).await {
+            Ok(None) => Ok(Asked::Same(recorded.manifest)),
+            Ok(Some(found)) => Ok(Asked::Other(found)),
+            Err(error) => match error.class {
+                ErrorClass::Retryable | ErrorClass::Unavailable => {
+                    let at = jiff::Timestamp::from_second(recorded.at)
+                        .map_or_else(|_| "earlier".to_owned(), |at| format!("at {at}"));
+                    task.note(format!(
+                        "{} cannot be asked ({}): taking {reference} as it was {at}, {}",
+                        reference.host,
+                        told(&error),
+                        recorded.manifest
+                    ))
+                    .await;
+                    Ok(Asked::Same(recorded.manifest))
+                }
+                ErrorClass::Denied
+                | ErrorClass::NotFound
+                | ErrorClass::Conflict
+                | ErrorClass::Invalid
+                | ErrorClass::Failed
+                | ErrorClass::Cancelled => Err(error),
+            },
+        }
     }
+
+    /// What the tag names, where it is something else than what is recorded.
+    async fn moved(
+        &self,
+        reference: &ImageReference,
+        platform: &Platform,
+        recorded: &Resolution,
+        task: &TaskContext,
+    ) -> Result<Option<Found>, BackendError> {
+        let wanted = wanted(reference);
+        let (repository, asked) = (&reference.repository, &wanted);
+        let named = self
+            .places(&reference.host)?
+            .ask(reference, task, |registry| {
+                let (repository, asked) = (repository.clone(), asked.clone());
+                async move { registry.resolve(&repository, &asked).await }.boxed()
+            })
+            .await?;
+        if named.is_some_and(|named| named.digest == recorded.named) {
+            return Ok(None);
+        }
+        self.find(reference, &wanted, platform, task)
+            .await
+            .map(Some)
+    }
+}
+
+impl Found {
+    fn resolution(&self) -> Resolution {
+        Resolution {
+            named: self.named.clone(),
+            manifest: self.manifest.clone(),
+            at: jiff::Timestamp::now().as_second(),
+        }
+    }
+}
+
+/// What a reference asks a registry for: its digest, which wins, or its tag.
+fn wanted(reference: &ImageReference) -> Reference {
+    match (&reference.digest, &reference.tag) {
+        (Some(digest), _) => Reference::Digest(digest.clone()),
+        (None, tag) => Reference::Tag(tag.clone().unwrap_or_default()),
+    }
+}
+
+fn parse(reference: &str) -> Result<ImageReference, BackendError> {
+    reference.parse().map_err(|error| {
+        BackendError::new(ErrorClass::Invalid, format!("pull `{reference}`")).because(error)
+    })
 }
 
 enum Asked {
@@ -305,19 +391,51 @@ impl BaseImages for RegistryImages {
         store: &Arc<dyn ImageStore>,
         task: &TaskContext,
     ) -> Result<Digest, BackendError> {
-        let reference: ImageReference = reference.parse().map_err(|error| {
-            BackendError::new(ErrorClass::Invalid, format!("pull `{reference}`")).because(error)
-        })?;
-        let pinned = task
-            .id()
-            .component
-            .as_ref()
-            .is_some_and(|component| self.pins.components.contains(component));
-        if pinned {
-            self.locked(&reference, platform, store, task).await
-        } else {
-            self.floating(&reference, platform, store, task).await
+        let reference = parse(reference)?;
+        match self.choice(task) {
+            BaseChoice::Locked => self.locked(&reference, platform, store, task).await,
+            BaseChoice::Floating => self.floating(&reference, platform, store, task).await,
         }
+    }
+
+    fn choice(&self, task: &TaskContext) -> BaseChoice {
+        let component = task.id().component.as_ref();
+        match component.is_some_and(|component| self.pins.components.contains(component)) {
+            true => BaseChoice::Locked,
+            false => BaseChoice::Floating,
+        }
+    }
+
+    async fn look_up(
+        &self,
+        reference: &str,
+        platform: &Platform,
+        task: &TaskContext,
+    ) -> Result<(String, Digest), BackendError> {
+        let reference = parse(reference)?;
+        let digest = match self.choice(task) {
+            BaseChoice::Locked => self.pins.lock.get(&reference, platform)?.clone(),
+            BaseChoice::Floating => {
+                let key = LockKey::new(&reference, platform);
+                let resolved = self.resolved(&key);
+                let mut resolved = resolved.lock().await;
+                if let Some(digest) = resolved.as_ref() {
+                    digest.clone()
+                } else {
+                    let recorded = self.recorded(&key).await?;
+                    let digest = match self.ask(&reference, platform, recorded, task).await? {
+                        Asked::Same(digest) => digest,
+                        Asked::Other(found) => {
+                            self.record(&key, found.resolution()).await?;
+                            found.manifest
+                        }
+                    };
+                    *resolved = Some(digest.clone());
+                    digest
+                }
+            }
+        };
+        Ok((reference.at(&digest), digest))
     }
 }
 

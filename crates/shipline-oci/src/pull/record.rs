@@ -53,6 +53,63 @@ pub(super) fn read(directory: &Path, key: &LockKey) -> Option<Resolution> {
     .filter(|_| right)
 }
 
+/// Says that a recorded resolution was used now: its age is how long nobody asked for the image.
+pub(super) fn touch(directory: &Path, key: &LockKey) {
+    // Only ages for the garbage collection: where it cannot be set, the image is collected earlier and pulled again.
+    let _ = fs::File::open(path(directory, key))
+        .and_then(|file| file.set_modified(std::time::SystemTime::now()));
+}
+
+/// A base image that a build of this clone stood on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedBase {
+    /// What it was asked for as, and for which platform.
+    pub key: LockKey,
+    /// Its manifest.
+    pub digest: Digest,
+    /// How long nobody asked for it.
+    pub unused: std::time::Duration,
+    /// Its file.
+    pub(crate) path: PathBuf,
+}
+
+/// The recorded base images in `directory`, by name; none where it does not exist. What cannot be read is left out.
+#[must_use]
+pub fn recorded(directory: &Path) -> Vec<RecordedBase> {
+    let mut found: Vec<RecordedBase> = fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let at = entry.path();
+            let raw: RawResolution = serde_json::from_slice(&fs::read(&at).ok()?).ok()?;
+            let modified = entry.metadata().ok()?.modified().ok()?;
+            Some(RecordedBase {
+                key: LockKey {
+                    reference: raw.reference,
+                    platform: raw.platform,
+                },
+                digest: Digest::new(raw.manifest).ok()?,
+                unused: modified.elapsed().unwrap_or_default(),
+                path: at,
+            })
+        })
+        .collect();
+    found.sort_by(|one, other| one.key.cmp(&other.key));
+    found
+}
+
+impl RecordedBase {
+    /// Forgets it. Its image stays in the store until it is collected.
+    ///
+    /// # Errors
+    /// Where the file cannot be removed.
+    pub fn forget(&self) -> Result<(), BackendError> {
+        fs::remove_file(&self.path)
+            .map_err(|error| crate::layout::disk_error("remove", &self.path, error))
+    }
+}
+
 /// Records a resolution, whole or not at all.
 pub(super) fn write(
     directory: &Path,

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use shipline_model::name::{Digest, RepositoryName};
 
+use crate::credentials::is_docker_hub;
 use crate::registry::distribution::is_host;
 use crate::registry::tags::is_tag;
 
@@ -12,6 +13,8 @@ use crate::registry::tags::is_tag;
 const DEFAULT_TAG: &str = "latest";
 /// The registry of images whose reference names none.
 const DEFAULT_HOST: &str = "docker.io";
+/// Where Docker Hub has the images that are written without a slash.
+const OFFICIAL: &str = "library";
 
 /// An image's full reference.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,13 +73,14 @@ impl FromStr for ImageReference {
         if !is_host(host) {
             return Err(error(format!("`{host}` is not a host")));
         }
-        let path = path
-            .strip_prefix("library/")
-            .filter(|rest| {
-                // `library/` is Docker Hub's own way to write a name without slash.
-                host == DEFAULT_HOST && !rest.contains('/')
-            })
-            .unwrap_or(path);
+        // Docker Hub has several names, and its official images are those below `library/`.
+        let hub = is_docker_hub(host);
+        let host = if hub { DEFAULT_HOST } else { host };
+        let path = if hub && !path.contains('/') && !path.is_empty() {
+            format!("{OFFICIAL}/{path}")
+        } else {
+            path.to_owned()
+        };
         let repository = RepositoryName::new(path).map_err(|why| error(why.to_string()))?;
         let tag = match (&tag, &digest) {
             (None, None) => Some(DEFAULT_TAG.to_owned()),
@@ -88,6 +92,23 @@ impl FromStr for ImageReference {
             tag,
             digest,
         })
+    }
+}
+
+impl ImageReference {
+    /// The name without its digest where it has a tag: what people call the image.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.tag {
+            Some(tag) => format!("{}/{}:{tag}", self.host, self.repository),
+            None => self.to_string(),
+        }
+    }
+
+    /// The same repository at this digest and nothing else.
+    #[must_use]
+    pub fn at(&self, digest: &Digest) -> String {
+        format!("{}/{}@{digest}", self.host, self.repository)
     }
 }
 
@@ -124,16 +145,25 @@ mod tests {
             );
         };
         let digest = format!("sha256:{}", "a".repeat(64));
-        check("nginx", "docker.io/nginx:latest");
-        check("library/nginx:1", "docker.io/nginx:1");
-        check("docker.io/library/nginx:1", "docker.io/nginx:1");
+        check("nginx", "docker.io/library/nginx:latest");
+        check("library/nginx:1", "docker.io/library/nginx:1");
+        check("docker.io/library/nginx:1", "docker.io/library/nginx:1");
+        check("docker.io/nginx:1", "docker.io/library/nginx:1");
+        check("index.docker.io/nginx:1", "docker.io/library/nginx:1");
+        check("registry-1.docker.io/acme/app", "docker.io/acme/app:latest");
         check("acme/app:1.2-x", "docker.io/acme/app:1.2-x");
         check("localhost/app", "localhost/app:latest");
         check("localhost:5000/a/b:c", "localhost:5000/a/b:c");
         check("[::1]:5000/a", "[::1]:5000/a:latest");
         check("r.io/library/x", "r.io/library/x:latest");
-        check(&format!("a@{digest}"), &format!("docker.io/a@{digest}"));
-        check(&format!("a:1@{digest}"), &format!("docker.io/a:1@{digest}"));
+        check(
+            &format!("a@{digest}"),
+            &format!("docker.io/library/a@{digest}"),
+        );
+        check(
+            &format!("a:1@{digest}"),
+            &format!("docker.io/library/a:1@{digest}"),
+        );
         for bad in [
             "",
             "A",

@@ -17,7 +17,7 @@ use shipline_engine::task::TaskContext;
 use shipline_model::config::Platform;
 use shipline_model::name::Digest;
 use shipline_model::value::Value;
-use shipline_oci::build::BaseImages;
+use shipline_oci::build::{BaseChoice, BaseImages};
 
 use crate::cases::CASES;
 use crate::support::{Task, skopeo_config, tool};
@@ -459,6 +459,19 @@ impl BaseImages for Pulled {
         _task: &TaskContext,
     ) -> Result<Digest, BackendError> {
         Ok(self.0.clone())
+    }
+
+    fn choice(&self, _task: &TaskContext) -> BaseChoice {
+        BaseChoice::Floating
+    }
+
+    async fn look_up(
+        &self,
+        reference: &str,
+        _platform: &Platform,
+        _task: &TaskContext,
+    ) -> Result<(String, Digest), BackendError> {
+        Ok((reference.to_owned(), self.0.clone()))
     }
 }
 

@@ -1,20 +1,22 @@
 //! Base images out of registries: through indexes, once, verified, without network, pinned.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shipline_engine::backend::Registry as _;
 use shipline_engine::error::ErrorClass;
 use shipline_model::config::Platform;
 use shipline_model::name::{Digest, RepositoryName};
-use shipline_oci::build::BaseImages as _;
+use shipline_oci::build::{BaseChoice, BaseImages as _};
 use shipline_oci::credentials::Credentials;
 use shipline_oci::http::{self, HttpSettings};
 use shipline_oci::image::OCI_INDEX;
 use shipline_oci::pull::{
     ImageReference, LockKey, Pins, PipelineLock, PullSettings, RegistryImages,
 };
+use shipline_oci::registry::distribution::{RegistryAddress, Security};
 use shipline_testkit::contract::registry::image;
-use shipline_testkit::ecr::{Effect, FakeEcr, Fault, When};
+use shipline_testkit::ecr::{Effect, FakeEcr, Fault, Mutability, When};
 
 use crate::distribution::{fake, login, of_fake, once, patient, shared_store};
 use crate::support::Task;
@@ -33,6 +35,7 @@ struct World {
     directory: tempfile::TempDir,
     fake: FakeEcr,
     http: reqwest::Client,
+    mirrors: BTreeMap<String, RegistryAddress>,
 }
 
 impl World {
@@ -41,6 +44,7 @@ impl World {
             directory: tempfile::tempdir().unwrap(),
             fake: fake().await,
             http: http::client(&HttpSettings::default()).unwrap(),
+            mirrors: BTreeMap::new(),
         }
     }
 
@@ -61,6 +65,7 @@ impl World {
             http: self.http.clone(),
             credentials: Arc::new(login("AWS", self.fake.token())),
             retries,
+            mirrors: self.mirrors.clone(),
             records: self.directory.path().join("records"),
         };
         RegistryImages::new(settings, pins)
@@ -68,7 +73,11 @@ impl World {
 
     /// Pushes an image and an index that names it, both under tags; gives the image's digest.
     async fn publish(&self, text: &str) -> Digest {
-        let repository: RepositoryName = "user_service".parse().unwrap();
+        self.publish_as("user_service", text).await
+    }
+
+    async fn publish_as(&self, name: &str, text: &str) -> Digest {
+        let repository: RepositoryName = name.parse().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let store = shared_store(&directory);
         let digest = image(store.as_ref(), text, &[SIZE, 10]).unwrap();
@@ -80,7 +89,7 @@ impl World {
         let index = format!(
             r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{digest}","size":{size},"platform":{{"os":"linux","architecture":"amd64"}}}}]}}"#
         );
-        let url = format!("{}/v2/user_service/manifests/base", self.fake.url());
+        let url = format!("{}/v2/{name}/manifests/base", self.fake.url());
         let response = self
             .http
             .put(url)
@@ -110,7 +119,8 @@ async fn an_index_leads_to_the_image_which_is_pulled_once() {
     assert_eq!(found, first);
     assert!(store.is_whole(&found).unwrap());
     world.fake.reset();
-    let again = images
+    let again = world
+        .images(Pins::default())
         .resolve(&reference, &amd64(), &store, &task.context)
         .await
         .unwrap();
@@ -120,9 +130,15 @@ async fn an_index_leads_to_the_image_which_is_pulled_once() {
         log.iter().all(|entry| entry.method == "HEAD") && !log.is_empty(),
         "an unmoved tag costs one look: {log:?}"
     );
-    // The tag moves: the new image comes, of which one layer is new.
+    // The tag moves. What was resolved holds for the run; the next one takes the new image.
     let second = world.publish("two").await;
     let found = images
+        .resolve(&reference, &amd64(), &store, &task.context)
+        .await
+        .unwrap();
+    assert_eq!(found, first);
+    let found = world
+        .images(Pins::default())
         .resolve(&reference, &amd64(), &store, &task.context)
         .await
         .unwrap();
@@ -161,7 +177,7 @@ async fn without_network_the_last_resolution_is_taken() {
     assert_eq!(found.unwrap(), digest);
     let lines = task.lines();
     assert!(
-        lines.iter().any(|line| line.contains("cannot be reached")),
+        lines.iter().any(|line| line.contains("cannot be asked")),
         "{lines:?}"
     );
     // What was never resolved cannot be had.
@@ -194,7 +210,7 @@ async fn pinned_components_take_what_is_locked_and_nothing_else() {
     let parsed: ImageReference = reference.parse().unwrap();
     let current = world
         .images(Pins::default())
-        .current(&parsed, &amd64())
+        .current(&parsed, &amd64(), &task.context)
         .await;
     assert_eq!(current.unwrap(), old);
     let mut lock = PipelineLock::default();
@@ -253,6 +269,7 @@ async fn what_is_not_there_is_said() {
         http: world.http.clone(),
         credentials: Arc::new(Credentials::Anonymous),
         retries: once(),
+        mirrors: BTreeMap::new(),
         records: world.directory.path().join("others"),
     };
     let error = RegistryImages::new(nobody, Pins::default())
@@ -317,4 +334,106 @@ async fn cut_pulls_are_taken_up_and_what_is_wrong_is_not_kept() {
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::Conflict);
     assert!(!store.is_whole(&digest).unwrap());
+}
+
+#[tokio::test]
+async fn a_mirror_is_asked_first_and_docker_hubs_official_images_lie_below_library() {
+    let mut world = World::new().await;
+    world.fake.create("hub/library/nginx", Mutability::Mutable);
+    let digest = world.publish_as("hub/library/nginx", "one").await;
+    let mirror = format!("{}/hub", world.fake.host());
+    let mirror = RegistryAddress::parse(&mirror, Security::Required).unwrap();
+    world.mirrors = BTreeMap::from([
+        ("docker.io".to_owned(), mirror.clone()),
+        ("registry.invalid".to_owned(), mirror),
+    ]);
+    // Of neither registry anything is asked: there is no network in these tests.
+    for reference in [
+        "nginx:base",
+        "docker.io/library/nginx:base",
+        "index.docker.io/nginx:base",
+        "registry.invalid/library/nginx:base",
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = shared_store(&directory);
+        let mut task = Task::new();
+        let found = world
+            .images(Pins::default())
+            .resolve(reference, &amd64(), &store, &task.context)
+            .await;
+        assert_eq!(found.unwrap(), digest, "{reference}");
+        assert!(store.is_whole(&digest).unwrap(), "{reference}");
+        let lines = task.lines();
+        assert!(
+            !lines.iter().any(|line| line.contains("mirror")),
+            "{lines:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn behind_a_mirror_that_fails_is_the_registry_itself() {
+    let mut world = World::new().await;
+    let digest = world.publish("one").await;
+    let closed = "127.0.0.1:1".to_owned();
+    let without = format!("{}/nothing", world.fake.host());
+    for (mirror, why) in [(closed, "failed"), (without, "does not have it")] {
+        let address = RegistryAddress::parse(&mirror, Security::Required).unwrap();
+        world.mirrors = BTreeMap::from([(world.fake.host(), address)]);
+        let directory = tempfile::tempdir().unwrap();
+        let store = shared_store(&directory);
+        let mut task = Task::new();
+        let images = world.images(Pins::default());
+        let reference = world.reference(":base");
+        for _ in 0..2 {
+            let found = images
+                .resolve(&reference, &amd64(), &store, &task.context)
+                .await;
+            assert_eq!(found.unwrap(), digest, "{mirror}");
+        }
+        let lines = task.lines();
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains(&format!("the mirror {mirror} {why}"))),
+            "{lines:?}"
+        );
+        std::fs::remove_dir_all(world.directory.path().join("records")).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_engine_is_told_the_digest_and_nothing_is_pulled() {
+    let world = World::new().await;
+    let digest = world.publish("one").await;
+    let reference = world.reference(":base");
+    let task = Task::new();
+    world.fake.reset();
+    let images = world.images(Pins::default());
+    let (name, found) = images
+        .look_up(&reference, &amd64(), &task.context)
+        .await
+        .unwrap();
+    assert_eq!(found, digest);
+    assert_eq!(name, world.reference(&format!("@{digest}")));
+    let log = world.fake.log();
+    assert!(
+        log.iter().all(|entry| !entry.target.contains("/blobs/")),
+        "{log:?}"
+    );
+
+    let parsed: ImageReference = reference.parse().unwrap();
+    let other = shipline_oci::image::digest_of(b"another");
+    let mut pins = Pins::default();
+    pins.components.insert("frontend".parse().unwrap());
+    pins.lock
+        .update([(LockKey::new(&parsed, &amd64()), other.clone())].into());
+    let images = world.images(pins);
+    assert_eq!(images.choice(&task.context), BaseChoice::Locked);
+    let (name, found) = images
+        .look_up(&reference, &amd64(), &task.context)
+        .await
+        .unwrap();
+    assert_eq!(found, other);
+    assert!(name.ends_with(&format!("@{other}")), "{name}");
 }

@@ -113,6 +113,7 @@ fn plan(components: Vec<PlannedComponent>, tasks: &[&str]) -> Plan {
 
 fn component(name: &str, base: Base, reasons: Vec<Reason>) -> PlannedComponent {
     PlannedComponent {
+        bases: Vec::new(),
         name: ComponentName::new(name).unwrap(),
         base,
         reasons,

@@ -87,6 +87,16 @@ impl SourceRepo for MemorySource {
             .map(|text| text.clone().into_bytes()))
     }
 
+    fn read_at(&self, commit: &CommitId, path: &RepoPath) -> Result<Option<Vec<u8>>, BackendError> {
+        if *commit != self.head.commit {
+            return Err(BackendError::new(
+                ErrorClass::NotFound,
+                format!("read commit {commit}"),
+            ));
+        }
+        self.read(path)
+    }
+
     fn materialize(&self, set: &SourceSet, workspace: &Path) -> Result<Materialized, BackendError> {
         let wanted = self.wanted(&set.paths);
         let mut done = Materialized::default();

@@ -13,6 +13,7 @@ use shipline_model::plan as core;
 use shipline_model::tag::ImageTag;
 use shipline_model::value as model;
 
+use super::facts::BaseImage;
 use super::{Unreadable, all, millis, try_all, words};
 
 /// A task's name.
@@ -62,6 +63,9 @@ pub struct PlannedComponent {
     pub base: Base,
     pub reasons: Vec<Reason>,
     pub source_key: Option<String>,
+    /// Absent in records of versions that had no `pipeline.lock`.
+    #[serde(default)]
+    pub bases: Vec<BaseImage>,
     pub images: Vec<PlannedImage>,
 }
 
@@ -116,6 +120,11 @@ pub enum Reason {
     },
     PipelineFile {
         file: PathChange,
+    },
+    LockedBase {
+        reference: String,
+        from: Option<String>,
+        to: Option<String>,
     },
     NoBase {
         why: String,
@@ -288,6 +297,14 @@ impl From<&core::PlannedComponent> for PlannedComponent {
             base: (&component.base).into(),
             reasons: all(&component.reasons),
             source_key: component.source_key.as_ref().map(ToString::to_string),
+            bases: component
+                .bases
+                .iter()
+                .map(|(reference, digest)| BaseImage {
+                    reference: reference.clone(),
+                    digest: digest.to_string(),
+                })
+                .collect(),
             images: all(&component.images),
         }
     }
@@ -301,6 +318,11 @@ impl TryFrom<PlannedComponent> for core::PlannedComponent {
             base: component.base.try_into()?,
             reasons: try_all(component.reasons)?,
             source_key: component.source_key.map(core::SourceKey),
+            bases: component
+                .bases
+                .into_iter()
+                .map(|base| Ok((base.reference, Digest::new(base.digest)?)))
+                .collect::<Result<_, Unreadable>>()?,
             images: try_all(component.images)?,
         })
     }
@@ -386,6 +408,11 @@ impl From<&core::Reason> for Reason {
                 declared: (*declared).into(),
             },
             core::Reason::PipelineFile { file } => Self::PipelineFile { file: file.into() },
+            core::Reason::LockedBase { base } => Self::LockedBase {
+                reference: base.reference.clone(),
+                from: base.from.as_ref().map(ToString::to_string),
+                to: base.to.as_ref().map(ToString::to_string),
+            },
             core::Reason::NoBase { why } => Self::NoBase { why: why.clone() },
             core::Reason::All => Self::All,
         }
@@ -406,6 +433,17 @@ impl TryFrom<Reason> for core::Reason {
                 declared: declared.into(),
             },
             Reason::PipelineFile { file } => Self::PipelineFile { file: file.into() },
+            Reason::LockedBase {
+                reference,
+                from,
+                to,
+            } => Self::LockedBase {
+                base: core::MovedBase {
+                    reference,
+                    from: from.map(Digest::new).transpose()?,
+                    to: to.map(Digest::new).transpose()?,
+                },
+            },
             Reason::NoBase { why } => Self::NoBase { why },
             Reason::All => Self::All,
         })

@@ -1,5 +1,7 @@
 //! `profiles`.
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexMap;
 
 use super::super::problem::{Problems, key, value};
@@ -26,6 +28,7 @@ pub(super) fn all(
         let checked_name = key_name(name, &here, ProfileName::new, problems);
         let registry = registry(name, profile.registry.as_ref(), &here, problems);
         let gitops = gitops(name, profile.gitops.as_ref(), &here, problems);
+        let mirrors = mirrors(profile.mirrors.as_ref(), &here, problems);
         if let (
             Some(RegistrySpec::Layout { path: images }),
             Some(GitopsSpec::Local { path: commits, .. }),
@@ -47,6 +50,7 @@ pub(super) fn all(
                     name,
                     registry,
                     gitops,
+                    mirrors,
                 },
             );
         }
@@ -65,7 +69,37 @@ fn local() -> Result<Profile, NameError> {
         name: ProfileName::new(LOCAL)?,
         registry: local_registry()?,
         gitops: local_gitops()?,
+        mirrors: BTreeMap::new(),
     })
+}
+
+fn mirrors(
+    raw: Option<&raw::Texts>,
+    profile: &Route,
+    problems: &mut Problems<'_>,
+) -> BTreeMap<String, Template> {
+    let route = profile.key("mirrors");
+    let mut mirrors = BTreeMap::new();
+    for (host, address) in raw.into_iter().flatten() {
+        let here = route.key(host);
+        if !is_authority(host) {
+            problems.push(
+                key(&here, format!("`{host}` is no registry"))
+                    .label("this name")
+                    .help(
+                        "write the host that image names begin with; Docker Hub's is `docker.io`",
+                    ),
+            );
+        }
+        let template = filled_template(address, &here, Secrets::Refused, problems);
+        if let Some(text) = template.as_ref().and_then(literal) {
+            registry_address(&text, &here, problems);
+        }
+        if let Some(template) = template {
+            mirrors.insert(host.clone(), template);
+        }
+    }
+    mirrors
 }
 
 fn local_registry() -> Result<RegistrySpec, NameError> {

@@ -29,21 +29,29 @@ const CHUNK: usize = 256 * 1024;
 /// The context on its way.
 pub(super) type Chunks = tokio_stream::wrappers::ReceiverStream<io::Result<Bytes>>;
 
-/// Starts the stream. Gives it and the Dockerfile's path in it.
+/// Starts the stream. Gives it and the Dockerfile's path in it. A `rewritten` Dockerfile goes in the place of the one on the
+/// disk.
 pub(super) fn stream(
     request: &BuildRequest,
+    rewritten: Option<String>,
     flavour: Flavour,
     task: &TaskContext,
 ) -> Result<(Chunks, String), BackendError> {
     let ignore = crate::build::read_ignore(request)?;
-    let (dockerfile, outside) = match request.dockerfile.strip_prefix(&request.context) {
-        Ok(inside) => (inside.to_string_lossy().into_owned(), None),
-        Err(_) => {
-            let bytes = fs::read(&request.dockerfile)
-                .map_err(|error| disk_error("read", &request.dockerfile, error))?;
-            (OUTSIDE.to_owned(), Some(bytes))
-        }
-    };
+    let (dockerfile, outside, instead) =
+        match (request.dockerfile.strip_prefix(&request.context), rewritten) {
+            (Ok(inside), rewritten) => {
+                let name = inside.to_string_lossy().into_owned();
+                let instead = rewritten.map(|text| (name.clone().into_bytes(), text.into_bytes()));
+                (name, None, instead)
+            }
+            (Err(_), Some(text)) => (OUTSIDE.to_owned(), Some(text.into_bytes()), None),
+            (Err(_), None) => {
+                let bytes = fs::read(&request.dockerfile)
+                    .map_err(|error| disk_error("read", &request.dockerfile, error))?;
+                (OUTSIDE.to_owned(), Some(bytes), None)
+            }
+        };
     let mut always = Vec::new();
     if outside.is_none() {
         always.push(dockerfile.clone());
@@ -59,7 +67,12 @@ pub(super) fn stream(
             sender: sender.clone(),
             buffer: Vec::with_capacity(CHUNK),
         };
-        if let Err(error) = write_tar(writer, &root, ignore, &always, outside.as_deref(), &task) {
+        let sent = Sent {
+            always: &always,
+            outside: outside.as_deref(),
+            instead,
+        };
+        if let Err(error) = write_tar(writer, &root, ignore, sent, &task) {
             // The engine's side may be gone already: then its own error is the one to tell.
             let _ = sender.blocking_send(Err(error));
         }
@@ -70,15 +83,30 @@ pub(super) fn stream(
     ))
 }
 
+/// What is sent beside the context as the ignore file leaves it.
+struct Sent<'a> {
+    /// Paths of the context that no rule hides.
+    always: &'a [String],
+    /// A Dockerfile that is not in the context.
+    outside: Option<&'a [u8]>,
+    /// A path of the context and the bytes that are sent for it.
+    instead: Option<(Vec<u8>, Vec<u8>)>,
+}
+
 fn write_tar(
     writer: ChunkWriter,
     root: &Path,
     ignore: Ignore,
-    always: &[String],
-    outside: Option<&[u8]>,
+    sent: Sent<'_>,
     task: &TaskContext,
 ) -> io::Result<()> {
+    let Sent {
+        always,
+        outside,
+        instead,
+    } = sent;
     let mut walk = Walk {
+        instead,
         context: Context::new(root, ignore),
         archive: tar::Builder::new(writer),
         hollow: Vec::new(),
@@ -106,6 +134,8 @@ struct Walk<'a> {
     archive: tar::Builder<ChunkWriter>,
     /// Ignored directories above the current one, in which nothing was kept so far.
     hollow: Vec<Vec<u8>>,
+    /// A path and the bytes that are sent for it.
+    instead: Option<(Vec<u8>, Vec<u8>)>,
     task: &'a TaskContext,
 }
 
@@ -143,6 +173,15 @@ impl Walk<'_> {
 
     fn append(&mut self, path: &[u8], kind: &NodeKind, mode: u32) -> io::Result<()> {
         let name = Path::new(OsStr::from_bytes(path));
+        if let Some((at, bytes)) = &self.instead
+            && at == path
+        {
+            let mut header = header(tar::EntryType::Regular, 0o644);
+            header.set_size(bytes.len() as u64);
+            return self
+                .archive
+                .append_data(&mut header, name, bytes.as_slice());
+        }
         match kind {
             NodeKind::Directory => {
                 let mut header = header(tar::EntryType::Directory, mode);

@@ -26,8 +26,11 @@ use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::BuiltImage;
 use shipline_engine::task::TaskContext;
 
+use super::BaseImages;
+
 use self::address::Address;
 pub use self::address::{DockerSettings, Wanted};
+use self::bases::Bases;
 use self::progress::Progress;
 use self::session::Session;
 
@@ -35,11 +38,12 @@ use self::session::Session;
 const ANSWER_LIMIT: u64 = 24 * 60 * 60;
 
 /// Builds with a Docker engine.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct DockerBuilder {
     settings: DockerSettings,
     known_layers: PathBuf,
     threads: NonZeroUsize,
+    bases: Option<Arc<dyn BaseImages>>,
 }
 
 /// Which of the engine's builders is used.
@@ -58,7 +62,15 @@ impl DockerBuilder {
             settings,
             known_layers: cache.into().join("docker-layers"),
             threads,
+            bases: None,
         }
+    }
+
+    /// With a source of base images: what it resolves is what the engine builds on. Without one the engine decides alone.
+    #[must_use]
+    pub fn with_bases(mut self, bases: Arc<dyn BaseImages>) -> Self {
+        self.bases = Some(bases);
+        self
     }
 
     async fn connect(&self) -> Result<Engine, BackendError> {
@@ -154,7 +166,15 @@ impl ImageBuilder for DockerBuilder {
                 .because(format!("{word} of the engine at {} cannot mount secrets", engine.address))
                 .hint("use an engine with BuildKit (Docker 18.09 or newer), and do not set DOCKER_BUILDKIT=0"));
         }
-        let image = engine.build(flavour, request, task).await?;
+        let bases = Bases::choose(&engine.docker, self.bases.as_deref(), request, task).await?;
+        let mut request = request.clone();
+        for (name, value) in bases.labels() {
+            request.labels.entry(name).or_insert(value);
+        }
+        let request = &request;
+        let image = engine
+            .build(flavour, request, bases.dockerfile(), task)
+            .await?;
         task.note(format!(
             "takes image {} out of the engine",
             image
@@ -173,7 +193,7 @@ impl ImageBuilder for DockerBuilder {
             task,
         )
         .await?;
-        built.bases = bases::of(&engine.docker, request, task).await?;
+        built.bases = bases.known(&engine.docker).await?;
         Ok(built)
     }
 }
@@ -184,9 +204,10 @@ impl Engine {
         &self,
         flavour: Flavour,
         request: &BuildRequest,
+        dockerfile: Option<String>,
         task: &TaskContext,
     ) -> Result<String, BackendError> {
-        let (chunks, dockerfile) = context::stream(request, flavour, task)?;
+        let (chunks, dockerfile) = context::stream(request, dockerfile, flavour, task)?;
         let options = options(request, &dockerfile);
         let (docker, session) = match flavour {
             Flavour::Classic => (adjusted(&self.docker, request, None), None),

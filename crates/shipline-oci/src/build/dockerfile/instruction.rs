@@ -215,6 +215,7 @@ pub(crate) fn trigger(
         ));
     }
     let logical = LogicalLine {
+        lines: 1,
         line,
         keyword: keyword.clone(),
         rest: rest.trim().to_owned(),

@@ -17,6 +17,8 @@ pub(crate) struct Directives {
 pub(crate) struct LogicalLine {
     /// 1-based line on which it begins.
     pub(crate) line: usize,
+    /// The lines of the file that it takes, its heredocs aside.
+    pub(crate) lines: usize,
     /// The instruction in capitals.
     pub(crate) keyword: String,
     /// What follows, continuation lines joined, trimmed.
@@ -71,6 +73,7 @@ pub(crate) fn lex(text: &str) -> Result<(Directives, Vec<LogicalLine>), Dockerfi
             joined.push_str(&part);
             continues = again;
         }
+        let taken = next + 1 - line;
         let source = joined.trim().to_owned();
         if source.is_empty() {
             continue;
@@ -92,6 +95,7 @@ pub(crate) fn lex(text: &str) -> Result<(Directives, Vec<LogicalLine>), Dockerfi
         }
         logical.push(LogicalLine {
             line,
+            lines: taken,
             keyword,
             rest,
             source,

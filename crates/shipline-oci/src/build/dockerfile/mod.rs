@@ -2,6 +2,7 @@
 
 mod error;
 pub(crate) mod expand;
+pub(crate) mod images;
 mod instruction;
 mod lexer;
 mod scope;

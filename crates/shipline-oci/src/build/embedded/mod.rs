@@ -29,7 +29,6 @@ use shipline_engine::backend::{BuildRequest, Descriptor, ImageBuilder, ImageStor
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::BuiltImage;
 use shipline_engine::task::TaskContext;
-use shipline_model::config::Platform;
 use shipline_model::name::Digest;
 
 use self::archive::Spool;
@@ -38,7 +37,8 @@ use self::layer::{Layer, LayerError, Observed, Press};
 use self::session::{Session, cancelled};
 use self::stage::{Stage, Step};
 use self::tree::LastLink;
-use super::dockerfile::{Dockerfile, Globals};
+use super::BaseImages;
+use super::dockerfile::{Dockerfile, DockerfileError, Globals};
 use crate::image::{
     self, ImageConfig, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, RawDescriptor, RawManifest, RootFs,
 };
@@ -47,23 +47,6 @@ pub(super) use context::{Context, Seen, Source};
 pub(super) use session::wrong;
 pub(super) use stage::references;
 pub(super) use tree::{Content, NodeKind, join, show};
-
-/// Where the images come from that a Dockerfile names in FROM and in `COPY --from`.
-#[async_trait]
-pub trait BaseImages: Send + Sync {
-    /// Resolves a reference as it is written, and sees to it that the image for `platform` is whole in `store`. Gives the
-    /// digest of its manifest (not of an index).
-    ///
-    /// # Errors
-    /// `NotFound`, `Denied`, `Retryable` as the registry answers; `Invalid` where there is none for the platform.
-    async fn resolve(
-        &self,
-        reference: &str,
-        platform: &Platform,
-        store: &Arc<dyn ImageStore>,
-        task: &TaskContext,
-    ) -> Result<Digest, BackendError>;
-}
 
 /// The embedded builder.
 #[derive(Clone)]
@@ -415,6 +398,16 @@ fn instant(request: &BuildRequest) -> Result<String, BackendError> {
         })
 }
 
+fn base_labels(
+    session: &Session<'_>,
+    bases: &[(String, Digest)],
+) -> Result<BTreeMap<String, String>, DockerfileError> {
+    let target = session
+        .dockerfile
+        .target(session.request.target.as_deref())?;
+    super::bases::labels(session.dockerfile, target, &session.globals, bases)
+}
+
 /// Writes config and manifest, and names the image.
 fn finish(
     stage: Stage,
@@ -423,6 +416,10 @@ fn finish(
 ) -> Result<BuiltImage, BackendError> {
     let (request, store) = (session.request, session.store);
     let mut container = stage.config;
+    let bases = session.bases();
+    container.labels.extend(
+        base_labels(session, &bases).map_err(|error| wrong(request, &session.name, error))?,
+    );
     container.labels.extend(
         request
             .labels
@@ -474,7 +471,7 @@ fn finish(
                 .sum::<u64>(),
         layers: layers.len(),
         reused_layers: layers.iter().filter(|layer| layer.reused).count(),
-        bases: session.bases(),
+        bases,
         builder: "embedded".to_owned(),
     })
 }

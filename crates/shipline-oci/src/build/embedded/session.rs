@@ -29,7 +29,7 @@ pub(super) struct Session<'a> {
     stages: BTreeMap<usize, Stage>,
     images: BTreeMap<String, BaseImage>,
     /// The Dockerfile's name, for people.
-    name: String,
+    pub(super) name: String,
 }
 
 /// An image of the store that a Dockerfile refers to.
