@@ -12,6 +12,8 @@ use shipline_model::name::{ComponentName, EnvironmentName, PipelineName, Profile
   pipeline frontend                     run a pipeline on this machine; nothing leaves it
   plan backend                          what would run, and why
   explain backend user_service          why this component is (not) affected
+  lock update                           pin base images; shows what moves
+  store gc                              free the disk of what no run needs
   pipeline frontend --profile ci        the same with the real registry and GitOps repository
   gitops set user_service=abc12345-20251215123456 --environment staging")]
 pub(crate) struct Cli {
@@ -38,6 +40,12 @@ pub(crate) enum Command {
     /// Shows past runs
     #[command(subcommand)]
     Runs(RunsCommand),
+    /// Works on pipeline.lock, the digests of base images
+    #[command(subcommand)]
+    Lock(LockCommand),
+    /// Looks at the image store of this clone, and cleans it up
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Works on pipeline.yaml
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -184,6 +192,65 @@ pub(crate) enum RunsCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// `lock …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LockCommand {
+    /// Locks the base images of components with `image.lock: true` as their registries have them now
+    Update(LockUpdateArgs),
+}
+
+/// `lock update`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  lock update                           all of them; shows what moves
+  lock update user_service              one component's; the others stay
+  lock update --check                   for CI: fails where the lock would change
+  lock update --profile ci --dry-run    by the mirrors of a profile; writes nothing")]
+pub(crate) struct LockUpdateArgs {
+    /// The components whose base images are resolved anew; the default is all that lock them
+    #[arg(value_name = "COMPONENT")]
+    pub(crate) components: Vec<ComponentName>,
+    /// Whose mirrors are used
+    #[arg(long, value_name = "PROFILE", default_value = "local")]
+    pub(crate) profile: ProfileName,
+    /// Shows what would change and writes nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Writes nothing, and exits with 1 where something would change
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// `store …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Shows what the store holds, and what of it nothing needs any more
+    Show,
+    /// Removes images, layers and records that no run needs any more
+    Gc(StoreGcArgs),
+}
+
+/// `store gc`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  store gc                              what nothing needs and nobody used for 14 days
+  store gc --older-than 0s --dry-run    what would go if age did not count
+  store gc --keep-runs 10               all but the last ten run records too")]
+pub(crate) struct StoreGcArgs {
+    /// What was used more recently than this stays, needed or not: 12h, 14d
+    #[arg(long, value_name = "AGE", default_value = "14d", value_parser = crate::age::parse)]
+    pub(crate) older_than: std::time::Duration,
+    /// Keeps the records of the last N runs and removes older ones; without it none are removed
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) keep_runs: Option<u16>,
+    /// Shows what would go and removes nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Fails at once where a run holds .shipline, instead of waiting for it
+    #[arg(long)]
+    pub(crate) no_wait: bool,
 }
 
 /// `config …`.

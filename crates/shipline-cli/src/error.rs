@@ -90,6 +90,17 @@ impl CommandError {
         self
     }
 
+    /// The sentence and its causes, for a list of several.
+    #[must_use]
+    pub(crate) fn in_one_line(&self) -> String {
+        let (Message::Line(text) | Message::Drawn(text)) = &self.message;
+        std::iter::once(text)
+            .chain(&self.causes)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(": ")
+    }
+
     /// The exit code.
     #[must_use]
     pub(crate) fn code(&self) -> u8 {

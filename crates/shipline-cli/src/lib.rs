@@ -2,6 +2,7 @@
 //!
 //! [`main`] is both binaries: `shipline`, and `cargo xtask`, which adds the repository's own chores.
 
+mod age;
 mod args;
 mod command;
 mod error;
@@ -22,7 +23,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 
-use crate::args::{Cli, Command, ConfigCommand, GitopsCommand, RunsCommand};
+use crate::args::{
+    Cli, Command, ConfigCommand, GitopsCommand, LockCommand, RunsCommand, StoreCommand,
+};
 use crate::error::CommandError;
 use crate::settings::Settings;
 
@@ -82,6 +85,11 @@ fn run(cli: Cli, program: Program) -> Result<u8, CommandError> {
         Command::Runs(RunsCommand::Show { run, json }) => {
             command::runs::show(&run, json, &settings, program)
         }
+        Command::Lock(LockCommand::Update(args)) => {
+            command::lock::update(&args, &settings, program)
+        }
+        Command::Store(StoreCommand::Show) => command::store::show(&settings, program),
+        Command::Store(StoreCommand::Gc(args)) => command::store::gc(&args, &settings, program),
         Command::Config(ConfigCommand::Show) => command::config::show(&settings),
         Command::Schema => command::config::schema(),
         Command::Completions { shell } => command::completions(shell, program),

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use shipline_engine::error::ErrorClass;
+use shipline_engine::lock::{Holder, StateLock, Wait};
 use shipline_model::config::{self, Config};
 use tokio::runtime::{Builder, Runtime};
 
@@ -72,6 +74,37 @@ impl Session {
     pub(crate) fn state(&self) -> PathBuf {
         self.root.join(STATE)
     }
+}
+
+/// Takes the lock of `.shipline` for `command`, and says for whom it waits.
+pub(crate) fn lock(
+    session: &Session,
+    command: &str,
+    wait: Wait,
+    settings: &Settings,
+) -> Result<StateLock, CommandError> {
+    let holder = Holder {
+        pid: std::process::id(),
+        command: command.to_owned(),
+        since: settings.now,
+    };
+    let mut waiting = |other: Option<&Holder>| {
+        let who = other.map_or_else(
+            || "another run".to_owned(),
+            |other| format!("`{}` (process {})", other.command, other.pid),
+        );
+        print_error(&format!("note: waits for {who}, which holds .shipline\n"));
+    };
+    StateLock::acquire(&session.state(), &holder, wait, &mut waiting).map_err(|error| {
+        let kind = if error.class == ErrorClass::Conflict {
+            Some(ErrorKind::NotReady)
+        } else {
+            None
+        };
+        let mut error = CommandError::from(error);
+        error.kind = kind.unwrap_or(error.kind);
+        error
+    })
 }
 
 fn find(start: &Path) -> Result<PathBuf, CommandError> {

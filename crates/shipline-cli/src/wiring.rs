@@ -61,10 +61,18 @@ pub(crate) fn store(
     session: &Session,
     settings: &Settings,
 ) -> Result<Arc<dyn ImageStore>, CommandError> {
-    Ok(Arc::new(LayoutStore::open(
+    Ok(Arc::new(layout_store(session, settings)?))
+}
+
+/// The same as the layout directory that it is.
+pub(crate) fn layout_store(
+    session: &Session,
+    settings: &Settings,
+) -> Result<LayoutStore, CommandError> {
+    Ok(LayoutStore::open(
         session.state().join("store"),
         settings.faults.clone(),
-    )?))
+    )?)
 }
 
 /// Where base images come from: registries, asked with the docker config's logins, by the mirrors of the profile.

@@ -31,6 +31,16 @@ pub struct Cache {
     folder: PathBuf,
 }
 
+/// A build that the ledger knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedBuild {
+    /// The manifests of its images.
+    pub images: Vec<Digest>,
+    /// How long ago it was recorded.
+    pub age: std::time::Duration,
+    path: PathBuf,
+}
+
 #[derive(Serialize, Deserialize)]
 struct File<T> {
     version: u32,
@@ -180,6 +190,41 @@ impl Cache {
             image: v1::BuiltImage::from(built),
         });
         self.write("builds", &planned.source_key.0, ledger)
+    }
+
+    /// Every recorded build, for the garbage collection of the store.
+    #[must_use]
+    pub fn builds(&self) -> Vec<RecordedBuild> {
+        fs::read_dir(self.folder.join("builds"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| {
+                let path = entry.path();
+                let ledger: Ledger = read_file(&path)?;
+                let modified = entry.metadata().ok()?.modified().ok()?;
+                Some(RecordedBuild {
+                    images: ledger
+                        .images
+                        .into_iter()
+                        .filter_map(|image| BuiltImage::try_from(image.image).ok())
+                        .map(|image| image.digest)
+                        .collect(),
+                    age: modified.elapsed().unwrap_or_default(),
+                    path,
+                })
+            })
+            .collect()
+    }
+
+    /// Forgets a build whose images go. This comes before they do: what the ledger names is built again under its old tag where
+    /// it is missing, and must not be another image then. The lock of the clone is held.
+    ///
+    /// # Errors
+    /// Where its file cannot be removed.
+    pub fn forget(&self, build: &RecordedBuild) -> Result<(), BackendError> {
+        fs::remove_file(&build.path)
+            .map_err(|cause| crate::disk::failed("remove", &build.path, cause))
     }
 
     /// What the ledger says of an image that was built earlier.

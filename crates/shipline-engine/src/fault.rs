@@ -51,6 +51,8 @@ points! {
     StoreBlobs = "store-blobs";
     /// An image's manifest is in the store, the ledger does not know it.
     StoreManifest = "store-manifest";
+    /// The garbage collection has removed something from the store: names, or a blob.
+    StoreCollected = "store-collected";
     /// The ledger knows the image.
     BuildRecorded = "build-recorded";
     /// The release set has been written.

@@ -20,3 +20,4 @@ pub use screen::Width;
 pub use style::Palette;
 pub use summary::{Repeat, Summary};
 pub use terminal::{TerminalReporter, Ticking};
+pub use text::bytes;

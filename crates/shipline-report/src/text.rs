@@ -19,7 +19,7 @@ pub(crate) fn duration(took: Duration) -> String {
 }
 
 /// `512 B`, `1.5 kB`, `187.0 MB`: powers of 1000.
-pub(crate) fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     if count < 1000 {
         return format!("{count} B");
     }

@@ -2,9 +2,11 @@
 
 pub(crate) mod config;
 pub(crate) mod gitops_set;
+pub(crate) mod lock;
 pub(crate) mod pipeline;
 pub(crate) mod plan;
 pub(crate) mod runs;
+pub(crate) mod store;
 
 use std::io::Write as _;
 

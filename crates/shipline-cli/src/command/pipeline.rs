@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use shipline_engine::cache::Cache;
-use shipline_engine::error::ErrorClass;
-use shipline_engine::lock::{Holder, StateLock, Wait};
+use shipline_engine::lock::Wait;
 use shipline_engine::redact::Redactor;
 use shipline_engine::run::{self, Backends, Graces, Retries, RunOptions, ScanCache};
 use shipline_model::name::RunId;
@@ -23,7 +22,7 @@ use crate::locking;
 use crate::output;
 use crate::planning::{self, Facts};
 use crate::secrets;
-use crate::session::Session;
+use crate::session::{self, Session};
 use crate::settings::Settings;
 use crate::signals;
 use crate::wiring;
@@ -37,7 +36,12 @@ pub(crate) fn run(
     let session = Session::open(settings)?;
     planning::select(&session, &args.selection)?;
     let command = repeat_all(&args.selection, program);
-    let _lock = lock(&session, args, &command, settings)?;
+    let wait = if args.no_wait {
+        Wait::Never
+    } else {
+        Wait::ForIt
+    };
+    let _lock = session::lock(&session, &command, wait, settings)?;
     let prepared = prepare(&session, args, settings)?;
     if args.dry_run {
         return print(&shipline_model::plan::render(&prepared.plan));
@@ -116,41 +120,6 @@ fn prepare(
         gitops,
     };
     Ok(Prepared { plan, backends })
-}
-
-fn lock(
-    session: &Session,
-    args: &PipelineArgs,
-    command: &str,
-    settings: &Settings,
-) -> Result<StateLock, CommandError> {
-    let holder = Holder {
-        pid: std::process::id(),
-        command: command.to_owned(),
-        since: settings.now,
-    };
-    let wait = if args.no_wait {
-        Wait::Never
-    } else {
-        Wait::ForIt
-    };
-    let mut waiting = |other: Option<&Holder>| {
-        let who = other.map_or_else(
-            || "another run".to_owned(),
-            |other| format!("`{}` (process {})", other.command, other.pid),
-        );
-        print_error(&format!("note: waits for {who}, which holds .shipline\n"));
-    };
-    StateLock::acquire(&session.state(), &holder, wait, &mut waiting).map_err(|error| {
-        let kind = if error.class == ErrorClass::Conflict {
-            Some(ErrorKind::NotReady)
-        } else {
-            None
-        };
-        let mut error = CommandError::from(error);
-        error.kind = kind.unwrap_or(error.kind);
-        error
-    })
 }
 
 fn options(

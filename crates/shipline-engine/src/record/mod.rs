@@ -4,7 +4,7 @@ mod read;
 pub mod v1;
 mod write;
 
-pub use read::{Listing, Outcome, RecordError, StoredRun, find, list};
+pub use read::{Listing, Outcome, RecordError, StoredRun, find, list, runs};
 pub(crate) use write::RecordWriter;
 
 use std::path::{Path, PathBuf};

@@ -91,7 +91,11 @@ pub fn find(state: &Path, run: &str) -> Result<StoredRun, BackendError> {
     }
 }
 
-fn runs(state: &Path) -> Result<Vec<StoredRun>, BackendError> {
+/// All recorded runs, the youngest first.
+///
+/// # Errors
+/// Where the folder of records cannot be read; that there is none is no error.
+pub fn runs(state: &Path) -> Result<Vec<StoredRun>, BackendError> {
     let folder = folder(state);
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
@@ -170,6 +174,37 @@ impl StoredRun {
             None if self.is_running() => Outcome::Running,
             None => Outcome::Interrupted,
         }
+    }
+
+    /// Removes the record, but not that of a run that goes on, and gives the bytes that this freed.
+    ///
+    /// # Errors
+    /// Where it cannot be removed.
+    pub fn remove(&self) -> Result<u64, BackendError> {
+        if self.is_running() {
+            return Ok(0);
+        }
+        let size = self.size();
+        fs::remove_dir_all(&self.at).map_err(|cause| failed("remove", &self.at, cause))?;
+        Ok(size)
+    }
+
+    /// Bytes of its files.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let mut open = vec![self.at.clone()];
+        let mut size = 0;
+        while let Some(folder) = open.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                match entry.metadata() {
+                    Ok(metadata) if metadata.is_dir() => open.push(entry.path()),
+                    Ok(metadata) => size += metadata.len(),
+                    // Gone meanwhile: it has no size.
+                    Err(_) => {}
+                }
+            }
+        }
+        size
     }
 
     /// The folder of the record.

@@ -1,17 +1,22 @@
 //! Garbage collection: what no root reaches and nobody used for a while is removed.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::time::Duration;
 
 use shipline_engine::error::BackendError;
+use shipline_engine::fault::FaultPoint;
 use shipline_model::name::Digest;
 
 use super::LayoutStore;
 use crate::image::{RawIndex, is_index, parse_manifest};
-use crate::layout::{Lock, disk_error};
+use crate::layout::{Layout, Lock, disk_error};
 
-/// What a collection removed.
+/// Longest blob that is looked at as a manifest; registries take no longer ones.
+const MANIFEST_BYTES: u64 = 4 << 20;
+
+/// How much there is of something in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Collected {
     /// Blobs.
@@ -20,74 +25,107 @@ pub struct Collected {
     pub bytes: u64,
 }
 
+/// What a collection found. Nobody else collects, and no image is added, as long as this is held.
+#[derive(Debug)]
+pub struct Garbage {
+    layout: Layout,
+    kept: BTreeSet<Digest>,
+    /// What goes, manifests first: an image is gone before its blobs are.
+    blobs: Vec<(Digest, u64)>,
+    gone: BTreeSet<Digest>,
+    _alone: File,
+}
+
 impl LayoutStore {
-    /// Removes every blob that no root (the digest of a manifest or index) reaches and that was neither made nor used for
-    /// `older_than`. Names of images that go are dropped first, so that no name ever points at nothing.
+    /// Finds every blob that no root (the digest of a manifest or index) reaches and that was neither made nor used for
+    /// `older_than`. An image that is younger keeps all of its blobs.
     ///
     /// # Errors
-    /// Where the store cannot be read or written.
-    pub fn collect(
-        &self,
-        roots: &[Digest],
-        older_than: Duration,
-    ) -> Result<Collected, BackendError> {
-        let _alone = self.layout.lock("collect.lock", Lock::Exclusive)?;
+    /// Where the store cannot be read.
+    pub fn garbage(&self, roots: &[Digest], older_than: Duration) -> Result<Garbage, BackendError> {
+        let alone = self.layout.lock("collect.lock", Lock::Exclusive)?;
         let mut kept = BTreeSet::new();
         for root in roots {
             self.reach(root, &mut kept)?;
         }
-        let old = |digest: &Digest| {
-            fs::metadata(self.layout.blob_path(digest))
-                .and_then(|metadata| metadata.modified())
-                .ok()
-                .and_then(|at| at.elapsed().ok())
-                .is_some_and(|age| age >= older_than)
-        };
-        // A young image keeps its name, and with it all of its blobs.
-        for entry in self.layout.index()?.manifests {
-            if let Ok(descriptor) = entry.checked()
-                && !kept.contains(&descriptor.digest)
-                && !old(&descriptor.digest)
-            {
-                self.reach(&descriptor.digest, &mut kept)?;
+        let mut candidates = Vec::new();
+        for (digest, metadata) in self.blobs()? {
+            let age = metadata.modified().ok().and_then(|at| at.elapsed().ok());
+            // What has no age, or one of the future, is young.
+            if age.is_some_and(|age| age >= older_than) {
+                candidates.push((digest, metadata.len()));
+            } else {
+                self.reach(&digest, &mut kept)?;
             }
         }
-        self.layout.update_index(|index| {
-            index.manifests.retain(|entry| {
-                entry
-                    .checked()
-                    .is_ok_and(|descriptor| kept.contains(&descriptor.digest))
-            });
-            Ok(())
-        })?;
-        let mut collected = Collected::default();
-        let blobs = self.layout.blobs();
-        let entries = fs::read_dir(&blobs).map_err(|error| disk_error("read", &blobs, error))?;
-        for entry in entries {
-            let entry = entry.map_err(|error| disk_error("read", &blobs, error))?;
-            let name = entry.file_name();
-            let Some(digest) = name
+        let blobs = candidates
+            .into_iter()
+            .filter(|(digest, _)| !kept.contains(digest));
+        let (mut blobs, others): (Vec<_>, Vec<_>) =
+            blobs.partition(|(digest, size)| self.may_be_manifest(digest, *size));
+        blobs.extend(others);
+        Ok(Garbage {
+            layout: self.layout.clone(),
+            kept,
+            gone: blobs.iter().map(|(digest, _)| digest.clone()).collect(),
+            blobs,
+            _alone: alone,
+        })
+    }
+
+    /// All blobs of the store.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn size_of_all(&self) -> Result<Collected, BackendError> {
+        let blobs = self.blobs()?;
+        Ok(Collected {
+            blobs: blobs.len(),
+            bytes: blobs.iter().map(|(_, metadata)| metadata.len()).sum(),
+        })
+    }
+
+    fn blobs(&self) -> Result<Vec<(Digest, fs::Metadata)>, BackendError> {
+        let folder = self.layout.blobs();
+        let failed = |error| disk_error("read", &folder, error);
+        let mut blobs = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let digest = entry
+                .file_name()
                 .to_str()
-                .and_then(|hex| Digest::new(format!("sha256:{hex}")).ok())
-            else {
-                continue;
-            };
-            if kept.contains(&digest) || !old(&digest) {
-                continue;
+                .and_then(|hex| Digest::new(format!("sha256:{hex}")).ok());
+            if let Some(digest) = digest {
+                blobs.push((digest, entry.metadata().map_err(failed)?));
             }
-            let size = entry.metadata().map(|metadata| metadata.len()).unwrap_or(0);
-            let path = entry.path();
-            fs::remove_file(&path).map_err(|error| disk_error("remove", &path, error))?;
-            collected.blobs += 1;
-            collected.bytes += size;
         }
-        Ok(collected)
+        Ok(blobs)
+    }
+
+    fn may_be_manifest(&self, digest: &Digest, size: u64) -> bool {
+        let mut first = [0];
+        size <= MANIFEST_BYTES
+            && self
+                .layout
+                .open_blob(digest)
+                .and_then(|mut file| {
+                    file.read_exact(&mut first)
+                        .map_err(|error| disk_error("read", self.layout.root(), error))
+                })
+                .is_ok()
+            && first == *b"{"
     }
 
     fn reach(&self, root: &Digest, kept: &mut BTreeSet<Digest>) -> Result<(), BackendError> {
         let mut open = vec![root.clone()];
         while let Some(digest) = open.pop() {
             if !kept.insert(digest.clone()) {
+                continue;
+            }
+            let Some(size) = self.layout.size(&digest)? else {
+                continue;
+            };
+            if !self.may_be_manifest(&digest, size) {
                 continue;
             }
             let Some(bytes) = self.layout.read_blob(&digest)? else {
@@ -105,5 +143,48 @@ impl LayoutStore {
             }
         }
         Ok(())
+    }
+}
+
+impl Garbage {
+    /// How much it is.
+    #[must_use]
+    pub fn size(&self) -> Collected {
+        Collected {
+            blobs: self.blobs.len(),
+            bytes: self.blobs.iter().map(|(_, size)| size).sum(),
+        }
+    }
+
+    /// Whether this image is (still) in the store when the garbage is gone.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn leaves(&self, image: &Digest) -> Result<bool, BackendError> {
+        Ok(!self.gone.contains(image) && self.layout.size(image)?.is_some())
+    }
+
+    /// Removes it: names of images that go first, so that no name ever points at nothing, then manifests, then the rest. A
+    /// death at any point leaves images that are whole or not there, and blobs that the next collection removes.
+    ///
+    /// # Errors
+    /// Where the store cannot be written.
+    pub fn remove(self) -> Result<Collected, BackendError> {
+        self.layout.update_index(|index| {
+            index.manifests.retain(|entry| {
+                entry.checked().is_ok_and(|descriptor| {
+                    self.kept.contains(&descriptor.digest)
+                        || !self.gone.contains(&descriptor.digest)
+                })
+            });
+            Ok(())
+        })?;
+        self.layout.faults().reach(FaultPoint::StoreCollected);
+        for (digest, _) in &self.blobs {
+            let path = self.layout.blob_path(digest);
+            fs::remove_file(&path).map_err(|error| disk_error("remove", &path, error))?;
+            self.layout.faults().reach(FaultPoint::StoreCollected);
+        }
+        Ok(self.size())
     }
 }

@@ -11,7 +11,7 @@ use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::{FaultPoint, Faults};
 use shipline_model::name::Digest;
 
-pub use collect::Collected;
+pub use collect::{Collected, Garbage};
 
 use crate::image::{REF_NAME, RawDescriptor};
 use crate::layout::{Layout, disk_error};
@@ -51,6 +51,35 @@ impl LayoutStore {
             .find(|entry| entry.annotations.get(REF_NAME).map(String::as_str) == Some(name))
             .map(|entry| entry.checked().map(|descriptor| descriptor.digest))
             .transpose()
+    }
+}
+
+/// An image that carries a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedImage {
+    /// The name.
+    pub name: String,
+    /// Its manifest.
+    pub digest: Digest,
+}
+
+impl LayoutStore {
+    /// All images that carry names, by name.
+    ///
+    /// # Errors
+    /// Where the index cannot be read.
+    pub fn names(&self) -> Result<Vec<NamedImage>, BackendError> {
+        let mut names = Vec::new();
+        for entry in self.layout.index()?.manifests {
+            if let Some(name) = entry.annotations.get(REF_NAME) {
+                names.push(NamedImage {
+                    name: name.clone(),
+                    digest: entry.checked()?.digest,
+                });
+            }
+        }
+        names.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(names)
     }
 }
 

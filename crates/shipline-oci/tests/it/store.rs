@@ -164,9 +164,19 @@ fn collection_keeps_what_is_reached_or_young() {
                 .unwrap();
         }
     }
-    let collected = store
-        .collect(std::slice::from_ref(&kept), Duration::from_secs(60))
+    let garbage = store
+        .garbage(std::slice::from_ref(&kept), Duration::from_secs(60))
         .unwrap();
+    assert!(garbage.leaves(&kept).unwrap() && garbage.leaves(&young).unwrap());
+    assert!(!garbage.leaves(&gone).unwrap());
+    let size = garbage.size();
+    drop(garbage);
+    assert!(store.is_whole(&gone).unwrap(), "looking removes nothing");
+    let garbage = store
+        .garbage(std::slice::from_ref(&kept), Duration::from_secs(60))
+        .unwrap();
+    let collected = garbage.remove().unwrap();
+    assert_eq!(collected, size);
     // The layer is one and the same for all three.
     assert_eq!(collected.blobs, 2);
     assert!(store.is_whole(&kept).unwrap() && store.is_whole(&young).unwrap());
