@@ -9,7 +9,6 @@
 //! other components would be in its image or not, as they are in the run or not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,7 +16,7 @@ use shipline_model::config::{Component, Config};
 use shipline_model::name::{ComponentName, RepoPath};
 use shipline_model::plan::{Plan, sources};
 
-use crate::backend::{Materialized, SourceRepo, SourceSet};
+use crate::backend::{Materialized, Outside, SourceRepo, SourceSet};
 use crate::error::{BackendError, ErrorClass};
 
 /// The workspaces of a run.
@@ -163,6 +162,7 @@ impl Workspace {
                 let set = SourceSet {
                     paths: paths.into_iter().collect(),
                     keep: self.caches.clone(),
+                    outside: Outside::Removed,
                 };
                 done = Some(crate::stage::blocking(move || this.materialize(&set)).await?);
                 Ok::<(), BackendError>(())
@@ -218,13 +218,13 @@ impl Workspace {
         self.source.materialize(set, &self.root)
     }
 
-    /// A component's sources; kept is everything that is not this component's alone.
+    /// A component's sources; kept is what in them is not this component's alone.
     fn part(&self, component: &ComponentName, extras: &[RepoPath]) -> SourceSet {
         let own = self.parts.get(component).cloned().unwrap_or_default();
         let mut keep: BTreeSet<RepoPath> = self.caches.iter().chain(extras).cloned().collect();
         for (other, paths) in &self.parts {
             if other != component {
-                // A path around ours is not kept as a whole: what is beside ours in it is found below.
+                // A path around ours is not kept as a whole: what is beside ours in it is outside.
                 let around = |path: &&RepoPath| {
                     !own.iter()
                         .any(|mine| mine != *path && path.contains(mine.as_str()))
@@ -232,35 +232,13 @@ impl Workspace {
                 keep.extend(paths.iter().filter(around).cloned());
             }
         }
-        match self.sharing {
-            Sharing::Together => self.outside(&own, &RepoPath::root(), &mut keep),
-            Sharing::Alone => {}
-        }
         SourceSet {
             paths: own,
             keep: keep.into_iter().collect(),
-        }
-    }
-
-    /// Collects what is on the disk outside of `own`, on the way from the root down to each of them.
-    fn outside(&self, own: &[RepoPath], at: &RepoPath, keep: &mut BTreeSet<RepoPath>) {
-        if own
-            .iter()
-            .any(|mine| mine.contains(at.as_str()) || mine == at)
-        {
-            return;
-        }
-        for entry in fs::read_dir(self.path(at)).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let Some(path) = name.to_str().and_then(|name| RepoPath::resolve(at, name)) else {
-                continue;
-            };
-            let leads_to_ours = own.iter().any(|mine| path.contains(mine.as_str()));
-            if leads_to_ours {
-                self.outside(own, &path, keep);
-            } else {
-                keep.insert(path);
-            }
+            outside: match self.sharing {
+                Sharing::Together => Outside::Left,
+                Sharing::Alone => Outside::Removed,
+            },
         }
     }
 }

@@ -28,6 +28,17 @@ pub struct SourceSet {
     pub paths: Vec<RepoPath>,
     /// Paths that are left alone: every declared cache of the configuration.
     pub keep: Vec<RepoPath>,
+    /// What is done with what stands outside of `paths`.
+    pub outside: Outside,
+}
+
+/// What is done with what stands outside of a [`SourceSet`]'s paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outside {
+    /// It is removed: the workspace holds the set and nothing else.
+    Removed,
+    /// It is left alone, also what comes there in the meantime: others are at work beside these paths.
+    Left,
 }
 
 /// What making the workspace equal did.

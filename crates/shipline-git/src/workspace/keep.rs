@@ -1,13 +1,16 @@
-//! Paths of the workspace that are left alone.
+//! What of the workspace is left alone.
 
 use std::collections::BTreeMap;
 
+use shipline_engine::backend::{Outside, SourceSet};
 use shipline_model::name::RepoPath;
 
 /// Kept paths, as a tree.
 #[derive(Debug, Default)]
 pub(crate) struct Keep {
     kept: bool,
+    /// Whether what is not named in `below` is kept.
+    others: bool,
     below: BTreeMap<Vec<u8>, Keep>,
 }
 
@@ -23,17 +26,34 @@ pub(crate) enum Keeping<'k> {
 }
 
 impl Keep {
-    /// These paths.
-    pub(crate) fn of(paths: &[RepoPath]) -> Self {
+    /// What a set leaves alone.
+    pub(crate) fn of(set: &SourceSet) -> Self {
         let mut keep = Self::default();
-        for path in paths {
+        for path in &set.keep {
             let mut at = &mut keep;
-            for name in path.as_str().split('/').filter(|name| *name != ".") {
+            for name in names(path) {
                 at = at.below.entry(name.as_bytes().to_vec()).or_default();
             }
             at.kept = true;
         }
+        match set.outside {
+            Outside::Removed => {}
+            Outside::Left => {
+                for path in &set.paths {
+                    keep.leave_beside(path);
+                }
+            }
+        }
         keep
+    }
+
+    /// Keeps what stands beside the way to a path of the set.
+    fn leave_beside(&mut self, path: &RepoPath) {
+        let mut at = self;
+        for name in names(path) {
+            at.others = true;
+            at = at.below.entry(name.as_bytes().to_vec()).or_default();
+        }
     }
 
     /// Whether a path is kept, or lies in one that is.
@@ -53,12 +73,16 @@ impl Keep {
     fn keeping(&self) -> Keeping<'_> {
         if self.kept {
             Keeping::All
-        } else if self.below.is_empty() {
+        } else if self.below.is_empty() && !self.others {
             Keeping::Nothing
         } else {
             Keeping::Below(self)
         }
     }
+}
+
+fn names(path: &RepoPath) -> impl Iterator<Item = &str> {
+    path.as_str().split('/').filter(|name| *name != ".")
 }
 
 impl<'k> Keeping<'k> {
@@ -69,6 +93,7 @@ impl<'k> Keeping<'k> {
             Self::All => Self::All,
             Self::Below(keep) => match keep.below.get(name) {
                 Some(below) => below.keeping(),
+                None if keep.others => Self::All,
                 None => Self::Nothing,
             },
         }

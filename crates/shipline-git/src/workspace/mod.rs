@@ -35,7 +35,7 @@ pub(crate) fn materialize(
 ) -> Result<Materialized, BackendError> {
     let mut stores = Stores::new(repo, root);
     let wanted = Wanted::of(sources, &mut stores, &set.paths)?;
-    let keep = Keep::of(&set.keep);
+    let keep = Keep::of(set);
     let beside = Beside::of(workspace)?;
 
     sync::remove(&beside.incoming)?;
@@ -68,7 +68,7 @@ pub(crate) fn extras(
 ) -> Result<Vec<RepoPath>, BackendError> {
     let mut stores = Stores::new(repo, root);
     let wanted = Wanted::of(sources, &mut stores, &set.paths)?;
-    let keep = Keep::of(&set.keep);
+    let keep = Keep::of(set);
     let mut extras = Vec::new();
     sync::extras(workspace, "", Some(&wanted), keep.root(), &mut extras)?;
     extras.sort();

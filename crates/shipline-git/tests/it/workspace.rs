@@ -1,11 +1,13 @@
 //! The workspace becomes equal to the sources by the difference only.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use proptest::prelude::*;
-use shipline_engine::backend::{Materialized, SourceRepo};
+use shipline_engine::backend::{Materialized, Outside, SourceRepo, SourceSet};
 use shipline_engine::error::ErrorClass;
 
 use crate::world::{World, files, set};
@@ -184,6 +186,35 @@ fn caches_survive_where_their_folder_is_no_source_any_more() {
     materialize(&world, &["other"], &[]);
     assert_eq!(names(&work), ["other/b"]);
     assert!(!work.join("svc").exists());
+}
+
+#[test]
+fn what_stands_outside_of_a_part_is_left_alone_whatever_its_name() {
+    let world = World::with(&[("svc/a/x", "1"), ("svc/b/y", "1"), ("svc/z", "1")]);
+    materialize(&world, &["svc"], &[]);
+    let work = world.workspace();
+    let strange = OsStr::from_bytes(b"\xff");
+    for folder in [&work, &work.join("svc"), &work.join("svc/b")] {
+        std::fs::write(folder.join(strange), "others'").unwrap();
+    }
+    put(&work, "svc/a/rubbish", "1");
+    put(&work, "svc/a/cache/c", "1");
+    put(&work, "svc/a/x", "changed");
+    let part = SourceSet {
+        outside: Outside::Left,
+        ..set(&["svc/a"], &["svc/a/cache"])
+    };
+    let source = world.open();
+    assert_eq!(source.extras(&part, &work).unwrap().len(), 1);
+    let done = source.materialize(&part, &work).unwrap();
+    assert_eq!((done.written, done.kept, done.removed), (1, 0, 1));
+    for folder in [&work, &work.join("svc"), &work.join("svc/b")] {
+        assert!(folder.join(strange).exists(), "{}", folder.display());
+    }
+    assert!(work.join("svc/z").exists() && work.join("svc/a/cache/c").exists());
+    // The next whole pass has them removed.
+    let done = materialize(&world, &["svc"], &["svc/a/cache"]);
+    assert_eq!((done.written, done.kept, done.removed), (0, 3, 3));
 }
 
 #[test]

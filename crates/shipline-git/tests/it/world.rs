@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use shipline_engine::backend::{SourceRepo, SourceSet};
+use shipline_engine::backend::{Outside, SourceRepo, SourceSet};
 use shipline_engine::fault::Faults;
 use shipline_git::{GitSource, WorkTree};
 use shipline_model::name::{CommitId, RepoPath};
@@ -232,5 +232,6 @@ pub(crate) fn set(paths: &[&str], keep: &[&str]) -> SourceSet {
     SourceSet {
         paths: paths.iter().map(|text| path(text)).collect(),
         keep: keep.iter().map(|text| path(text)).collect(),
+        outside: Outside::Removed,
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Mutex;
 
-use shipline_engine::backend::{Ancestry, Materialized, SourceRepo, SourceSet};
+use shipline_engine::backend::{Ancestry, Materialized, Outside, SourceRepo, SourceSet};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_model::name::{CommitId, RepoPath};
 use shipline_model::plan::{Head, PathChange};
@@ -102,7 +102,7 @@ impl SourceRepo for MemorySource {
         let mut done = Materialized::default();
         (|| {
             fs::create_dir_all(workspace)?;
-            for path in beyond(workspace, "", &wanted, &set.keep)? {
+            for path in beyond(workspace, "", &wanted, set)? {
                 let at = workspace.join(&path);
                 if at.is_dir() {
                     fs::remove_dir_all(&at)?;
@@ -134,7 +134,7 @@ impl SourceRepo for MemorySource {
         let invalid = |cause: Box<dyn std::error::Error + Send + Sync>| {
             BackendError::new(ErrorClass::Invalid, "read the workspace").because(cause)
         };
-        beyond(workspace, "", &self.wanted(&set.paths), &set.keep)
+        beyond(workspace, "", &self.wanted(&set.paths), set)
             .map_err(|cause| invalid(cause.into()))?
             .into_iter()
             .map(|path| RepoPath::new(path).map_err(|cause| invalid(cause.into())))
@@ -147,7 +147,7 @@ fn beyond(
     workspace: &Path,
     at: &str,
     wanted: &BTreeMap<String, String>,
-    keep: &[RepoPath],
+    set: &SourceSet,
 ) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(workspace.join(at))? {
@@ -159,13 +159,19 @@ fn beyond(
             format!("{at}/{name}")
         };
         let below = format!("{path}/");
-        if wanted.contains_key(&path) || keep.iter().any(|kept| kept.contains(&path)) {
+        let keep = &set.keep;
+        let is_ours = |own: &RepoPath| own.contains(&path) || own.as_str().starts_with(&below);
+        let is_left = match set.outside {
+            Outside::Removed => false,
+            Outside::Left => !set.paths.iter().any(is_ours),
+        };
+        if wanted.contains_key(&path) || is_left || keep.iter().any(|kept| kept.contains(&path)) {
             continue;
         }
         let leads = wanted.keys().any(|wanted| wanted.starts_with(&below))
             || keep.iter().any(|kept| kept.as_str().starts_with(&below));
         if leads && entry.file_type()?.is_dir() {
-            found.extend(beyond(workspace, &path, wanted, keep)?);
+            found.extend(beyond(workspace, &path, wanted, set)?);
         } else {
             found.push(path);
         }
