@@ -6,6 +6,7 @@
     reason = "tests start programs and fail where something is not as it must be"
 )]
 
+mod aws;
 mod cancel;
 mod changes;
 mod concurrency;

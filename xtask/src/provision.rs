@@ -16,7 +16,10 @@ const PACKAGES: &[(&str, &[&str])] = &[
 ];
 
 /// Python packages for the virtual environment of the tests: version pinned, so that a run today is a run tomorrow.
-const PYTHON: &[(&str, &str)] = &[("ministack", "ministack==1.5.33")];
+const PYTHON: &[(&str, &str)] = &[
+    ("ministack", "ministack==1.5.33"),
+    ("moto_server", "moto[server,ecr]==5.2.5"),
+];
 
 /// What this machine has. Services that were started for the tests end with it.
 pub(crate) struct Machine {
@@ -68,18 +71,20 @@ pub(crate) fn install() -> Result<Machine, String> {
         step(&format!("install {}", missing.join(" ")), &mut install)?;
         drop(policy);
     }
-    for (program, requirement) in PYTHON {
-        if !venv().join("bin").join(program).exists() {
-            step(
-                "python environment",
-                &mut command("python3", &["-m", "venv", &venv().display().to_string()]),
-            )?;
-            let pip = venv().join("bin/pip").display().to_string();
-            step(
-                &format!("install {requirement}"),
-                &mut command(&pip, &["install", "--quiet", requirement]),
-            )?;
-        }
+    let is_there = |program: &str| venv().join("bin").join(program).exists();
+    if !PYTHON.iter().all(|(program, _)| is_there(program)) {
+        step(
+            "python environment",
+            &mut command("python3", &["-m", "venv", &venv().display().to_string()]),
+        )?;
+        let pip = venv().join("bin/pip").display().to_string();
+        // All in one: they share libraries, and pip finds versions that suit all of them.
+        let mut arguments = vec!["install", "--quiet"];
+        arguments.extend(PYTHON.iter().map(|(_, requirement)| *requirement));
+        step(
+            &format!("install {}", arguments[2..].join(" ")),
+            &mut command(&pip, &arguments),
+        )?;
     }
     let engine = if docker_runs() {
         None

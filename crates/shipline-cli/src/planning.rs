@@ -107,13 +107,7 @@ pub(crate) fn automatic(session: &Session) -> Option<&Environment> {
 
 /// Where a component's image stands in the GitOps repository.
 pub(crate) fn target(component: &Component, environment: &EnvironmentName) -> Target {
-    Target {
-        component: component.name.clone(),
-        environment: environment.clone(),
-        folder: component.folder.clone(),
-        container: component.kubernetes.clone(),
-        repository: component.repository.to_string(),
-    }
+    Target::of(component, environment)
 }
 
 /// What a component's tags start with in an environment.

@@ -79,6 +79,35 @@ struct Scan {
 }
 
 #[derive(Serialize, Deserialize)]
+struct Attached {
+    run: String,
+}
+
+/// An artifact about an image, in a registry.
+#[derive(Debug, Clone, Copy)]
+pub struct Attachment<'a> {
+    /// The registry's name.
+    pub registry: &'a str,
+    /// The repository.
+    pub repository: &'a str,
+    /// The image.
+    pub subject: &'a Digest,
+    /// The artifact's manifest.
+    pub artifact: &'a Digest,
+}
+
+impl Attachment<'_> {
+    fn key(&self) -> String {
+        hash(&[
+            self.registry,
+            self.repository,
+            self.subject.as_str(),
+            self.artifact.as_str(),
+        ])
+    }
+}
+
+#[derive(Serialize, Deserialize)]
 struct Tool {
     identity: String,
     version: String,
@@ -284,6 +313,18 @@ impl Cache {
         )
     }
 
+    /// Whether an artifact is known to be listed among an image's referrers in a registry.
+    #[must_use]
+    pub fn attached(&self, place: &Attachment<'_>) -> bool {
+        self.read::<Attached>("attached", &place.key()).is_some()
+    }
+
+    /// Remembers that an artifact is listed. Nothing is lost where that fails: it is looked for again.
+    pub fn record_attached(&self, place: &Attachment<'_>, run: &str) {
+        let run = run.to_owned();
+        let _ = self.write("attached", &place.key(), Attached { run });
+    }
+
     /// The version that the program with this identity gave.
     pub(crate) fn tool(&self, name: &str, identity: &str) -> Option<String> {
         let tool: Tool = self.read("tools", &hash(&[name]))?;
@@ -302,7 +343,7 @@ impl Cache {
     /// Removes the oldest entries of each kind beyond a thousand, and what killed processes left half-written. The lock of the
     /// clone is held: nobody else writes. Nothing is lost where that fails.
     pub fn prune(&self) {
-        for kind in ["tests", "builds", "scans", "tools"] {
+        for kind in ["tests", "builds", "scans", "attached", "tools"] {
             crate::disk::sweep(&self.folder.join(kind));
             let Ok(entries) = fs::read_dir(self.folder.join(kind)) else {
                 continue;

@@ -69,6 +69,8 @@ points! {
     RegistryManifest = "registry-manifest";
     /// A manifest has been read back from a remote registry.
     RegistryManifestRead = "registry-manifest-read";
+    /// A document refers to its image in the registry.
+    RegistryReferrer = "registry-referrer";
     /// Every image is in the registry and verified, no tag has moved.
     RegistryVerified = "registry-verified";
     /// A remote registry has taken a tag, it has not been read back.

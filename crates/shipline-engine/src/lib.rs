@@ -13,6 +13,7 @@ pub mod process;
 pub mod record;
 pub mod redact;
 pub mod run;
+pub mod sarif;
 mod stage;
 pub mod task;
 pub mod tools;

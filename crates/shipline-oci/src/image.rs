@@ -392,6 +392,31 @@ pub fn parse_manifest(media_type: Option<&str>, bytes: &[u8]) -> Result<Manifest
     })
 }
 
+/// What a manifest says of itself where it is an artifact's and not an image's.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawArtifact {
+    #[serde(default)]
+    artifact_type: Option<String>,
+    #[serde(default)]
+    subject: Option<RawDescriptor>,
+}
+
+/// The type of the artifact whose manifest this is; `None`: it is an image's.
+#[must_use]
+pub fn artifact_type(manifest: &[u8]) -> Option<String> {
+    serde_json::from_slice::<RawArtifact>(manifest)
+        .ok()?
+        .artifact_type
+}
+
+/// What the artifact whose manifest this is refers to.
+#[must_use]
+pub fn subject(manifest: &[u8]) -> Option<Digest> {
+    let artifact = serde_json::from_slice::<RawArtifact>(manifest).ok()?;
+    Some(artifact.subject?.checked().ok()?.digest)
+}
+
 /// A document as the bytes that are stored and hashed.
 ///
 /// # Errors

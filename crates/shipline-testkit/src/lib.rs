@@ -9,4 +9,5 @@ pub mod remote;
 pub mod service;
 pub mod small_disk;
 pub mod tiny;
+pub mod tunnel;
 pub mod world;

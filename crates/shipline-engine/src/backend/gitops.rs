@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use shipline_model::config::Component;
 use shipline_model::name::{CommitId, ComponentName, Digest, EnvironmentName};
 
 use crate::error::BackendError;
@@ -20,6 +21,20 @@ pub struct Target {
     pub container: String,
     /// Repository name that the image must end in (host and leading path are free).
     pub repository: String,
+}
+
+impl Target {
+    /// Where a component's image stands in an environment.
+    #[must_use]
+    pub fn of(component: &Component, environment: &EnvironmentName) -> Self {
+        Self {
+            component: component.name.clone(),
+            environment: environment.clone(),
+            folder: component.folder.clone(),
+            container: component.kubernetes.clone(),
+            repository: component.repository.to_string(),
+        }
+    }
 }
 
 /// One image to set.

@@ -4,6 +4,7 @@
 //! Blocking traits are called on blocking threads; async ones are cancelled by the [`TaskContext`](crate::task::TaskContext),
 //! never by being dropped.
 
+mod artifact;
 mod builder;
 mod gitops;
 mod registry;
@@ -11,6 +12,7 @@ mod scanner;
 mod source;
 mod store;
 
+pub use artifact::*;
 pub use builder::*;
 pub use gitops::*;
 pub use registry::*;

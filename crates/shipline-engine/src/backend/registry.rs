@@ -36,6 +36,33 @@ pub struct Uploaded {
     pub sent: u64,
 }
 
+/// What letting documents refer to an image did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttachOutcome {
+    /// The registry lists them since now, all or some of them.
+    Attached,
+    /// It listed all of them already.
+    AlreadyThere,
+}
+
+/// A document that refers to an image (OCI distribution specification, "listing referrers").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Referrer {
+    /// Its manifest.
+    pub descriptor: Descriptor,
+    /// What it is, where that is told.
+    pub artifact_type: Option<String>,
+}
+
+/// An image that the registry's own rules are about to take away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiring {
+    /// A tag of it.
+    pub tag: String,
+    /// Which rule, for people.
+    pub rule: String,
+}
+
 /// A reference into a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
@@ -86,6 +113,38 @@ pub trait Registry: Send + Sync {
         task: &TaskContext,
     ) -> Result<Uploaded, BackendError>;
 
+    /// Uploads documents whose manifests name the image as their `subject`, and sees to it that the registry lists them as its
+    /// referrers: by the referrers API or, where the registry has none, under the specification's fallback tag. What is listed
+    /// already costs one look.
+    ///
+    /// # Errors
+    /// `Unavailable` where the registry can list them in neither way.
+    async fn attach(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        artifacts: &[Digest],
+        store: &Arc<dyn ImageStore>,
+        task: &TaskContext,
+    ) -> Result<AttachOutcome, BackendError>;
+
+    /// The documents that refer to an image, by digest; none where the image or the repository is not there.
+    ///
+    /// # Errors
+    /// As [`Registry::resolve`].
+    async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Vec<Referrer>, BackendError>;
+
+    /// The tags of images that the registry's own rules (a lifecycle policy) will delete or archive when they are next
+    /// evaluated. None where it has no such rules.
+    ///
+    /// # Errors
+    /// As [`Registry::resolve`].
+    async fn expiring(&self, repository: &RepositoryName) -> Result<Vec<Expiring>, BackendError>;
+
     /// Sets tags, all of them or, where the registry cannot do that, one after the other; each is read back. First all are
     /// checked: a tag that names another digest stops the whole request before any is set.
     ///
@@ -127,7 +186,7 @@ pub trait Registry: Send + Sync {
         reference: &Reference,
     ) -> Result<Option<ImageDetails>, BackendError>;
 
-    /// All tags of a repository, sorted; empty where the repository is not there.
+    /// All tags of a repository, sorted, without those under which the specification lists referrers; empty where the repository is not there.
     ///
     /// # Errors
     /// As [`Registry::resolve`].

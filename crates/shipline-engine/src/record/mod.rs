@@ -4,6 +4,7 @@ mod read;
 pub mod v1;
 mod write;
 
+pub(crate) use read::published;
 pub use read::{Listing, Outcome, RecordError, StoredRun, find, list, runs};
 pub(crate) use write::RecordWriter;
 

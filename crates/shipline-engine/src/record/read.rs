@@ -91,6 +91,25 @@ pub fn find(state: &Path, run: &str) -> Result<StoredRun, BackendError> {
     }
 }
 
+/// What recorded runs, the youngest first, were to publish under a tag. Records that cannot be read say nothing.
+pub(crate) fn published(
+    state: &Path,
+    repository: &str,
+    tag: &str,
+) -> impl Iterator<Item = (RunId, v1::ReleasedImage)> {
+    runs(state)
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(move |stored| {
+            let image = stored
+                .release_set()?
+                .images
+                .into_iter()
+                .find(|image| image.repository == repository && image.tag == tag)?;
+            Some((stored.run, image))
+        })
+}
+
 /// All recorded runs, the youngest first.
 ///
 /// # Errors

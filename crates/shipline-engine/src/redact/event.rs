@@ -200,7 +200,7 @@ impl Redactor {
         }
     }
 
-    fn mask_finding(&self, finding: Finding) -> Finding {
+    pub(crate) fn mask_finding(&self, finding: Finding) -> Finding {
         Finding {
             message: self.own(finding.message),
             matched: self.own(finding.matched),

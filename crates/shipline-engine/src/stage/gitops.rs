@@ -80,13 +80,7 @@ fn deployment(
             continue;
         };
         set.push(SetImage {
-            target: Target {
-                component: component.name.clone(),
-                environment: environment.clone(),
-                folder: component.folder.clone(),
-                container: component.kubernetes.clone(),
-                repository: image.repository.to_string(),
-            },
+            target: Target::of(component, environment),
             name: shared.backends.registry.image_name(&image.repository),
             tag: image.tag.to_string(),
             digest: Some(shared.digest(image)?),

@@ -11,6 +11,7 @@ use crate::backend::{ScanReport, Scanner};
 use crate::error::{BackendError, ErrorClass};
 use crate::event::Facts;
 use crate::run::ScanCache;
+use crate::sarif::Scan;
 use crate::task::TaskMessage;
 
 /// Findings that a failure's message names; all are reported.
@@ -39,6 +40,7 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
     let mut total = Total::default();
     for image in task.images() {
         let digest = shared.digest(image)?;
+        let mut scans = Vec::with_capacity(scanners.len());
         for scanner in scanners {
             if task.context.is_cancelled() {
                 return Err(task.cancelled());
@@ -48,12 +50,18 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
             for note in report.notes {
                 task.context.note(note).await;
             }
+            scans.push(Scan {
+                scanner: scanner.name().to_owned(),
+                findings: report.findings.clone(),
+            });
             for finding in report.findings {
                 task.context.say(TaskMessage::Finding(finding)).await;
             }
         }
         if total.stopped.is_empty() {
-            shared.results().passed.insert(image.id.clone(), digest);
+            let mut results = shared.results();
+            results.passed.insert(image.id.clone(), digest);
+            results.scans.insert(image.id.clone(), scans);
         }
     }
     if !total.stopped.is_empty() {

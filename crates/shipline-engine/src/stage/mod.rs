@@ -1,11 +1,13 @@
 //! What each kind of stage does: one file for each, called by one `match`.
 
+mod attach;
 mod build;
 mod command;
 mod detect;
 mod gitops;
 mod image_scan;
 mod push;
+mod retention;
 mod section;
 mod test;
 
@@ -25,6 +27,7 @@ use crate::error::{BackendError, ErrorClass};
 use crate::event::{BuiltImage, Facts};
 use crate::process::Supervisor;
 use crate::run::{Backends, RunOptions};
+use crate::sarif::Scan;
 use crate::task::TaskContext;
 use crate::workspace::Workspaces;
 
@@ -47,6 +50,8 @@ pub(crate) struct Results {
     pub(crate) images: BTreeMap<ImageId, BuiltImage>,
     /// Images that passed the gate.
     pub(crate) passed: BTreeMap<ImageId, Digest>,
+    /// What the scanners said of those, in their order.
+    pub(crate) scans: BTreeMap<ImageId, Vec<Scan>>,
 }
 
 /// One task as its stage sees it.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use shipline_model::name::RepositoryName;
 use shipline_model::plan::PlannedImage;
 
+use super::attach::{Upload, attach};
+use super::retention::warn_of_expiry;
 use super::section::no_return;
 use super::{Ended, Shared, StageTask, blocking};
 use crate::backend::{Reference, TagOutcome, TagRequest};
@@ -12,7 +14,7 @@ use crate::disk::write_whole;
 use crate::error::{BackendError, ErrorClass};
 use crate::event::{Facts, PushedImage, Unit};
 use crate::fault::FaultPoint;
-use crate::record::{release_set_path, v1};
+use crate::record::{published, release_set_path, v1};
 
 /// Whether the run's repositories can be written, before anything is built.
 pub(crate) async fn preflight(shared: &Shared) -> Result<(), BackendError> {
@@ -67,15 +69,34 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
     for request in &requests {
         verify(task, request).await?;
     }
+    let uploads = sent.iter().map(|sent| match sent {
+        0 => Upload::NothingNew,
+        _ => Upload::Sent,
+    });
+    let uploaded = images.iter().copied().zip(&requests).zip(uploads);
+    attach(
+        task,
+        uploaded.map(|((image, request), upload)| (image, request, upload)),
+    )
+    .await?;
     faults.reach(FaultPoint::RegistryVerified);
 
     let (tagger, wanted) = (Arc::clone(registry), requests.clone());
     let what = format!("set {} tags in {}", requests.len(), registry.name());
-    let outcomes = no_return(task, &what, |context| async move {
+    let tagged = no_return(task, &what, |context| async move {
         tagger.tag(&wanted, &context).await
     })
-    .await?;
+    .await;
+    let outcomes = match tagged {
+        Err(error) if error.class == ErrorClass::Conflict => {
+            return Err(with_earlier_runs(shared, &requests, error).await);
+        }
+        tagged => tagged?,
+    };
     faults.reach(FaultPoint::RegistryTags);
+    if outcomes.contains(&TagOutcome::Set) {
+        warn_of_expiry(task, &requests).await;
+    }
     let pushed = images
         .iter()
         .zip(requests)
@@ -89,6 +110,31 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
         })
         .collect();
     Ok(Ended::Passed(Facts::Pushed(pushed)))
+}
+
+/// A tag that names another image: which run of this clone published it, if one did.
+async fn with_earlier_runs(
+    shared: &Shared,
+    requests: &[TagRequest],
+    error: BackendError,
+) -> BackendError {
+    let (state, wanted) = (shared.options.state.clone(), requests.to_vec());
+    // The conflict stands without it.
+    let earlier = blocking(move || {
+        let earlier = wanted.iter().filter_map(|request| {
+            let repository = request.repository.as_str();
+            let (run, image) = published(&state, repository, &request.tag)
+                .find(|(_, image)| image.digest != request.digest.as_str())?;
+            let (tag, digest, commit) = (&request.tag, image.digest, image.commit);
+            Some(format!(
+                "Run {run} of this clone published {repository}:{tag} as {digest}, from commit {commit}."
+            ))
+        });
+        Ok(earlier.collect::<Vec<_>>())
+    })
+    .await
+    .unwrap_or_default();
+    earlier.into_iter().fold(error, BackendError::hint)
 }
 
 fn reference(task: &StageTask, request: &TagRequest) -> String {

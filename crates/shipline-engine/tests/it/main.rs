@@ -7,6 +7,7 @@
     reason = "tests start programs, fail at once, and look at one thing of many"
 )]
 
+mod attach;
 mod cancel;
 mod plain;
 mod process;

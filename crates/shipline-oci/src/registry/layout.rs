@@ -9,8 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use shipline_engine::backend::{
-    Descriptor, ImageDetails, ImageStore, Manifest, Reference, Registry, TagOutcome, TagRequest,
-    Uploaded,
+    AttachOutcome, Descriptor, Expiring, ImageDetails, ImageStore, Manifest, Reference, Referrer,
+    Registry, TagOutcome, TagRequest, Uploaded,
 };
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::Unit;
@@ -18,9 +18,9 @@ use shipline_engine::fault::{FaultPoint, Faults};
 use shipline_engine::task::TaskContext;
 use shipline_model::name::{Digest, RepositoryName};
 
-use super::tags::{TagConflicts, check_tags};
+use super::tags::{CONFIG_BYTES, Origin, TagConflicts, check_tags};
 use crate::blocking::blocking;
-use crate::image::{REF_NAME, RawDescriptor, RawIndex};
+use crate::image::{self, REF_NAME, RawDescriptor, RawIndex};
 use crate::layout::{Layout, disk_error};
 use crate::store::copy;
 
@@ -240,6 +240,64 @@ impl Registry for LayoutRegistry {
         .await
     }
 
+    async fn attach(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        artifacts: &[Digest],
+        store: &Arc<dyn ImageStore>,
+        task: &TaskContext,
+    ) -> Result<AttachOutcome, BackendError> {
+        let listed = self.referrers(repository, subject).await?;
+        let is_listed = |digest: &Digest| {
+            listed
+                .iter()
+                .any(|referrer| referrer.descriptor.digest == *digest)
+        };
+        let mut outcome = AttachOutcome::AlreadyThere;
+        for digest in artifacts.iter().filter(|digest| !is_listed(digest)) {
+            // Whoever names it in the index lists it: its manifest says what it refers to.
+            self.upload(repository, digest, store, task).await?;
+            outcome = AttachOutcome::Attached;
+        }
+        Ok(outcome)
+    }
+
+    async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Vec<Referrer>, BackendError> {
+        let (registry, repository, subject) = (self.clone(), repository.clone(), subject.clone());
+        blocking(WORK, move || {
+            let Some((layout, index)) = registry.read()? else {
+                return Ok(Vec::new());
+            };
+            let mut referrers = Vec::new();
+            for entry in index
+                .manifests
+                .iter()
+                .filter(|entry| belongs(entry, &repository) && entry.artifact_type.is_some())
+            {
+                let descriptor = entry.checked()?;
+                let manifest = layout.read_blob(&descriptor.digest)?;
+                if manifest.is_some_and(|bytes| image::subject(&bytes).as_ref() == Some(&subject)) {
+                    referrers.push(Referrer {
+                        descriptor,
+                        artifact_type: entry.artifact_type.clone(),
+                    });
+                }
+            }
+            Ok(referrers)
+        })
+        .await
+    }
+
+    async fn expiring(&self, _repository: &RepositoryName) -> Result<Vec<Expiring>, BackendError> {
+        // Nothing is ever removed from the directory by rule.
+        Ok(Vec::new())
+    }
+
     async fn tag(
         &self,
         requests: &[TagRequest],
@@ -365,6 +423,7 @@ fn named<'a>(
 
 fn entry(manifest: &Manifest, repository: &RepositoryName, tag: Option<&str>) -> RawDescriptor {
     let mut entry = RawDescriptor::new(&manifest.descriptor);
+    entry.artifact_type = image::artifact_type(&manifest.bytes);
     entry
         .annotations
         .insert(REPOSITORY.to_owned(), repository.to_string());
@@ -409,7 +468,9 @@ fn check(
                 outcomes.push(TagOutcome::AlreadyThere);
             }
             Some(entry) => {
-                conflicts.add(request, &entry.checked()?.digest, pushed_at(entry));
+                let found = entry.checked()?.digest;
+                let origin = origin(layout, &found).pushed(pushed_at(entry));
+                conflicts.add(request, &found, &origin);
             }
             None => {
                 let there = index.manifests.iter().any(|entry| {
@@ -447,6 +508,15 @@ fn set(index: &mut RawIndex, manifest: &Manifest, request: &TagRequest) {
         !uploaded
     });
     index.manifests.push(tagged);
+}
+
+/// What an image says of where it comes from; one that cannot be read says nothing.
+fn origin(layout: &Layout, digest: &Digest) -> Origin {
+    let manifest = layout.manifest(digest).ok().flatten();
+    let config = manifest
+        .filter(|manifest| manifest.config.size <= CONFIG_BYTES as u64)
+        .and_then(|manifest| layout.read_blob(&manifest.config.digest).ok().flatten());
+    Origin::of_config(&config.unwrap_or_default())
 }
 
 fn pushed_at(entry: &RawDescriptor) -> Option<i64> {
@@ -509,7 +579,7 @@ struct Hasher(sha2::Sha256);
 
 impl Hasher {
     fn digest(self) -> Digest {
-        crate::image::digest_from(sha2::Digest::finalize(self.0).as_slice())
+        image::digest_from(sha2::Digest::finalize(self.0).as_slice())
     }
 }
 

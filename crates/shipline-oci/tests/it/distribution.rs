@@ -6,6 +6,7 @@ use std::time::Duration;
 use shipline_engine::backend::{ImageStore, Reference, Registry, TagOutcome};
 use shipline_engine::error::ErrorClass;
 use shipline_engine::fault::Faults;
+use shipline_engine::task::TaskMessage;
 use shipline_model::name::{Digest, RepositoryName};
 use shipline_model::value::Secret;
 use shipline_oci::credentials::Credentials;
@@ -13,8 +14,12 @@ use shipline_oci::http::{self, HttpSettings};
 use shipline_oci::registry::distribution::{RegistryAddress, RetryPolicy, Security};
 use shipline_oci::registry::{DistributionRegistry, LayoutRegistry};
 use shipline_oci::store::LayoutStore;
-use shipline_testkit::contract::registry::{Subject, Task, image, request, suite};
-use shipline_testkit::ecr::{Effect, FakeEcr, Fault, ImageStatus, Mutability, Options, When};
+use shipline_testkit::contract::registry::{
+    Subject, Task, document, image, labelled, request, suite,
+};
+use shipline_testkit::ecr::{
+    Behaviour, Effect, FakeEcr, Fault, ImageStatus, Mounting, Mutability, Options, When,
+};
 use shipline_testkit::service::{DockerRegistry, RegistryAccess};
 
 pub(crate) fn once() -> RetryPolicy {
@@ -41,7 +46,7 @@ pub(crate) fn login(username: &str, password: impl Into<String>) -> Credentials 
     }
 }
 
-fn client(
+pub(crate) fn client(
     address: &str,
     credentials: Credentials,
     settings: &HttpSettings,
@@ -156,6 +161,8 @@ async fn the_client_keeps_the_contract_with_tls_and_a_login() {
 /// A push of two images to two repositories, as a run does it.
 pub(crate) struct Push {
     pub(crate) images: [(RepositoryName, Digest); 2],
+    /// A document about the second one.
+    pub(crate) document: Digest,
     pub(crate) store: Arc<dyn ImageStore>,
 }
 
@@ -165,6 +172,7 @@ impl Push {
         let one = image(store.as_ref(), "one", &[400_000, 7]).unwrap();
         let two = image(store.as_ref(), "two", &[400_000, 7, 300]).unwrap();
         Self {
+            document: document(store.as_ref(), &two, "scan").unwrap(),
             images: [
                 ("team/frontend".parse().unwrap(), one),
                 ("user_service".parse().unwrap(), two),
@@ -183,6 +191,11 @@ impl Push {
                 .upload(repository, digest, &self.store, &task.context)
                 .await?;
         }
+        let (repository, digest) = &self.images[1];
+        let documents = std::slice::from_ref(&self.document);
+        registry
+            .attach(repository, digest, documents, &self.store, &task.context)
+            .await?;
         let requests =
             [0, 1].map(|at: usize| request(&self.images[at].0, "tag", &self.images[at].1));
         registry.tag(&requests, &task.context).await
@@ -200,8 +213,18 @@ impl Push {
     }
 }
 
-/// Each request of a push in turn meets the fault; the next run completes what is left.
+/// Each request of a push in turn meets the fault; the next run completes what is left. Gives how many pushes failed.
 pub(crate) async fn each_request_meets(
+    effect: Effect,
+    retries: &RetryPolicy,
+    connect: impl AsyncFn(&FakeEcr, RetryPolicy) -> Arc<dyn Registry>,
+) -> usize {
+    each_request_of(fake, effect, retries, connect).await
+}
+
+/// The same with fakes of another kind.
+pub(crate) async fn each_request_of(
+    fake: impl AsyncFn() -> FakeEcr,
     effect: Effect,
     retries: &RetryPolicy,
     connect: impl AsyncFn(&FakeEcr, RetryPolicy) -> Arc<dyn Registry>,
@@ -422,4 +445,156 @@ async fn a_damaged_blob_is_not_sent() {
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::Conflict, "{error:?}");
     assert!(error.hints[0].contains("damaged"), "{:?}", error.hints);
+}
+
+#[tokio::test]
+async fn blobs_are_mounted_where_the_registry_lets_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let push = Push::new(&directory);
+    let behaviour = |mounting| Behaviour {
+        mounting,
+        ..Behaviour::default()
+    };
+    for (mounting, shared) in [(Mounting::Enabled, 0), (Mounting::Disabled, 400_007)] {
+        let fake = FakeEcr::start(Options {
+            behaviour: behaviour(mounting),
+            ..Options::default()
+        })
+        .await
+        .unwrap();
+        for (repository, _) in &push.images {
+            fake.create(repository.as_str(), Mutability::Immutable);
+        }
+        let registry = of_fake(&fake, once());
+        let task = Task::default();
+        let mut sent = Vec::new();
+        for (repository, digest) in &push.images {
+            let uploaded = registry.upload(repository, digest, &push.store, &task.context);
+            sent.push(uploaded.await.unwrap().sent);
+        }
+        // The layers that both have; the second one's own is 300 bytes, and its config is small.
+        assert!(sent[0] > 400_007, "{sent:?}");
+        assert!(
+            (shared + 300..shared + 1_300).contains(&sent[1]),
+            "{sent:?}"
+        );
+        push.run(&registry).await.unwrap();
+        push.check(&fake, true, "mounted");
+    }
+}
+
+#[tokio::test]
+async fn a_real_registry_mounts_blobs() {
+    let Some(server) = DockerRegistry::start(RegistryAccess::Open).unwrap() else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let push = Push::new(&directory);
+    let registry = client(
+        &server.host(),
+        Credentials::Anonymous,
+        &HttpSettings::default(),
+        once(),
+    );
+    let task = Task::default();
+    let mut sent = Vec::new();
+    for (repository, digest) in &push.images {
+        let uploaded = registry.upload(repository, digest, &push.store, &task.context);
+        sent.push(uploaded.await.unwrap().sent);
+    }
+    assert!(sent[0] > 400_007 && sent[1] < 1_300, "{sent:?}");
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_before_a_blob_was_read_is_renewed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = shared_store(&directory);
+    let digest = image(store.as_ref(), "large", &[12 << 20]).unwrap();
+    let fake = fake().await;
+    fake.arm(Fault {
+        when: When::Matching {
+            method: "PUT".to_owned(),
+            target: "/blobs/uploads/".to_owned(),
+            times: 2,
+        },
+        effect: Effect::RefuseEarly,
+    });
+    let registry = crate::ecr::of_fake(&fake, patient()).await;
+    let repository: RepositoryName = "user_service".parse().unwrap();
+    let mut task = Task::default();
+    registry
+        .upload(&repository, &digest, &store, &task.context)
+        .await
+        .unwrap();
+    let total = store.manifest(&digest).unwrap().unwrap();
+    let total: u64 = total
+        .layers
+        .iter()
+        .chain([&total.config])
+        .map(|blob| blob.size)
+        .sum();
+    let progress: Vec<(u64, Option<u64>)> = task
+        .messages()
+        .into_iter()
+        .filter_map(|message| match message {
+            TaskMessage::Progress { done, total, .. } => Some((done, total)),
+            _ => None,
+        })
+        .collect();
+    // What went into a try that failed is taken back.
+    assert_eq!(progress.last(), Some(&(total, Some(total))));
+    assert!(
+        progress.iter().all(|(done, _)| *done <= total),
+        "{progress:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_conflict_says_what_the_other_image_was_built_from() {
+    let fake = fake().await;
+    let docker = DockerRegistry::start(RegistryAccess::Open).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let layout = LayoutRegistry::new(directory.path().join("registry"), Faults::none());
+    let mut registries: Vec<Arc<dyn Registry>> = vec![
+        Arc::new(layout),
+        Arc::new(of_fake(&fake, once())),
+        crate::ecr::of_fake(&fake, once()).await,
+    ];
+    if let Some(server) = &docker {
+        let settings = HttpSettings::default();
+        registries.push(Arc::new(client(
+            &server.host(),
+            Credentials::Anonymous,
+            &settings,
+            once(),
+        )));
+    }
+    let store = shared_store(&directory);
+    let repository: RepositoryName = "user_service".parse().unwrap();
+    let task = Task::default();
+    let label = "org.opencontainers.image.revision";
+    for (at, registry) in registries.iter().enumerate() {
+        let one = labelled(store.as_ref(), &[(label, "0123abcd")]).unwrap();
+        let two = image(store.as_ref(), "two", &[9]).unwrap();
+        for digest in [&one, &two] {
+            let uploaded = registry.upload(&repository, digest, &store, &task.context);
+            uploaded.await.unwrap();
+        }
+        let tag = format!("tag{at}");
+        let first = [request(&repository, &tag, &one)];
+        registry.tag(&first, &task.context).await.unwrap();
+        let second = [request(&repository, &tag, &two)];
+        let error = registry.tag(&second, &task.context).await.unwrap_err();
+        assert_eq!(error.class, ErrorClass::Conflict);
+        let cause = error.cause.unwrap().to_string();
+        assert!(
+            cause.contains("built from 0123abcd"),
+            "{}: {cause}",
+            registry.name()
+        );
+        assert!(
+            cause.contains(one.as_str()) && cause.contains(two.as_str()),
+            "{cause}"
+        );
+    }
 }

@@ -8,7 +8,8 @@ use shipline_engine::error::ErrorClass;
 use shipline_engine::fault::Faults;
 use shipline_model::name::RepositoryName;
 use shipline_model::value::Secret;
-use shipline_oci::http::{self, HttpSettings};
+use shipline_oci::http::{self, HttpSettings, Proxies};
+use shipline_oci::image::{OCI_INDEX, OCI_MANIFEST};
 use shipline_oci::registry::EcrRegistry;
 use shipline_oci::registry::distribution::RetryPolicy;
 use shipline_oci::registry::ecr::{
@@ -16,9 +17,11 @@ use shipline_oci::registry::ecr::{
 };
 use shipline_testkit::contract::registry::{Deviation, Task, image, request, suite};
 use shipline_testkit::ecr::{
-    Effect, FakeEcr, Fault, ImageStatus, Mutability, Options, TestCertificate, When,
+    Behaviour, Effect, Expiry, FakeEcr, Fault, ImageStatus, Mutability, Options, TestCertificate,
+    When,
 };
 use shipline_testkit::service::Ministack;
+use shipline_testkit::tunnel::Tunnel;
 
 use crate::distribution::{Push, each_request_meets, once, patient, shared_store, subject};
 
@@ -35,7 +38,7 @@ fn job(fake: &FakeEcr) -> AwsIdentity {
     }
 }
 
-fn settings(fake: &FakeEcr) -> EcrSettings {
+pub(crate) fn settings(fake: &FakeEcr) -> EcrSettings {
     EcrSettings {
         account: ACCOUNT.to_owned(),
         region: "us-east-1".to_owned(),
@@ -47,14 +50,14 @@ fn settings(fake: &FakeEcr) -> EcrSettings {
     }
 }
 
-async fn ecr(settings: EcrSettings, retries: RetryPolicy) -> EcrRegistry {
+pub(crate) async fn ecr(settings: EcrSettings, retries: RetryPolicy) -> EcrRegistry {
     let http = http::client(&HttpSettings::default()).unwrap();
     EcrRegistry::new(settings, http, retries, Faults::none())
         .await
         .unwrap()
 }
 
-async fn of_fake(fake: &FakeEcr, retries: RetryPolicy) -> Arc<dyn Registry> {
+pub(crate) async fn of_fake(fake: &FakeEcr, retries: RetryPolicy) -> Arc<dyn Registry> {
     Arc::new(ecr(settings(fake), retries).await)
 }
 
@@ -85,7 +88,7 @@ async fn ecr_keeps_the_contract_on_the_fake_of_others() {
         ..settings(&fake)
     };
     let mut subject = subject(Arc::new(ecr(settings, once()).await), &directory);
-    subject.deviations = &[Deviation::ForgetsEarlierTags];
+    subject.deviations = &[Deviation::ForgetsEarlierTags, Deviation::ListsNoReferrers];
     // Its own registry knows repositories only once they are created.
     subject
         .registry
@@ -118,8 +121,65 @@ async fn a_fault_in_any_request_leaves_nothing_wrong_and_the_next_run_completes(
 #[tokio::test]
 async fn tokens_that_expire_anywhere_in_an_upload_are_renewed() {
     // With a single try for everything else.
-    let failed = each_request_meets(Effect::ExpireToken, &once(), of_fake).await;
-    assert_eq!(failed, 0);
+    for effect in [Effect::ExpireToken, Effect::ForgetToken] {
+        let failed = each_request_meets(effect.clone(), &once(), of_fake).await;
+        assert_eq!(failed, 0, "{effect:?}");
+    }
+}
+
+fn logins(fake: &FakeEcr) -> usize {
+    let log = fake.log();
+    let logins = log
+        .iter()
+        .filter(|entry| entry.target == "/#GetAuthorizationToken");
+    logins.count()
+}
+
+#[tokio::test]
+async fn an_end_in_the_past_is_no_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let push = Push::new(&directory);
+    let fake = FakeEcr::start(Options {
+        behaviour: Behaviour {
+            expiry: Expiry::Past,
+            ..Behaviour::default()
+        },
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    for (repository, _) in &push.images {
+        fake.create(repository.as_str(), Mutability::Immutable);
+    }
+    let registry = of_fake(&fake, once()).await;
+    push.run(registry.as_ref()).await.unwrap();
+    push.run(registry.as_ref()).await.unwrap();
+    assert_eq!(logins(&fake), 1, "{:#?}", fake.log());
+}
+
+#[tokio::test]
+async fn a_login_that_is_always_refused_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let push = Push::new(&directory);
+    for effect in [Effect::ExpireToken, Effect::ForgetToken] {
+        let fake = fake().await;
+        fake.arm(Fault {
+            when: When::Matching {
+                method: String::new(),
+                target: "/v2/".to_owned(),
+                times: 1000,
+            },
+            effect,
+        });
+        let registry = of_fake(&fake, patient()).await;
+        let (repository, digest) = &push.images[0];
+        let task = Task::default();
+        let uploaded = registry.upload(repository, digest, &push.store, &task.context);
+        let error = uploaded.await.unwrap_err();
+        assert_eq!(error.class, ErrorClass::Denied, "{error:?}");
+        // Four blobs at once, and each renews what was refused once.
+        assert!(logins(&fake) <= 8, "{:#?}", fake.log());
+    }
 }
 
 #[tokio::test]
@@ -129,12 +189,6 @@ async fn a_token_serves_many_uploads_and_its_end_is_no_error() {
     let fake = fake().await;
     let registry = of_fake(&fake, once()).await;
     push.run(registry.as_ref()).await.unwrap();
-    let logins = |fake: &FakeEcr| {
-        fake.log()
-            .iter()
-            .filter(|entry| entry.target == "/#GetAuthorizationToken")
-            .count()
-    };
     assert_eq!(logins(&fake), 1, "{:#?}", fake.log());
     fake.advance(13 * 3600);
     push.run(registry.as_ref()).await.unwrap();
@@ -188,6 +242,89 @@ async fn an_archived_image_is_described_and_not_pullable() {
     assert!(details.pullable.unwrap_err().contains("archived"));
     assert!(details.pushed_at.is_some());
     assert_eq!(registry.manifest(repository, &tag).await.unwrap(), None);
+    // Pushed again, it stays in the archive: the error says what the matter is.
+    let task = Task::default();
+    let uploaded = registry.upload(repository, digest, &push.store, &task.context);
+    let error = uploaded.await.unwrap_err();
+    assert!(
+        error.hints.iter().any(|hint| hint.contains("archived")),
+        "{error:?}"
+    );
+
+    // On its way back, ECR does not say that it is not there: nor do we.
+    fake.set_status(
+        repository.as_str(),
+        digest.as_str(),
+        ImageStatus::Activating,
+    );
+    let details = registry.details(repository, &tag).await.unwrap().unwrap();
+    assert!(details.pullable.unwrap_err().contains("restoring"));
+    let error = registry.resolve(repository, &tag).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Unavailable, "{error:?}");
+}
+
+#[tokio::test]
+async fn an_index_comes_back_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let push = Push::new(&directory);
+    let fake = fake().await;
+    let registry = of_fake(&fake, once()).await;
+    push.run(registry.as_ref()).await.unwrap();
+    let (repository, digest) = &push.images[0];
+    let image = push.store.manifest(digest).unwrap().unwrap();
+    let index = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_INDEX,
+        "manifests": [{ "mediaType": OCI_MANIFEST, "digest": digest.as_str(), "size": image.bytes.len() }],
+    })
+    .to_string();
+    let url = format!("{}/v2/{repository}/manifests/multi", fake.url());
+    let put = http::client(&HttpSettings::default()).unwrap().put(url);
+    let put = put.basic_auth("AWS", Some(fake.token()));
+    let put = put.header("content-type", OCI_INDEX).body(index.clone());
+    assert!(put.send().await.unwrap().status().is_success());
+    let tag = Reference::Tag("multi".to_owned());
+    let (descriptor, bytes) = registry.manifest(repository, &tag).await.unwrap().unwrap();
+    assert_eq!(descriptor.media_type, OCI_INDEX);
+    assert_eq!(bytes, index.as_bytes());
+}
+
+#[tokio::test]
+async fn what_the_lifecycle_policy_takes_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let push = Push::new(&directory);
+    let fake = fake().await;
+    let registry = of_fake(&fake, patient()).await;
+    push.run(registry.as_ref()).await.unwrap();
+    let (repository, _) = &push.images[0];
+    assert_eq!(registry.expiring(repository).await.unwrap(), []);
+    fake.keep_newest(repository.as_str(), 1);
+    assert_eq!(registry.expiring(repository).await.unwrap(), []);
+    let newer = image(push.store.as_ref(), "newer", &[9]).unwrap();
+    let task = Task::default();
+    let uploaded = registry.upload(repository, &newer, &push.store, &task.context);
+    uploaded.await.unwrap();
+    for _ in 0..2 {
+        // Also where another preview has been made or is under way.
+        let expiring = registry.expiring(repository).await.unwrap();
+        assert_eq!(expiring.len(), 1, "{expiring:?}");
+        assert_eq!(expiring[0].tag, "tag");
+        assert!(expiring[0].rule.contains("rule 1"), "{expiring:?}");
+    }
+    // A preview that is not allowed is not "nothing".
+    fake.arm(Fault {
+        when: When::Matching {
+            method: "POST".to_owned(),
+            target: "LifecyclePolicyPreview".to_owned(),
+            times: 100,
+        },
+        effect: Effect::Refuse {
+            status: 403,
+            retry_after: None,
+        },
+    });
+    let error = registry.expiring(repository).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Denied, "{error:?}");
 }
 
 #[tokio::test]
@@ -210,7 +347,7 @@ async fn a_conflict_says_since_when() {
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::Conflict);
     let cause = error.cause.unwrap().to_string();
-    assert!(cause.contains(" since 20"), "{cause}");
+    assert!(cause.contains(" (pushed 20"), "{cause}");
 }
 
 #[tokio::test]
@@ -285,7 +422,12 @@ async fn who_aws_does_not_know_is_denied_with_a_hint() {
 async fn the_true_host_is_spoken_to_with_tls_and_its_own_ca() {
     let directory = tempfile::tempdir().unwrap();
     let host = format!("{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com");
-    let certificate = TestCertificate::new(&[&host, "localhost", "127.0.0.1"]).unwrap();
+    let hosts = [
+        host.as_str(),
+        "api.ecr.us-east-1.amazonaws.com",
+        "sts.us-east-1.amazonaws.com",
+    ];
+    let certificate = TestCertificate::new(&[hosts.as_slice(), &["127.0.0.1"]].concat()).unwrap();
     let ca = directory.path().join("ca.pem");
     FakeEcr::write_ca(&certificate, &ca).unwrap();
     let fake = FakeEcr::start(Options {
@@ -297,12 +439,23 @@ async fn the_true_host_is_spoken_to_with_tls_and_its_own_ca() {
     .unwrap();
     fake.create("team/frontend", Mutability::Immutable);
     fake.create("user_service", Mutability::Immutable);
+    // Nothing is overridden: a proxy takes the names to where the fake is.
+    let tunnel = Tunnel::start(fake.host()).await.unwrap();
     let http = http::client(&HttpSettings {
         roots: vec![ca],
-        ..HttpSettings::default()
+        proxies: Proxies {
+            https: Some(tunnel.url()),
+            ..Proxies::default()
+        },
     })
     .unwrap();
-    let registry = EcrRegistry::new(settings(&fake), http, once(), Faults::none())
+    let settings = EcrSettings {
+        endpoint: None,
+        sts_endpoint: None,
+        registry_endpoint: None,
+        ..settings(&fake)
+    };
+    let registry = EcrRegistry::new(settings, http, once(), Faults::none())
         .await
         .unwrap();
     assert_eq!(
@@ -310,6 +463,12 @@ async fn the_true_host_is_spoken_to_with_tls_and_its_own_ca() {
         Some(format!("{host}/user_service"))
     );
     suite(&subject(Arc::new(registry), &directory)).await;
+    let mut asked = tunnel.asked();
+    asked.sort_unstable();
+    asked.dedup();
+    let mut expected = hosts.map(|host| format!("{host}:443"));
+    expected.sort_unstable();
+    assert_eq!(asked, expected);
 }
 
 #[tokio::test]

@@ -7,14 +7,19 @@
     clippy::print_stderr
 )]
 
+mod bearer;
 mod build;
 mod cases;
 mod distribution;
 mod docker;
 mod ecr;
 mod kill;
+mod moto;
 mod pull;
+mod redirects;
+mod referrers;
 mod registry;
 mod store;
 mod support;
+mod tools;
 mod world;

@@ -1,4 +1,4 @@
-//! The fake ECR as a program: `fake-ecr [--port N] [--account ID] [--proxy-host HOST] [--tls CA-FILE [--name HOST]…]
+//! The fake ECR as a program: `fake-ecr [--port N] [--account ID] [--region NAME] [--proxy-host HOST] [--tls CA-FILE [--name HOST]…]
 //! [--repository NAME]…`. It prints its URL when it listens, and serves until it is ended.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 

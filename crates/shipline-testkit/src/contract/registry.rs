@@ -1,9 +1,12 @@
 //! What every [`Registry`] must do.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use shipline_engine::backend::{ImageStore, Reference, Registry, TagOutcome, TagRequest};
+use shipline_engine::backend::{
+    Artifact, AttachOutcome, ImageStore, Reference, Registry, TagOutcome, TagRequest,
+};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::task::{TaskContext, TaskMessage};
 use shipline_model::name::{Digest, RepositoryName};
@@ -30,6 +33,8 @@ pub struct Subject {
 pub enum Deviation {
     /// It finds an image by its newest tag only (ministack).
     ForgetsEarlierTags,
+    /// It takes documents that refer to an image and lists them nowhere (ministack).
+    ListsNoReferrers,
 }
 
 /// A task's context whose messages are kept.
@@ -80,6 +85,23 @@ impl Task {
 /// # Errors
 /// Where the store cannot take it.
 pub fn image(store: &dyn ImageStore, text: &str, layers: &[usize]) -> Result<Digest, BackendError> {
+    image_with(store, &[("text", text)], layers)
+}
+
+/// Puts an image of one small layer and these labels into a store.
+///
+/// # Errors
+/// Where the store cannot take it.
+pub fn labelled(store: &dyn ImageStore, labels: &[(&str, &str)]) -> Result<Digest, BackendError> {
+    image_with(store, labels, &[7])
+}
+
+fn image_with(
+    store: &dyn ImageStore,
+    labels: &[(&str, &str)],
+    layers: &[usize],
+) -> Result<Digest, BackendError> {
+    let labels: BTreeMap<&str, &str> = labels.iter().copied().collect();
     let mut entries = Vec::new();
     let mut diff_ids = Vec::new();
     for (number, length) in layers.iter().enumerate() {
@@ -96,7 +118,7 @@ pub fn image(store: &dyn ImageStore, text: &str, layers: &[usize]) -> Result<Dig
     let config = serde_json::json!({
         "architecture": "amd64",
         "os": "linux",
-        "config": { "Labels": { "text": text } },
+        "config": { "Labels": labels },
         "rootfs": { "type": "layers", "diff_ids": diff_ids },
     })
     .to_string();
@@ -154,6 +176,11 @@ pub async fn suite(subject: &Subject) {
     tags_go_together(subject, &one, &two).await;
     tags_never_move(subject, &one, &two).await;
     what_is_described_is_there(subject, &one).await;
+    documents_refer_to_an_image(subject, &one, &two).await;
+    assert_eq!(
+        good(subject.registry.expiring(&subject.repositories[0]).await),
+        []
+    );
     a_cancelled_upload_stops(subject).await;
 }
 
@@ -369,6 +396,106 @@ async fn what_is_described_is_there(subject: &Subject, one: &Digest) {
     assert_eq!(descriptor, kept.descriptor);
     assert_eq!(bytes, kept.bytes, "byte for byte");
     assert_eq!(hex::encode(Sha256::digest(&bytes)), one.hex());
+}
+
+/// Puts a document about an image into a store.
+///
+/// # Errors
+/// Where the store cannot take it, or does not have the image.
+pub fn document(
+    store: &dyn ImageStore,
+    subject: &Digest,
+    text: &str,
+) -> Result<Digest, BackendError> {
+    let image = store
+        .manifest(subject)?
+        .ok_or_else(|| BackendError::new(ErrorClass::NotFound, format!("find {subject}")))?;
+    let artifact = Artifact {
+        media_type: DOCUMENT.to_owned(),
+        title: format!("{text}.json"),
+        bytes: format!("{{\"text\":\"{text}\"}}").into_bytes(),
+    };
+    let manifest = artifact.manifest(&image.descriptor)?;
+    artifact.keep(&manifest, store)?;
+    Ok(manifest.digest)
+}
+
+const DOCUMENT: &str = "application/sarif+json";
+
+async fn documents_refer_to_an_image(subject: &Subject, one: &Digest, two: &Digest) {
+    let Subject {
+        registry,
+        store,
+        repositories: [first, second],
+        unknown,
+        ..
+    } = subject;
+    let task = Task::default();
+    let documents: Vec<Digest> = ["a", "b", "c", "d"]
+        .iter()
+        .map(|text| good(document(store.as_ref(), one, text)))
+        .collect();
+    let attach = async |documents: &[Digest]| {
+        registry
+            .attach(first, one, documents, store, &task.context)
+            .await
+    };
+    if subject.deviations.contains(&Deviation::ListsNoReferrers) {
+        refused(attach(&documents).await, ErrorClass::Unavailable);
+        return;
+    }
+    assert_eq!(good(registry.referrers(first, one).await), []);
+    assert_eq!(good(registry.referrers(unknown, one).await), []);
+    let tags = good(registry.tags(first).await);
+    assert_eq!(good(attach(&documents[..1]).await), AttachOutcome::Attached);
+    assert_eq!(
+        good(attach(&documents[..1]).await),
+        AttachOutcome::AlreadyThere
+    );
+    assert_eq!(good(attach(&documents[..2]).await), AttachOutcome::Attached);
+    // Several writers at once may have to write again, now or in their next run, and none takes what was there away.
+    let pairs = [&documents[1..3], &documents[2..4], &documents[..3]];
+    let together = futures_util::future::join_all(pairs.map(&attach)).await;
+    for result in together {
+        // (`docker-registry` does not write at once what a reader sees.)
+        let passing = [
+            ErrorClass::Unavailable,
+            ErrorClass::Retryable,
+            ErrorClass::Conflict,
+        ];
+        if let Err(error) = result {
+            assert!(passing.contains(&error.class), "{error}: {:?}", error.cause);
+        }
+    }
+    good(attach(&documents).await);
+    assert_eq!(good(attach(&documents).await), AttachOutcome::AlreadyThere);
+    let listed = good(registry.referrers(first, one).await);
+    let mut digests: Vec<&Digest> = listed
+        .iter()
+        .map(|found| &found.descriptor.digest)
+        .collect();
+    digests.sort_unstable();
+    let mut expected: Vec<&Digest> = documents.iter().collect();
+    expected.sort_unstable();
+    assert_eq!(digests, expected, "each once");
+    for found in &listed {
+        assert_eq!(found.artifact_type.as_deref(), Some(DOCUMENT));
+        let reference = Reference::Digest(found.descriptor.digest.clone());
+        let manifest = good(registry.manifest(first, &reference).await);
+        let kept = good(store.manifest(&found.descriptor.digest));
+        let (Some((descriptor, bytes)), Some(kept)) = (manifest, kept) else {
+            panic!("a document that is listed is not there");
+        };
+        assert_eq!(descriptor, found.descriptor);
+        assert_eq!(bytes, kept.bytes, "byte for byte");
+    }
+    assert_eq!(good(registry.referrers(first, two).await), []);
+    assert_eq!(good(registry.referrers(second, one).await), []);
+    // To those who look for images, nothing has changed.
+    assert_eq!(good(registry.tags(first).await), tags);
+    let tag = Reference::Tag(TAG.to_owned());
+    let found = good(registry.resolve(first, &tag).await);
+    assert_eq!(found.map(|found| found.digest).as_ref(), Some(one));
 }
 
 async fn a_cancelled_upload_stops(subject: &Subject) {

@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::lifecycle;
 use super::server::{Answer, Asked, plain};
 use super::state::{
-    ImageStatus, Manifest, Mutability, PutProblem, Repository, ScanOnPush, State, Upload, digest_of,
+    Expiry, ImageStatus, Manifest, Mutability, PutProblem, Repository, ScanOnPush, State, Upload,
+    digest_of,
 };
 
 const TARGET: &str = "AmazonEC2ContainerRegistry_V20150921.";
@@ -19,7 +21,7 @@ const JSON: &str = "application/x-amz-json-1.1";
 const MOST_IDS: usize = 100;
 
 /// A refusal: exception and message.
-type Refused = (&'static str, String);
+pub(super) type Refused = (&'static str, String);
 
 /// The operation that a request is for, if it is for the API.
 pub(super) fn operation(headers: &HeaderMap) -> Option<&str> {
@@ -36,10 +38,15 @@ pub(super) fn error(status: StatusCode, name: &str, message: &str) -> Answer {
 }
 
 pub(super) fn answer(state: &mut State, asked: &Asked) -> Answer {
-    let signed = asked
+    let caller = asked
         .header(&AUTHORIZATION)
-        .is_some_and(|text| text.starts_with("AWS4-HMAC-SHA256 Credential="));
-    if asked.method != Method::POST || !signed {
+        .and_then(|text| text.strip_prefix("AWS4-HMAC-SHA256 Credential="))
+        .and_then(|text| text.split('/').next());
+    if asked.method == Method::POST
+        && let Some(caller) = caller
+    {
+        state.caller = Some(caller.to_owned());
+    } else {
         return error(
             StatusCode::BAD_REQUEST,
             "MissingAuthenticationTokenException",
@@ -65,6 +72,10 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Answer {
         "DescribeImages" => describe_images(state, &body),
         "ListImages" => list_images(state, &body),
         "PutImage" => put_image(state, &body),
+        "PutLifecyclePolicy" => lifecycle::put(state, &body),
+        "GetLifecyclePolicy" => lifecycle::get(state, &body),
+        "StartLifecyclePolicyPreview" => lifecycle::start(state, &body),
+        "GetLifecyclePolicyPreview" => lifecycle::preview(state, &body),
         other => Err((
             "UnknownOperationException",
             format!("The fake does not know {other}"),
@@ -78,6 +89,11 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Answer {
 
 fn token(state: &mut State) -> Value {
     let (password, until) = state.issue_token();
+    let until = match state.behaviour.expiry {
+        Expiry::True => until,
+        // 2015-01-01
+        Expiry::Past => 1_420_070_400,
+    };
     json!({ "authorizationData": [{
         "authorizationToken": STANDARD.encode(format!("AWS:{password}")),
         "expiresAt": until,
@@ -85,7 +101,7 @@ fn token(state: &mut State) -> Value {
     }] })
 }
 
-fn text<'a>(body: &'a Value, key: &'static str) -> Result<&'a str, Refused> {
+pub(super) fn text<'a>(body: &'a Value, key: &'static str) -> Result<&'a str, Refused> {
     body[key].as_str().ok_or_else(|| {
         (
             "InvalidParameterException",
@@ -110,7 +126,10 @@ fn no_repository(state: &State, name: &str) -> Refused {
     )
 }
 
-fn repository<'a>(state: &'a State, body: &Value) -> Result<(String, &'a Repository), Refused> {
+pub(super) fn repository<'a>(
+    state: &'a State,
+    body: &Value,
+) -> Result<(String, &'a Repository), Refused> {
     let name = text(body, "repositoryName")?;
     match state.repositories.get(name) {
         Some(repository) => Ok((name.to_owned(), repository)),
@@ -289,14 +308,25 @@ fn batch_get(state: &State, body: &Value) -> Result<Value, Refused> {
     let (mut images, mut failures) = (Vec::new(), Vec::new());
     for id in ids {
         match find(repository, id) {
-            Ok((_, manifest)) if manifest.status != ImageStatus::Active => {
+            Ok((_, manifest)) if manifest.status == ImageStatus::Archived => {
                 failures.push(json!({ "imageId": id, "failureCode": "ImageNotFound", "failureReason": "Requested image not found" }));
             }
-            // An index for which nobody asked is answered as something else.
-            Ok((_, manifest))
-                if !accepted.is_empty() && !accepted.contains(&json!(manifest.media_type)) =>
-            {
-                failures.push(json!({ "imageId": id, "failureCode": "UnsupportedImageType", "failureReason": "The image's media type was not accepted" }));
+            Ok((_, manifest)) if manifest.status == ImageStatus::Activating => {
+                failures.push(json!({ "imageId": id, "failureCode": "ImageInaccessible", "failureReason": "Requested image is not accessible" }));
+            }
+            Ok((_, manifest)) if !accepted.contains(&json!(manifest.media_type)) => {
+                // An index for which nobody asked is answered as the image of one platform.
+                let child = first_child(repository, manifest);
+                match child.filter(|(_, child)| accepted.contains(&json!(child.media_type))) {
+                    Some((digest, child)) => images.push(json!({
+                        "registryId": state.account,
+                        "repositoryName": name,
+                        "imageId": image_id(&digest, &id["imageTag"]),
+                        "imageManifest": String::from_utf8_lossy(&child.bytes),
+                        "imageManifestMediaType": child.media_type,
+                    })),
+                    None => failures.push(json!({ "imageId": id, "failureCode": "UnsupportedImageType", "failureReason": "The image's media type was not accepted" })),
+                }
             }
             Ok((digest, manifest)) => images.push(json!({
                 "registryId": state.account,
@@ -312,6 +342,13 @@ fn batch_get(state: &State, body: &Value) -> Result<Value, Refused> {
         }
     }
     Ok(json!({ "images": images, "failures": failures }))
+}
+
+/// The first image of an index.
+fn first_child<'a>(repository: &'a Repository, index: &Manifest) -> Option<(String, &'a Manifest)> {
+    let document: Value = serde_json::from_slice(&index.bytes).ok()?;
+    let digest = document["manifests"][0]["digest"].as_str()?;
+    Some((digest.to_owned(), repository.manifests.get(digest)?))
 }
 
 fn detail(state: &State, name: &str, repository: &Repository, digest: &str) -> Value {
@@ -464,6 +501,10 @@ fn put_image(state: &mut State, body: &Value) -> Result<Value, Refused> {
         Err(PutProblem::NotJson) => Err((
             "InvalidParameterException",
             "Invalid parameter at 'ImageManifest' failed to satisfy constraint: 'Invalid JSON syntax'".to_owned(),
+        )),
+        Err(PutProblem::Artifact) => Err((
+            "UnsupportedImageTypeException",
+            "The image is of a type that is not supported.".to_owned(),
         )),
         Err(PutProblem::Missing(missing)) => Err((
             "LayersNotFoundException",

@@ -99,7 +99,8 @@ fn status(body: &Value) -> Option<(&str, &str, ImageStatus)> {
 }
 
 /// `{"request": 3}`, `{"next": 2}` or `{"method": "PUT", "target": "/manifests/", "times": 1}`, with
-/// `"effect": "cut" | "cut-after" | "cut-body" | "expire-token" | "wrong-digest"`, `{"status": 503, "retry_after": 1}` or `{"slow_ms": 50}`.
+/// `"effect": "cut" | "cut-after" | "cut-body" | "expire-token" | "expire-bearer" | "forget-token" | "refuse-early" |
+/// "wrong-digest"`, `{"status": 503, "retry_after": 1}` or `{"slow_ms": 50}`.
 fn fault(body: &Value) -> Option<Fault> {
     let number = |key: &str| body[key].as_u64();
     let small = |key: &str| number(key).and_then(|number| u32::try_from(number).ok());
@@ -121,6 +122,9 @@ fn fault(body: &Value) -> Option<Fault> {
             "cut-after" => Effect::CutAfter,
             "cut-body" => Effect::CutBody,
             "expire-token" => Effect::ExpireToken,
+            "expire-bearer" => Effect::ExpireBearer,
+            "forget-token" => Effect::ForgetToken,
+            "refuse-early" => Effect::RefuseEarly,
             "wrong-digest" => Effect::WrongDigest,
             _ => return None,
         },

@@ -11,8 +11,10 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 
+use super::bearer;
+use super::referrers::{self, OCI_SUBJECT, Referrers};
 use super::server::{Answer, Asked, DOCKER_CONTENT_DIGEST, plain};
-use super::state::{ImageStatus, PutProblem, State, Upload, digest_of};
+use super::state::{ImageStatus, Login, Mounting, PutProblem, State, Upload, digest_of};
 
 /// Every part of an upload but the last is at least so long.
 const SMALLEST_PART: usize = 5 << 20;
@@ -26,7 +28,11 @@ pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Answer {
 }
 
 pub(super) fn answer(state: &mut State, asked: &Asked) -> Answer {
-    if let Err(answer) = authorise(state, asked) {
+    let authorised = match state.behaviour.login {
+        Login::Basic => authorise(state, asked),
+        Login::Bearer => bearer::authorise(state, asked),
+    };
+    if let Err(answer) = authorised {
         return *answer;
     }
     let Some(path) = asked.path.strip_prefix("/v2") else {
@@ -44,6 +50,7 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Answer {
         ("/blobs/", blob),
         ("/manifests/", manifest),
         ("/tags/list", tags),
+        ("/referrers/", referrers::answer),
     ] {
         if let Some((name, rest)) = path.split_once(middle) {
             if !state.repositories.contains_key(name) {
@@ -172,7 +179,9 @@ fn blob(state: &mut State, asked: &Asked, name: &str, digest: &str) -> Answer {
 fn upload(state: &mut State, asked: &Asked, name: &str, id: &str) -> Answer {
     match asked.method {
         Method::POST if id.is_empty() => {
-            // Mounting is off in an account unless it was asked for.
+            if let Some(answer) = mount(state, asked, name) {
+                return answer;
+            }
             let id = format!("upload-{}", state.next_serial());
             state.uploads.insert(
                 id.clone(),
@@ -188,6 +197,25 @@ fn upload(state: &mut State, asked: &Asked, name: &str, id: &str) -> Answer {
         Method::PUT => finish(state, asked, name, id),
         _ => unsupported(),
     }
+}
+
+/// Takes a blob over from another repository, if the account allows it and an image there has it.
+fn mount(state: &mut State, asked: &Asked, name: &str) -> Option<Answer> {
+    if state.behaviour.mounting == Mounting::Disabled {
+        return None;
+    }
+    let digest = asked.parameter("mount")?;
+    let from = state.repositories.get(&asked.parameter("from")?)?;
+    from.manifests
+        .values()
+        .find(|manifest| String::from_utf8_lossy(&manifest.bytes).contains(&digest))?;
+    let blob = from.blobs.get(&digest)?.clone();
+    let repository = state.repositories.get_mut(name)?;
+    repository.blobs.insert(digest.clone(), blob);
+    let mut answer = empty(StatusCode::CREATED);
+    set(&mut answer, DOCKER_CONTENT_DIGEST, &digest);
+    set(&mut answer, LOCATION, &format!("/v2/{name}/blobs/{digest}"));
+    Some(answer)
 }
 
 fn located(name: &str, id: &str, status: StatusCode) -> Answer {
@@ -237,8 +265,14 @@ fn part(state: &mut State, asked: &Asked, name: &str, id: &str) -> Answer {
         return no_upload();
     };
     match add_part(upload, &asked.body) {
-        // ECR answers 201 where the specification says 202.
-        Ok(()) => located(name, id, StatusCode::CREATED),
+        Ok(()) => {
+            let last = upload.bytes.len().saturating_sub(1);
+            // ECR answers 201 where the specification says 202.
+            let mut answer = located(name, id, StatusCode::CREATED);
+            // Docker's engine takes an answer without it for one that broke off.
+            set(&mut answer, RANGE, &format!("0-{last}"));
+            answer
+        }
         Err(answer) => *answer,
     }
 }
@@ -323,6 +357,11 @@ fn put_manifest(state: &mut State, asked: &Asked, name: &str, reference: &str) -
                 LOCATION,
                 &format!("/v2/{name}/manifests/{digest}"),
             );
+            if state.behaviour.referrers == Referrers::Listed
+                && let Some(subject) = referrers::subject(&asked.body)
+            {
+                set(&mut answer, OCI_SUBJECT, &subject);
+            }
             answer
         }
         // Even the same image under the same tag is refused where tags are immutable.
@@ -340,7 +379,7 @@ fn put_manifest(state: &mut State, asked: &Asked, name: &str, reference: &str) -
             answer
         }
         Err(PutProblem::NoRepository) => no_repository(state, name),
-        Err(PutProblem::NotJson) => error(
+        Err(PutProblem::NotJson | PutProblem::Artifact) => error(
             StatusCode::BAD_REQUEST,
             "MANIFEST_INVALID",
             "manifest invalid",

@@ -51,8 +51,16 @@ pub enum Effect {
     },
     /// It is refused as if its token had expired, after its body was read, and all tokens so far are worthless.
     ExpireToken,
+    /// All bearer tokens so far are worthless, and what carries one is refused; logins stay good.
+    ExpireBearer,
+    /// It is refused as if its token had never been one, after its body was read, and all tokens so far are worthless.
+    ForgetToken,
+    /// The same before its body is read: the connection is closed on a client that is still sending.
+    RefuseEarly,
     /// It is carried out, and the answer names another digest.
     WrongDigest,
+    /// The client is sent elsewhere (307).
+    Redirect(String),
     /// It is answered later.
     Slow(Duration),
 }

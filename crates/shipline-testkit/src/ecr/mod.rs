@@ -1,11 +1,14 @@
 //! A fake of AWS ECR: its API (JSON 1.1) and its registry (`/v2/`) on one port, with state, real digests, immutable tags,
-//! expiring tokens, GitHub's OIDC exchange, the quirks that clients trip over, and faults on demand. Every request is logged.
+//! expiring tokens, GitHub's OIDC exchange, the portal of IAM Identity Center, the quirks that clients trip over, and faults on demand. Every request is logged.
 
 mod api;
+mod bearer;
 mod certificate;
 mod control;
 mod data;
 mod fault;
+mod lifecycle;
+mod referrers;
 mod server;
 mod state;
 mod sts;
@@ -18,7 +21,8 @@ use tokio::task::JoinHandle;
 
 pub use certificate::TestCertificate;
 pub use fault::{Effect, Fault, LoggedRequest, When};
-pub use state::{ImageStatus, Mutability};
+pub use referrers::Referrers;
+pub use state::{Behaviour, Expiry, ImageStatus, Login, Mounting, Mutability};
 
 use state::State;
 
@@ -35,6 +39,8 @@ pub struct Options {
     pub tls: Option<TestCertificate>,
     /// Host and port by which the API names the registry; the fake's own address where absent.
     pub proxy_host: Option<String>,
+    /// Where real registries and accounts differ.
+    pub behaviour: Behaviour,
 }
 
 impl Default for Options {
@@ -45,6 +51,7 @@ impl Default for Options {
             region: "us-east-1".to_owned(),
             tls: None,
             proxy_host: None,
+            behaviour: Behaviour::default(),
         }
     }
 }
@@ -98,6 +105,7 @@ impl FakeEcr {
                 options.account,
                 proxy_host,
                 if encrypted { "https" } else { "http" },
+                options.behaviour,
             )),
             faults: Mutex::default(),
         });
@@ -136,12 +144,29 @@ impl FakeEcr {
         self.shared.state().issue_token().0
     }
 
+    /// An identity token that the token server takes (with [`Login::Bearer`]).
+    #[must_use]
+    pub fn identity_token(&self) -> &'static str {
+        bearer::IDENTITY
+    }
+
+    /// Gives a repository a lifecycle policy that keeps its newest images.
+    pub fn keep_newest(&self, repository: &str, images: usize) {
+        self.shared.state().set_policy(repository, images);
+    }
+
     /// `ACTIONS_ID_TOKEN_REQUEST_URL` and `ACTIONS_ID_TOKEN_REQUEST_TOKEN` of a job that the fake's STS knows. (STS answers
     /// at [`FakeEcr::url`], too.)
     #[must_use]
     pub fn github_job(&self) -> (String, &'static str) {
         let url = format!("{}{}?api-version=2.0", self.url(), sts::TOKEN_PATH);
         (url, sts::JOB_SECRET)
+    }
+
+    /// The access key that signed the last request to the API.
+    #[must_use]
+    pub fn caller(&self) -> Option<String> {
+        self.shared.state().caller.clone()
     }
 
     /// Lets time pass for the fake: tokens expire.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::fault::Effect;
-use super::{Shared, api, control, data, sts};
+use super::{Shared, api, bearer, control, data, sts};
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -55,9 +55,22 @@ pub(super) struct Asked {
 impl Asked {
     /// A parameter of the query, decoded.
     pub(super) fn parameter(&self, name: &str) -> Option<String> {
-        self.query.split('&').find_map(|pair| {
+        Self::field(&self.query, name)
+    }
+
+    /// A field of a query or form, decoded.
+    pub(super) fn field(fields: &str, name: &str) -> Option<String> {
+        Self::fields(fields, name).next()
+    }
+
+    /// All fields of this name.
+    pub(super) fn fields<'a>(
+        fields: &'a str,
+        name: &'a str,
+    ) -> impl Iterator<Item = String> + use<'a> {
+        fields.split('&').filter_map(move |pair| {
             let (key, value) = pair.split_once('=')?;
-            (key == name).then(|| decode(value))
+            (key == name).then(|| decode(&value.replace('+', " ")))
         })
     }
 
@@ -149,11 +162,27 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Sent,
             return Err(Cut.into());
         }
         Some(Effect::Slow(wait)) => tokio::time::sleep(*wait).await,
+        Some(Effect::RefuseEarly) => {
+            shared.state().forget_tokens();
+            let asked = Asked {
+                method: parts.method,
+                path,
+                query,
+                headers: parts.headers,
+                body: Bytes::new(),
+            };
+            let answer = carry_out(&shared, &asked);
+            shared.faults().answered(number, answer.status().as_u16());
+            return Ok(whole(answer));
+        }
         Some(
             Effect::CutAfter
             | Effect::CutBody
             | Effect::Refuse { .. }
             | Effect::ExpireToken
+            | Effect::ExpireBearer
+            | Effect::ForgetToken
+            | Effect::Redirect(_)
             | Effect::WrongDigest,
         )
         | None => {}
@@ -168,7 +197,14 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Sent,
     if effect == Some(Effect::ExpireToken) {
         shared.state().revoke_tokens();
     }
+    if effect == Some(Effect::ExpireBearer) {
+        shared.state().revoke_bearers();
+    }
+    if effect == Some(Effect::ForgetToken) {
+        shared.state().forget_tokens();
+    }
     let mut answer = match &effect {
+        Some(Effect::Redirect(to)) => redirect(to),
         Some(Effect::Refuse {
             status,
             retry_after,
@@ -187,6 +223,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Sent,
             | Effect::CutAfter
             | Effect::CutBody
             | Effect::ExpireToken
+            | Effect::ExpireBearer
+            | Effect::ForgetToken
+            | Effect::RefuseEarly
             | Effect::WrongDigest
             | Effect::Slow(_),
         )
@@ -196,7 +235,16 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Sent,
         Some(Effect::WrongDigest) => answer = with_wrong_digest(answer).await,
         Some(Effect::CutAfter) => return Err(Cut.into()),
         Some(Effect::CutBody) => return Ok(half(answer).await),
-        Some(Effect::Cut | Effect::Refuse { .. } | Effect::ExpireToken | Effect::Slow(_))
+        Some(
+            Effect::Cut
+            | Effect::Refuse { .. }
+            | Effect::ExpireToken
+            | Effect::ExpireBearer
+            | Effect::ForgetToken
+            | Effect::RefuseEarly
+            | Effect::Redirect(_)
+            | Effect::Slow(_),
+        )
         | None => {}
     }
     shared.faults().answered(number, answer.status().as_u16());
@@ -213,6 +261,10 @@ enum Side {
 fn carry_out(shared: &Shared, asked: &Asked) -> Answer {
     if api::operation(&asked.headers).is_some() {
         api::answer(&mut shared.state(), asked)
+    } else if asked.path == bearer::PATH {
+        bearer::token(&mut shared.state(), asked)
+    } else if asked.path == sts::PORTAL_PATH {
+        sts::portal(asked)
     } else if asked.path == sts::TOKEN_PATH {
         sts::token(asked)
     } else if sts::is_sts(asked) {
@@ -241,6 +293,14 @@ async fn half(answer: Answer) -> Sent {
     Response::from_parts(parts, BodyExt::boxed(StreamBody::new(frames)))
 }
 
+fn redirect(to: &str) -> Answer {
+    let mut answer = plain(StatusCode::TEMPORARY_REDIRECT, "text/plain", Bytes::new());
+    if let Ok(to) = http::HeaderValue::from_str(to) {
+        answer.headers_mut().insert(LOCATION, to);
+    }
+    answer
+}
+
 fn refuse(status: u16, retry_after: Option<u64>, side: Side) -> Answer {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = match (side, status) {
@@ -249,6 +309,11 @@ fn refuse(status: u16, retry_after: Option<u64>, side: Side) -> Answer {
             StatusCode::BAD_REQUEST,
             "ThrottlingException",
             "Rate exceeded",
+        ),
+        (Side::Api, StatusCode::FORBIDDEN) => api::error(
+            StatusCode::BAD_REQUEST,
+            "AccessDeniedException",
+            "User is not authorized to perform this operation",
         ),
         (Side::Api, _) => api::error(
             status,

@@ -8,6 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+use super::referrers::{self, Referrers};
+
 /// How long a token is good, in seconds: 12 hours.
 const TOKEN_SECONDS: i64 = 12 * 3600;
 
@@ -57,20 +59,78 @@ impl ImageStatus {
     }
 }
 
+/// What the fake does where real registries and accounts differ.
+#[derive(Debug, Clone, Default)]
+pub struct Behaviour {
+    /// How it takes manifests that refer to others.
+    pub referrers: Referrers,
+    /// Whether blobs can be mounted from other repositories.
+    pub mounting: Mounting,
+    /// What the API says of the end of its tokens.
+    pub expiry: Expiry,
+    /// How clients log in.
+    pub login: Login,
+}
+
+/// The account's setting `BLOB_MOUNTING`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mounting {
+    /// As accounts are made.
+    #[default]
+    Disabled,
+    /// Blobs that an image of another repository has are taken from there.
+    Enabled,
+}
+
+/// What the API says of the end of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Expiry {
+    /// The truth.
+    #[default]
+    True,
+    /// That it has passed, as moto does.
+    Past,
+}
+
+/// How clients log in to the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Login {
+    /// With user and password, as at ECR.
+    #[default]
+    Basic,
+    /// With tokens for scopes, as nearly everywhere else.
+    Bearer,
+}
+
 #[derive(Debug)]
 pub(super) struct State {
+    pub(super) behaviour: Behaviour,
+    /// The access key that signed the last request to the API.
+    pub(super) caller: Option<String>,
     pub(super) account: String,
     pub(super) proxy_host: String,
     pub(super) scheme: &'static str,
     pub(super) repositories: BTreeMap<String, Repository>,
     pub(super) uploads: BTreeMap<String, Upload>,
     tokens: BTreeMap<String, i64>,
+    bearers: BTreeMap<String, Bearer>,
     serial: u64,
     ahead: i64,
 }
 
+/// A bearer token.
+#[derive(Debug)]
+struct Bearer {
+    scopes: Vec<String>,
+    until: i64,
+}
+
 #[derive(Debug)]
 pub(super) struct Repository {
+    /// How many images the lifecycle policy keeps, where there is one.
+    pub(super) keep: Option<usize>,
+    /// How often the preview under way is still in progress when it is looked at.
+    pub(super) preview: Option<u32>,
     pub(super) mutability: Mutability,
     pub(super) scan_on_push: ScanOnPush,
     pub(super) created_at: i64,
@@ -84,6 +144,8 @@ pub(super) struct Manifest {
     pub(super) bytes: Bytes,
     pub(super) media_type: String,
     pub(super) pushed_at: i64,
+    /// Its place in the order of arrival.
+    pub(super) serial: u64,
     pub(super) status: ImageStatus,
 }
 
@@ -99,6 +161,8 @@ pub(super) struct Upload {
 pub(super) enum PutProblem {
     NoRepository,
     NotJson,
+    /// It refers to another manifest, and that is refused.
+    Artifact,
     OtherDigest(String),
     Missing(Vec<String>),
     ImmutableTag(String),
@@ -110,14 +174,22 @@ pub(super) fn digest_of(bytes: &[u8]) -> String {
 }
 
 impl State {
-    pub(super) fn new(account: String, proxy_host: String, scheme: &'static str) -> Self {
+    pub(super) fn new(
+        account: String,
+        proxy_host: String,
+        scheme: &'static str,
+        behaviour: Behaviour,
+    ) -> Self {
         Self {
+            behaviour,
+            caller: None,
             account,
             proxy_host,
             scheme,
             repositories: BTreeMap::new(),
             uploads: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            bearers: BTreeMap::new(),
             serial: 0,
             ahead: 0,
         }
@@ -150,6 +222,55 @@ impl State {
     pub(super) fn revoke_tokens(&mut self) {
         let past = self.now() - 1;
         self.tokens.values_mut().for_each(|until| *until = past);
+        self.revoke_bearers();
+    }
+
+    /// Makes every bearer token worthless.
+    pub(super) fn revoke_bearers(&mut self) {
+        let past = self.now() - 1;
+        self.bearers
+            .values_mut()
+            .for_each(|token| token.until = past);
+    }
+
+    /// Forgets every token: they are unknown, not expired.
+    pub(super) fn forget_tokens(&mut self) {
+        self.tokens.clear();
+        self.bearers.clear();
+    }
+
+    pub(super) fn issue_bearer(&mut self, scopes: Vec<String>, seconds: i64) -> String {
+        let token = format!("bearer-{}", self.next_serial());
+        let until = self.now() + seconds;
+        self.bearers.insert(token.clone(), Bearer { scopes, until });
+        token
+    }
+
+    /// The scopes of a token that is good.
+    pub(super) fn bearer(&self, token: &str) -> Option<&[String]> {
+        self.bearers
+            .get(token)
+            .filter(|token| token.until > self.now())
+            .map(|token| token.scopes.as_slice())
+    }
+
+    pub(super) fn set_policy(&mut self, repository: &str, keep: usize) {
+        if let Some(repository) = self.repositories.get_mut(repository) {
+            repository.keep = Some(keep);
+        }
+    }
+
+    /// Begins a preview that is made when it has been looked at twice.
+    pub(super) fn begin_preview(&mut self, repository: &str) {
+        if let Some(repository) = self.repositories.get_mut(repository) {
+            repository.preview = Some(2);
+        }
+    }
+
+    pub(super) fn look_at_preview(&mut self, repository: &str) {
+        if let Some(repository) = self.repositories.get_mut(repository) {
+            repository.preview = repository.preview.map(|looks| looks.saturating_sub(1));
+        }
     }
 
     /// Until when a password is good; `None`: it never was.
@@ -173,6 +294,8 @@ impl State {
                 mutability,
                 scan_on_push,
                 created_at,
+                keep: None,
+                preview: None,
                 blobs: BTreeMap::new(),
                 manifests: BTreeMap::new(),
                 tags: BTreeMap::new(),
@@ -255,13 +378,17 @@ impl State {
         tag: Option<&str>,
         wanted: Option<&str>,
     ) -> Result<String, PutProblem> {
-        let now = self.now();
+        let (now, serial) = (self.now(), self.next_serial());
+        let refused = self.behaviour.referrers == Referrers::Refused;
         let repository = self
             .repositories
             .get_mut(repository)
             .ok_or(PutProblem::NoRepository)?;
         if serde_json::from_slice::<serde_json::Value>(bytes).is_err() {
             return Err(PutProblem::NotJson);
+        }
+        if refused && referrers::subject(bytes).is_some() {
+            return Err(PutProblem::Artifact);
         }
         let digest = digest_of(bytes);
         if wanted.is_some_and(|wanted| wanted != digest) {
@@ -289,6 +416,7 @@ impl State {
                     bytes: bytes.clone(),
                     media_type: media_type.to_owned(),
                     pushed_at: now,
+                    serial,
                     status: ImageStatus::Active,
                 },
             );

@@ -1,6 +1,7 @@
-//! What a GitHub Actions job asks before it gets to ECR: its OIDC token, and STS's credentials for it.
+//! What is asked before ECR is: a GitHub Actions job's OIDC token and STS's credentials for it; the credentials of who has logged in
+//! with `aws sso login`.
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderName};
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -15,6 +16,30 @@ const IDENTITY: &str = "identity.of.the-job";
 /// Whether a request is for STS.
 pub(super) fn is_sts(asked: &Asked) -> bool {
     asked.method == Method::POST && asked.path == "/" && asked.body.starts_with(b"Action=")
+}
+
+/// Path of the SSO portal's credentials.
+pub(super) const PORTAL_PATH: &str = "/federation/credentials";
+/// What `aws sso login` has left behind.
+const SSO_TOKEN: &str = "token of the tests";
+
+pub(super) fn portal(asked: &Asked) -> Answer {
+    let header = HeaderName::from_static("x-amz-sso_bearer_token");
+    let known = asked.header(&header) == Some(SSO_TOKEN);
+    if !known || asked.parameter("role_name").is_none() || asked.parameter("account_id").is_none() {
+        return plain(
+            StatusCode::UNAUTHORIZED,
+            "application/json",
+            r#"{"message":"Session token not found or invalid"}"#.into(),
+        );
+    }
+    let body = json!({ "roleCredentials": {
+        "accessKeyId": "ASIASSO",
+        "secretAccessKey": "fake",
+        "sessionToken": "fake",
+        "expiration": 4_070_908_800_000_i64,
+    } });
+    plain(StatusCode::OK, "application/json", body.to_string().into())
 }
 
 pub(super) fn token(asked: &Asked) -> Answer {

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use shipline_engine::backend::{
-    Descriptor, ImageDetails, ImageStore, Reference, Registry, TagOutcome, TagRequest, Uploaded,
+    AttachOutcome, Descriptor, Expiring, ImageDetails, ImageStore, Reference, Referrer, Registry,
+    TagOutcome, TagRequest, Uploaded,
 };
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::task::TaskContext;
@@ -22,11 +23,14 @@ pub struct MemoryRegistry {
     pub preflights: Script,
     /// What fails in `upload`.
     pub uploads: Script,
+    /// What fails in `attach`.
+    pub attachments: Script,
     /// What fails in `tag`.
     pub taggings: Script,
     /// Each `tag` waits for a permit.
     pub gate: Semaphore,
     waiting: AtomicUsize,
+    looks: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -35,6 +39,7 @@ struct State {
     blobs: BTreeSet<(RepositoryName, Digest)>,
     manifests: BTreeMap<(RepositoryName, Digest), (Descriptor, Vec<u8>)>,
     tags: BTreeMap<(RepositoryName, String), Digest>,
+    expiring: BTreeMap<RepositoryName, Vec<Expiring>>,
 }
 
 impl Default for MemoryRegistry {
@@ -42,9 +47,11 @@ impl Default for MemoryRegistry {
         Self {
             preflights: Script::default(),
             uploads: Script::default(),
+            attachments: Script::default(),
             taggings: Script::default(),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             waiting: AtomicUsize::new(0),
+            looks: AtomicUsize::new(0),
             state: Mutex::default(),
         }
     }
@@ -64,6 +71,19 @@ impl MemoryRegistry {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// How often it was asked to attach.
+    #[must_use]
+    pub fn attached(&self) -> usize {
+        self.looks.load(Ordering::SeqCst)
+    }
+
+    /// From now on the registry is about to remove this image.
+    pub fn expire(&self, repository: &RepositoryName, image: Expiring) {
+        let mut state = lock(&self.state);
+        let expiring = state.expiring.entry(repository.clone()).or_default();
+        expiring.push(image);
     }
 
     /// What every tag names.
@@ -120,6 +140,62 @@ impl Registry for MemoryRegistry {
             .manifests
             .insert(key, (manifest.descriptor, manifest.bytes));
         Ok(Uploaded { sent })
+    }
+
+    async fn attach(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        artifacts: &[Digest],
+        store: &Arc<dyn ImageStore>,
+        task: &TaskContext,
+    ) -> Result<AttachOutcome, BackendError> {
+        self.attachments.next()?;
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        let listed = self.referrers(repository, subject).await?;
+        let is_listed = |digest: &&Digest| {
+            listed
+                .iter()
+                .any(|referrer| referrer.descriptor.digest == **digest)
+        };
+        let missing: Vec<&Digest> = artifacts
+            .iter()
+            .filter(|digest| !is_listed(digest))
+            .collect();
+        for digest in &missing {
+            self.upload(repository, digest, store, task).await?;
+        }
+        Ok(if missing.is_empty() {
+            AttachOutcome::AlreadyThere
+        } else {
+            AttachOutcome::Attached
+        })
+    }
+
+    async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Vec<Referrer>, BackendError> {
+        let state = lock(&self.state);
+        let all = state
+            .manifests
+            .iter()
+            .filter(|((at, _), _)| at == repository);
+        Ok(all
+            .filter_map(|(_, (descriptor, bytes))| {
+                let document: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+                (document["subject"]["digest"] == subject.as_str()).then(|| Referrer {
+                    descriptor: descriptor.clone(),
+                    artifact_type: document["artifactType"].as_str().map(str::to_owned),
+                })
+            })
+            .collect())
+    }
+
+    async fn expiring(&self, repository: &RepositoryName) -> Result<Vec<Expiring>, BackendError> {
+        let state = lock(&self.state);
+        Ok(state.expiring.get(repository).cloned().unwrap_or_default())
     }
 
     async fn tag(

@@ -2,6 +2,7 @@
 
 mod docker_registry;
 mod ministack;
+mod moto;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 pub use docker_registry::{DockerRegistry, RegistryAccess};
 pub use ministack::Ministack;
+pub use moto::Moto;
 
 /// Set in CI: what is missing fails the test that wants it.
 const REQUIRE_ALL: &str = "SHIPLINE_TEST_REQUIRE_ALL";

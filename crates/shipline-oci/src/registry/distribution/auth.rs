@@ -124,7 +124,7 @@ impl Authenticator {
             Scheme::Basic => {
                 // Another request may have renewed it meanwhile.
                 if let Some(known) = &state.basic
-                    && used.is_some_and(|used| used != known)
+                    && used.is_none_or(|used| used != known)
                 {
                     return Ok(Some(known.clone()));
                 }
@@ -137,8 +137,9 @@ impl Authenticator {
                 Ok(header.filter(|header| used != Some(header)))
             }
             Scheme::Bearer { realm, service } => {
+                // Another request may have got one meanwhile.
                 if let Some(token) = state.tokens.get(scope)
-                    && used.is_some_and(|used| used != token.header)
+                    && used.is_none_or(|used| used != token.header)
                     && token.expires > Instant::now()
                 {
                     return Ok(Some(token.header.clone()));

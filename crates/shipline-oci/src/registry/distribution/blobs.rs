@@ -269,13 +269,10 @@ impl DistributionRegistry {
         let attempted = format!("push to {}", self.client.address.image_name(repository));
         let (to, scope) = (format!("/v2/{path}/blobs/uploads/"), push_scope(&path));
         let call = Call::new(Method::POST, &to, &scope, &attempted);
-        let mut tries = self.client.tries(None);
-        let response = loop {
-            match self.client.call(&call, &[StatusCode::ACCEPTED]).await {
-                Ok(response) => break response,
-                Err(failed) => tries.after(failed).await?,
-            }
-        };
+        let response = self
+            .client
+            .insist(&call, &[StatusCode::ACCEPTED], None)
+            .await?;
         let upload = self.client.location(&response, &attempted).await?;
         let cancel = Call::new(Method::DELETE, upload.as_str(), &scope, &attempted);
         // Not every registry can; an upload that nobody ends is removed by all of them.
@@ -388,7 +385,7 @@ impl DistributionRegistry {
         }
     }
 
-    async fn get_blob(
+    pub(super) async fn get_blob(
         &self,
         repository: &RepositoryName,
         digest: &Digest,

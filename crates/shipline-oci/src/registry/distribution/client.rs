@@ -210,6 +210,22 @@ impl Client {
         self.expect(call, response, expected).await
     }
 
+    /// Tries until the registry answers with a status in `expected` or it is of no use.
+    pub(super) async fn insist(
+        &self,
+        call: &Call<'_>,
+        expected: &[StatusCode],
+        task: Option<&TaskContext>,
+    ) -> Result<Response, BackendError> {
+        let mut tries = self.tries(task);
+        loop {
+            match self.call(call, expected).await {
+                Ok(response) => return Ok(response),
+                Err(failed) => tries.after(failed).await?,
+            }
+        }
+    }
+
     async fn expect(
         &self,
         call: &Call<'_>,

@@ -9,6 +9,7 @@ use shipline_engine::task::TaskContext;
 use shipline_model::name::{Digest, RepositoryName};
 
 use super::client::{Call, Client, Payload, header};
+use super::referrers::is_fallback_tag;
 use crate::image::{self, DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 
 /// Longest manifest that is read; registries take 4 MiB.
@@ -156,17 +157,10 @@ impl Client {
         let headers: [(HeaderName, &str); 1] = [(ACCEPT, &accept)];
         let mut call = Call::new(method, &to, &asked.scope, &asked.attempted);
         call.headers = &headers;
-        let mut tries = self.tries(task);
-        loop {
-            match self
-                .call(&call, &[StatusCode::OK, StatusCode::NOT_FOUND])
-                .await
-            {
-                Ok(response) if response.status() == StatusCode::NOT_FOUND => return Ok(None),
-                Ok(response) => return Ok(Some(response)),
-                Err(failed) => tries.after(failed).await?,
-            }
-        }
+        let response = self
+            .insist(&call, &[StatusCode::OK, StatusCode::NOT_FOUND], task)
+            .await?;
+        Ok((response.status() != StatusCode::NOT_FOUND).then_some(response))
     }
 
     /// Writes a manifest under a tag or its digest.
@@ -191,14 +185,8 @@ impl Client {
         let mut call = Call::new(Method::PUT, &to, &scope, &attempted);
         call.headers = &headers;
         call.payload = Payload::Bytes(bytes::Bytes::copy_from_slice(bytes));
-        let mut tries = self.tries(Some(task));
-        let response = loop {
-            let expected = [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED];
-            match self.call(&call, &expected).await {
-                Ok(response) => break response,
-                Err(failed) => tries.after(failed).await?,
-            }
-        };
+        let expected = [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED];
+        let response = self.insist(&call, &expected, Some(task)).await?;
         match header(response.headers(), DOCKER_CONTENT_DIGEST) {
             Some(said) if said != descriptor.digest.as_str() => {
                 Err(other_digest(&attempted, said, &descriptor.digest))
@@ -254,6 +242,7 @@ impl Client {
             match next {
                 Some(next) if next != to => to = next,
                 Some(_) | None => {
+                    tags.retain(|tag| !is_fallback_tag(tag));
                     tags.sort_unstable();
                     tags.dedup();
                     return Ok(tags);
@@ -266,7 +255,7 @@ impl Client {
 }
 
 /// The address behind `Link: <…>; rel="next"`, absolute.
-fn next_page(response: &Response) -> Option<String> {
+pub(super) fn next_page(response: &Response) -> Option<String> {
     let link = header(response.headers(), LINK.as_str())?;
     let (address, parameters) = link.strip_prefix('<')?.split_once('>')?;
     if !parameters.contains("next") {

@@ -9,6 +9,7 @@ mod failure;
 mod host;
 mod manifests;
 mod push;
+mod referrers;
 mod retry;
 mod tags;
 
@@ -18,7 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use shipline_engine::backend::{
-    Descriptor, ImageDetails, ImageStore, Reference, Registry, TagOutcome, TagRequest, Uploaded,
+    AttachOutcome, Descriptor, Expiring, ImageDetails, ImageStore, Reference, Referrer, Registry,
+    TagOutcome, TagRequest, Uploaded,
 };
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::Faults;
@@ -28,6 +30,7 @@ use shipline_model::name::{Digest, RepositoryName};
 pub(crate) use failure::connection;
 pub(crate) use host::is_host;
 pub use host::{RegistryAddress, Security, Transport, is_loopback};
+use referrers::FallbackTag;
 pub use retry::RetryPolicy;
 pub(super) use retry::Tries;
 
@@ -41,6 +44,9 @@ pub struct DistributionRegistry {
     faults: Faults,
     /// Whether blobs go with `PATCH`, because the registry refused them with `PUT`.
     patches: AtomicBool,
+    /// Whether the registry does not list referrers itself, because it said so.
+    lists_nothing: AtomicBool,
+    fallback: FallbackTag,
     /// Repositories in which blobs were seen by this process: where they can be mounted from.
     seen: Mutex<HashMap<Digest, String>>,
 }
@@ -59,8 +65,16 @@ impl DistributionRegistry {
             client: Client::new(http, address, credentials, retries),
             faults,
             patches: AtomicBool::new(false),
+            lists_nothing: AtomicBool::new(false),
+            fallback: FallbackTag::Allowed,
             seen: Mutex::default(),
         }
+    }
+
+    /// A registry in which no tag is ever set for referrers.
+    pub(super) fn without_fallback_tag(mut self) -> Self {
+        self.fallback = FallbackTag::Forbidden;
+        self
     }
 
     fn remember(&self, digest: &Digest, path: &str) {
@@ -113,6 +127,35 @@ impl Registry for DistributionRegistry {
             self.push(repository, digest, store, task),
         )
         .await
+    }
+
+    async fn attach(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        artifacts: &[Digest],
+        store: &Arc<dyn ImageStore>,
+        task: &TaskContext,
+    ) -> Result<AttachOutcome, BackendError> {
+        push::cancelled(
+            task,
+            format!("attach documents to {repository}@{subject}"),
+            self.attach_all(repository, subject, artifacts, store, task),
+        )
+        .await
+    }
+
+    async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Vec<Referrer>, BackendError> {
+        self.list_referrers(repository, subject).await
+    }
+
+    async fn expiring(&self, _repository: &RepositoryName) -> Result<Vec<Expiring>, BackendError> {
+        // The specification knows no such rules.
+        Ok(Vec::new())
     }
 
     async fn tag(

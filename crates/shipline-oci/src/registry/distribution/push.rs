@@ -35,7 +35,20 @@ impl DistributionRegistry {
                     .because("the image is not in the store")
                     .hint("Build it again.")
             })?;
-        let blobs = blobs(&manifest);
+        let sent = self.send_blobs(repository, &manifest, store, task).await?;
+        self.push_manifest(repository, &manifest, task).await?;
+        Ok(Uploaded { sent })
+    }
+
+    /// Makes sure that the repository has all blobs of an image; gives the bytes that were sent.
+    pub(super) async fn send_blobs(
+        &self,
+        repository: &RepositoryName,
+        manifest: &Manifest,
+        store: &Arc<dyn ImageStore>,
+        task: &TaskContext,
+    ) -> Result<u64, BackendError> {
+        let blobs = blobs(manifest);
         let total = blobs.iter().map(|blob| blob.size).sum();
         let progress = Progress::new(format!("push {repository}"), total, Some(task));
         // (A closure over borrowed blobs would make this future less general than the trait wants it.)
@@ -43,12 +56,10 @@ impl DistributionRegistry {
         for blob in &blobs {
             sends.push(self.send_blob(repository, blob, store, &progress, task));
         }
-        let sent = stream::iter(sends)
+        stream::iter(sends)
             .buffer_unordered(AT_ONCE)
             .try_fold(0, |sum, sent| async move { Ok(sum + sent) })
-            .await?;
-        self.push_manifest(repository, &manifest, task).await?;
-        Ok(Uploaded { sent })
+            .await
     }
 
     async fn push_manifest(

@@ -4,9 +4,11 @@ use shipline_engine::backend::{Descriptor, Reference, TagOutcome, TagRequest};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::FaultPoint;
 use shipline_engine::task::TaskContext;
+use shipline_model::name::{Digest, RepositoryName};
 
 use super::DistributionRegistry;
-use crate::registry::tags::{TagConflicts, check_tags};
+use crate::image;
+use crate::registry::tags::{CONFIG_BYTES, Origin, TagConflicts, check_tags};
 
 /// What has to be written for a request; `None`: nothing.
 type Pending = Option<(Descriptor, Vec<u8>)>;
@@ -47,7 +49,10 @@ impl DistributionRegistry {
                 .await?;
             match found {
                 Some(found) if found.digest == request.digest => pending.push(None),
-                Some(found) => conflicts.add(request, &found.digest, None),
+                Some(found) => {
+                    let origin = self.origin(&request.repository, &found.digest).await;
+                    conflicts.add(request, &found.digest, &origin);
+                }
                 None => {
                     let digest = Reference::Digest(request.digest.clone());
                     let manifest = self
@@ -67,6 +72,34 @@ impl DistributionRegistry {
         }
         conflicts.into_result()?;
         Ok(pending)
+    }
+
+    /// What an image says of where it comes from. A conflict stands without it, so that nothing is an error here.
+    pub(in crate::registry) async fn origin(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Origin {
+        let config = async {
+            let reference = Reference::Digest(digest.clone());
+            let (_, bytes) = self
+                .client
+                .get_manifest(repository, &reference, None)
+                .await
+                .ok()??;
+            let manifest = image::parse_manifest(None, &bytes).ok()?;
+            let attempted = format!("read the config of {digest}");
+            let config = &manifest.config.digest;
+            let response = self
+                .get_blob(repository, config, 0, &attempted)
+                .await
+                .ok()?;
+            self.client
+                .read(response, CONFIG_BYTES, &attempted)
+                .await
+                .ok()
+        };
+        Origin::of_config(&config.await.unwrap_or_default())
     }
 
     async fn set_tag(
@@ -92,7 +125,8 @@ impl DistributionRegistry {
             (_, Ok(Some(found))) if found.digest == request.digest => Ok(()),
             (_, Ok(Some(found))) => {
                 let mut conflicts = TagConflicts::default();
-                conflicts.add(request, &found.digest, None);
+                let origin = self.origin(&request.repository, &found.digest).await;
+                conflicts.add(request, &found.digest, &origin);
                 conflicts.into_result()
             }
             (Err(error), _) => Err(error),

@@ -20,8 +20,8 @@ const MOST_IDS: usize = 100;
 /// The API for one account's registry.
 #[derive(Debug)]
 pub(super) struct Api {
-    client: Client,
-    account: String,
+    pub(super) client: Client,
+    pub(super) account: String,
 }
 
 /// A manifest as the API gave it, verified.
@@ -287,7 +287,7 @@ impl Api {
     }
 }
 
-const NO_REPOSITORY: &str = "RepositoryNotFoundException";
+pub(super) const NO_REPOSITORY: &str = "RepositoryNotFoundException";
 const NO_IMAGE: &str = "ImageNotFoundException";
 
 fn identifier(reference: &Reference) -> ImageIdentifier {

@@ -54,12 +54,8 @@ impl EcrLogin {
         let (username, password) = login
             .split_once(':')
             .ok_or_else(|| invalid("the API's token is not `user:password`"))?;
-        let now = SystemTime::now();
-        let renew_at = data
-            .expires_at
-            .and_then(|at| SystemTime::try_from(at).ok())
-            .filter(|at| *at > now)
-            .map(|at| at.checked_sub(MARGIN).unwrap_or(now));
+        let expires_at = data.expires_at.and_then(|at| SystemTime::try_from(at).ok());
+        let renew_at = expires_at.and_then(|at| renewal(at, SystemTime::now()));
         Ok(Token {
             credentials: Credentials::Login {
                 username: username.to_owned(),
@@ -68,6 +64,15 @@ impl EcrLogin {
             renew_at,
         })
     }
+}
+
+/// When a token that was got `now` is to be renewed. `None`: its end has passed already, so it is not known (some emulators
+/// answer so), and the token is good until it is refused.
+fn renewal(expires_at: SystemTime, now: SystemTime) -> Option<SystemTime> {
+    let lifetime = expires_at.duration_since(now).ok()?;
+    // One that lives shorter than twice the margin is not fetched anew for every request.
+    let margin = MARGIN.min(lifetime / 2);
+    (!lifetime.is_zero()).then(|| now + (lifetime - margin))
 }
 
 #[async_trait]
@@ -88,5 +93,30 @@ impl CredentialSource for EcrLogin {
         let credentials = fetched.credentials.clone();
         *token = Some(fetched);
         Ok(credentials)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_renewed_before_their_end_and_an_end_in_the_past_is_none() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let check = |seconds: i64, expected: Option<u64>| {
+            let distance = Duration::from_secs(seconds.unsigned_abs());
+            let end = if seconds < 0 {
+                now - distance
+            } else {
+                now + distance
+            };
+            let expected = expected.map(|after| now + Duration::from_secs(after));
+            assert_eq!(renewal(end, now), expected, "{seconds}");
+        };
+        check(12 * 3600, Some(12 * 3600 - 300));
+        check(600, Some(300));
+        check(100, Some(50));
+        check(0, None);
+        check(-1, None);
     }
 }

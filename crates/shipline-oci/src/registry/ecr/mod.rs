@@ -4,6 +4,7 @@ mod api;
 mod connector;
 mod failure;
 mod identity;
+mod lifecycle;
 mod login;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shipline_engine::backend::{
-    Descriptor, ImageDetails, ImageStore, Reference, Registry, TagOutcome, TagRequest, Uploaded,
+    AttachOutcome, Descriptor, Expiring, ImageDetails, ImageStore, Reference, Referrer, Registry,
+    TagOutcome, TagRequest, Uploaded,
 };
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::{FaultPoint, Faults};
@@ -25,7 +27,7 @@ use super::distribution::{
     DistributionRegistry, RegistryAddress, RetryPolicy, Security, Transport, all_of,
 };
 use super::tags::{TagConflicts, check_tags};
-use api::Api;
+use api::{Api, Described};
 
 /// How an account's registry is reached.
 #[derive(Debug, Clone)]
@@ -60,6 +62,7 @@ pub enum MissingRepositories {
 pub struct EcrRegistry {
     host: String,
     missing: MissingRepositories,
+    retries: RetryPolicy,
     /// Whether the API is AWS's own, so that the host that it names must be ours.
     authentic: bool,
     api: Arc<Api>,
@@ -108,7 +111,10 @@ impl EcrRegistry {
         let login = EcrLogin::new(Arc::clone(&api));
         let credentials = Arc::new(login.clone());
         Ok(Self {
-            data: DistributionRegistry::new(address, http, credentials, retries, faults.clone()),
+            // ECR lists referrers itself, and a tag for them would be one that an immutable repository never lets go on.
+            retries: retries.clone(),
+            data: DistributionRegistry::new(address, http, credentials, retries, faults.clone())
+                .without_fallback_tag(),
             authentic: settings.endpoint.is_none() && settings.registry_endpoint.is_none(),
             missing: settings.missing,
             host,
@@ -160,14 +166,32 @@ impl EcrRegistry {
         found: &Digest,
     ) {
         // When it was pushed is good to know; the conflict stands without it.
-        let since = self
+        let pushed_at = self
             .api
             .describe(&request.repository, &Reference::Tag(request.tag.clone()))
             .await
             .ok()
             .flatten()
             .and_then(|described| described.pushed_at);
-        conflicts.add(request, found, since);
+        let origin = self.data.origin(&request.repository, found).await;
+        conflicts.add(request, found, &origin.pushed(pushed_at));
+    }
+
+    /// An image that was pushed and cannot be read back may be there, in the archive.
+    async fn explained(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        error: BackendError,
+    ) -> BackendError {
+        let reference = Reference::Digest(digest.clone());
+        match self.api.describe(repository, &reference).await {
+            Ok(Some(Described {
+                withheld: Some(why),
+                ..
+            })) => error.hint(format!("{repository}@{digest}: {why}.")),
+            Ok(_) | Err(_) => error,
+        }
     }
 
     async fn set_tag(
@@ -264,7 +288,37 @@ impl Registry for EcrRegistry {
         store: &Arc<dyn ImageStore>,
         task: &TaskContext,
     ) -> Result<Uploaded, BackendError> {
-        self.data.upload(repository, digest, store, task).await
+        match self.data.upload(repository, digest, store, task).await {
+            Err(error) if matches!(error.class, ErrorClass::Conflict | ErrorClass::NotFound) => {
+                Err(self.explained(repository, digest, error).await)
+            }
+            result => result,
+        }
+    }
+
+    async fn attach(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        artifacts: &[Digest],
+        store: &Arc<dyn ImageStore>,
+        task: &TaskContext,
+    ) -> Result<AttachOutcome, BackendError> {
+        self.data
+            .attach(repository, subject, artifacts, store, task)
+            .await
+    }
+
+    async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Vec<Referrer>, BackendError> {
+        self.data.referrers(repository, subject).await
+    }
+
+    async fn expiring(&self, repository: &RepositoryName) -> Result<Vec<Expiring>, BackendError> {
+        self.api.expiring(repository, &self.retries).await
     }
 
     async fn tag(
@@ -352,9 +406,14 @@ impl Registry for EcrRegistry {
         let Some(described) = self.api.describe(repository, reference).await? else {
             return Ok(None);
         };
-        let found = self
-            .found(repository, &Reference::Digest(described.digest.clone()))
-            .await?;
+        // ECR may refuse to give what it keeps back: why it does so is known already.
+        let found = match &described.withheld {
+            Some(_) => None,
+            None => {
+                let reference = Reference::Digest(described.digest.clone());
+                self.found(repository, &reference).await?
+            }
+        };
         let pullable = match (described.withheld, &found) {
             (Some(why), _) => Err(why),
             (None, Some(_)) => Ok(()),
