@@ -264,6 +264,36 @@ async fn an_archived_image_is_described_and_not_pullable() {
 }
 
 #[tokio::test]
+async fn what_may_not_be_looked_at_is_not_missing() {
+    let fake = fake().await;
+    let registry = of_fake(&fake, once()).await;
+    let repository: RepositoryName = "user_service".parse().unwrap();
+    let tag = Reference::Tag("tag".to_owned());
+    fake.arm(Fault {
+        when: When::Matching {
+            method: "POST".to_owned(),
+            target: "Image".to_owned(),
+            times: 100,
+        },
+        effect: Effect::Refuse {
+            status: 403,
+            retry_after: None,
+        },
+    });
+    let refused = [
+        registry.resolve(&repository, &tag).await.map(|_| ()),
+        registry.manifest(&repository, &tag).await.map(|_| ()),
+        registry.details(&repository, &tag).await.map(|_| ()),
+        registry.tags(&repository).await.map(|_| ()),
+    ];
+    for result in refused {
+        let error = result.unwrap_err();
+        assert_eq!(error.class, ErrorClass::Denied, "{error:?}");
+        assert!(error.hints[0].contains("get-caller-identity"), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_index_comes_back_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let push = Push::new(&directory);
