@@ -19,6 +19,7 @@ mod warning;
 pub use problem::{ConfigErrors, Problem};
 pub use schema::schema;
 pub use show::show;
+pub use suggest::did_you_mean;
 pub use types::*;
 pub use variables::MissingAt;
 pub use warning::{Warning, warnings};
@@ -31,6 +32,8 @@ use problem::{Aliases, Problems, value};
 /// # Errors
 /// All problems of the file, each with its place.
 pub fn load(file_name: &str, text: &str) -> Result<Config, ConfigErrors> {
+    // Editors of some systems begin every file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let refused = |problems| Err(ConfigErrors::new(file_name, text, problems));
     let stream = match yaml::parse(text) {
         Ok(stream) => stream,
@@ -119,10 +122,27 @@ fn syntax(text: &str, message: String, at: usize) -> Problem {
         span: place(text, at),
         message: format!("this is no YAML: {message}"),
         label: "here".to_owned(),
-        help: Some(
-            "look at the indentation, brackets and quotes at and above this place".to_owned(),
-        ),
+        help: Some(syntax_help(text, at)),
     }
+}
+
+/// What is most often wrong at a place that is no YAML.
+fn syntax_help(text: &str, at: usize) -> String {
+    let span = place(text, at);
+    let foreign = |c: &char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
+    if let Some(character) = text[span.start..].chars().next().filter(foreign) {
+        return format!(
+            "remove the character U+{:04X}: it has no place in a text",
+            u32::from(character)
+        );
+    }
+    let line = text[..span.start].rfind('\n').map_or(0, |end| end + 1);
+    let line = text[line..].lines().next().unwrap_or_default();
+    if line.contains('\t') {
+        return "write blanks in the place of the tab: YAML is indented with blanks only"
+            .to_owned();
+    }
+    "look at the indentation, brackets and quotes at and above this place".to_owned()
 }
 
 /// The character at a byte, for places that come without an extent.

@@ -161,6 +161,7 @@ pub(super) struct Problems<'a> {
     aliases: &'a Aliases<'a>,
     found: Vec<Problem>,
     unfit: HashSet<Route>,
+    misspelt: HashMap<Route, String>,
 }
 
 impl<'a> Problems<'a> {
@@ -170,7 +171,13 @@ impl<'a> Problems<'a> {
             aliases,
             found: Vec::new(),
             unfit: HashSet::new(),
+            misspelt: HashMap::new(),
         }
+    }
+
+    /// Notes that the file calls what is meant by this route by another name, which is where its problems are shown.
+    pub(super) fn misspelt(&mut self, meant: &Route, given: &str) {
+        self.misspelt.insert(meant.clone(), given.to_owned());
     }
 
     /// Notes that the value at this route is replaced by a blank: what is said of the blank is not worth saying.
@@ -236,12 +243,18 @@ impl<'a> Problems<'a> {
         let mut node = self.root;
         let mut span = narrow(node);
         let last = route.steps().len().saturating_sub(1);
+        let mut here = Route::root();
         for (position, step) in route.steps().iter().enumerate() {
+            here = match step {
+                Step::Key(name) => here.key(name),
+                Step::Index(index) => here.index(*index),
+            };
+            let given = self.misspelt.get(&here);
             let node_here = self.aliases.get(&node.span.start).copied().unwrap_or(node);
             let next = match (&node_here.kind, step) {
                 (NodeKind::Mapping(entries), Step::Key(name)) => entries
                     .iter()
-                    .find(|(key, _)| matches!(&key.kind, NodeKind::Scalar(scalar) if scalar.value == *name))
+                    .find(|(key, _)| matches!(&key.kind, NodeKind::Scalar(scalar) if scalar.value == *given.unwrap_or(name)))
                     .map(|(key, value)| (Some(key), value)),
                 (NodeKind::Sequence(items), Step::Index(index)) => {
                     items.get(*index).map(|item| (None, item))

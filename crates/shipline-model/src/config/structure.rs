@@ -8,7 +8,7 @@ use serde_yaml::{Mapping, Value};
 use super::later::{is_later_key, is_later_word};
 use super::problem::{Aliases, Problems, key, value};
 use super::schema::{Field, Shape};
-use super::suggest::did_you_mean;
+use super::suggest::{did_you_mean, nearest};
 use crate::yaml::{Node, NodeKind, Route, Scalar, ScalarStyle, Step};
 
 /// More nodes than any file of people has; aliases of aliases have as many as they like.
@@ -151,17 +151,32 @@ impl Fit<'_, '_> {
     ) -> Value {
         let mut mapping = Mapping::new();
         let mut seen = HashMap::new();
+        let mut misspelt = Vec::new();
         for (key_node, value_node) in entries {
             let Some(name) = self.name(key_node, route, &mut seen) else {
                 continue;
             };
             let here = route.key(&name);
             let Some(field) = fields.get(&name) else {
-                self.unknown_key(&name, &here, fields);
+                if let Some(meant) = self.unknown_key(&name, &here, fields) {
+                    misspelt.push((meant, name, value_node));
+                }
                 continue;
             };
             if let Some(value) = self.node(value_node, &field.shape, &here) {
                 mapping.insert(Value::String(name), value);
+            }
+        }
+        // Read on as it was meant: what would follow from its absence is not worth saying.
+        for (meant, name, value_node) in misspelt {
+            let here = route.key(meant);
+            let Some(field) = fields.get(meant).filter(|_| !seen.contains_key(meant)) else {
+                continue;
+            };
+            seen.insert(meant.to_owned(), value_node.span.start);
+            self.problems.misspelt(&here, &name);
+            if let Some(value) = self.node(value_node, &field.shape, &here) {
+                mapping.insert(Value::String(meant.to_owned()), value);
             }
         }
         for (name, _) in fields
@@ -182,12 +197,15 @@ impl Fit<'_, '_> {
         Value::Mapping(mapping)
     }
 
-    fn unknown_key(
+    /// Reports a key that is not in the language, and gives the one that was probably meant.
+    fn unknown_key<'f>(
         &mut self,
         name: &str,
         here: &Route,
-        fields: &indexmap::IndexMap<String, Field>,
-    ) {
+        fields: &'f indexmap::IndexMap<String, Field>,
+    ) -> Option<&'f str> {
+        let known: Vec<&str> = fields.keys().map(String::as_str).collect();
+        let mut meant = None;
         let draft = if is_later_key(here) {
             key(here, "this version does not support this yet")
                 .label("not supported yet")
@@ -197,11 +215,13 @@ impl Fit<'_, '_> {
                 .label("not supported")
                 .help("write the keys out")
         } else {
+            meant = nearest(name, &known);
             key(here, "unknown key")
                 .label("unknown key")
-                .help(did_you_mean(name, fields.keys().map(String::as_str)))
+                .help(did_you_mean(name, known))
         };
         self.problems.push(draft);
+        meant
     }
 
     fn map(&mut self, entries: &[(Node, Node)], item: &Shape, route: &Route) -> Value {
@@ -285,10 +305,25 @@ impl Fit<'_, '_> {
                 if number.as_u64().is_some_and(|n| n >= *least && n <= *most) {
                     return Some(resolved);
                 }
-                self.problems.push(
-                    value(route, format!("{} is out of range", scalar.value))
-                        .help(format!("write a whole number from {least} to {most}")),
-                );
+                let draft = match number.as_f64() {
+                    Some(float) if number.is_f64() => {
+                        let help = if float.fract() == 0.0 && float >= 0.0 {
+                            format!("write {float:.0}")
+                        } else {
+                            "write a whole number".to_owned()
+                        };
+                        let message = format!("wanted a whole number, found {}", scalar.value);
+                        value(route, message).label("wrong type").help(help)
+                    }
+                    Some(_) | None => {
+                        let help = match *most {
+                            u64::MAX => format!("write a whole number of at least {least}"),
+                            most => format!("write a whole number from {least} to {most}"),
+                        };
+                        value(route, format!("{} is out of range", scalar.value)).help(help)
+                    }
+                };
+                self.problems.push(draft);
                 return None;
             }
             _ => {}

@@ -15,7 +15,8 @@ const SYNONYMS: &[(&str, &str)] = &[
 ];
 
 /// The help for a word that is none of the known ones: the nearest, or all of them.
-pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+#[must_use]
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     match nearest(word, &known) {
         Some(near) => format!("did you mean `{near}`?"),

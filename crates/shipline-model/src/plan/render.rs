@@ -134,7 +134,13 @@ fn verdict(component: &PlannedComponent) -> String {
         Base::Commit { id: _, rule: _ } => format!(" {}", base(&component.base)),
         Base::Unknown { reason: _ } | Base::All => String::new(),
     };
-    format!("{}{more}{since}", short_reason(first))
+    match first {
+        // Why stands in a note, once for all components.
+        Reason::NoBase { why: _ } => "counts as changed".to_owned(),
+        Reason::Path { .. } | Reason::PipelineFile { .. } | Reason::All => {
+            format!("{}{more}{since}", short_reason(first))
+        }
+    }
 }
 
 fn short_reason(reason: &Reason) -> String {
@@ -245,12 +251,20 @@ fn table(title: &str, rows: &[(String, String)], lines: &mut Vec<String>) {
     );
 }
 
+/// Whether a character turns the direction of those around it: what is shown would not be what is there.
+fn turns(character: char) -> bool {
+    matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
+}
+
 /// Lines as a text. File names may hold anything: what would move a terminal's cursor is shown as its number.
 fn ended(lines: Vec<String>) -> String {
     let mut text = String::new();
     for line in lines {
         for character in line.chars() {
-            if character.is_control() {
+            if character.is_control() || turns(character) {
                 // Writing into a String does not fail.
                 let _ = write!(text, "\\u{{{:x}}}", u32::from(character));
             } else {

@@ -73,10 +73,11 @@ impl<'a> List<'a> {
         let before = self.tasks.len();
         match &stage.kind {
             StageKind::Detect => {
+                let of = self.components.len();
                 let why = format!(
-                    "{} of {} components are affected",
+                    "{} of {of} component{} affected",
                     self.affected().count(),
-                    self.components.len()
+                    if of == 1 { "" } else { "s" }
                 );
                 self.push(
                     stage,
@@ -416,7 +417,7 @@ pub(super) fn why(planned: &PlannedComponent) -> String {
             }
         }
         Some(Reason::LockedBase { base }) => format!("the locked base {} moved", base.reference),
-        Some(Reason::NoBase { why }) => why.clone(),
+        Some(Reason::NoBase { why: _ }) => "what changed is not known".to_owned(),
         Some(Reason::All) => "--all".to_owned(),
         None => "not affected".to_owned(),
     }

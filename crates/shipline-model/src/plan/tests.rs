@@ -791,9 +791,9 @@ fn a_plan_is_shown_with_a_reason_for_everything() {
 note: docs counts as changed: the clone is shallow
 components
   api   services/common/a.rs modified since bbbbbbbb (the base that was asked for)
-  docs  counts as changed: the clone is shallow
+  docs  counts as changed
 tasks
-  detect      runs: 2 of 2 components are affected
+  detect      runs: 2 of 2 components affected
   tests/api   skipped: api declares no test
   tests/docs  cached: run earlier made it from the same inputs ({key})
   build/api   runs: these sources have not been built here

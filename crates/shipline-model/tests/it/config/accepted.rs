@@ -27,6 +27,18 @@ fn without_lines(mut config: Config) -> Config {
 }
 
 #[test]
+fn line_ends_and_a_byte_order_mark_mean_nothing() {
+    let config = load(BASE);
+    for text in [
+        BASE.replace('\n', "\r\n"),
+        format!("\u{feff}{BASE}"),
+        format!("\u{feff}{}", BASE.replace('\n', "\r\n")),
+    ] {
+        assert_eq!(without_lines(load(&text)), without_lines(config.clone()));
+    }
+}
+
+#[test]
 fn a_shown_configuration_loads_as_an_equal_one() {
     for text in [GOOD, BASE, LEAST] {
         let config = load(text);

@@ -42,6 +42,10 @@ fn texts_that_are_no_yaml() {
         )],
     );
     check("tab", &[("    path: web", "\tpath: web")]);
+    check(
+        "foreign_character",
+        &[("setup: npm ci", "setup: npm\u{0} ci")],
+    );
     check_text("empty", "# nothing yet\n");
     check_text("two_documents", "version: 1\n---\nproject: x\n");
     check_text("a_list", "- version: 1\n");
@@ -56,6 +60,22 @@ fn keys_that_are_wrong() {
             ("needs: [test]", "depends_on: [test]"),
             ("    path: web", "    path: web\n    flavour: vanilla"),
         ],
+    );
+    // What is meant is clear: that it is missing, and all that follows from that, is not worth saying.
+    check(
+        "misspelt_keys",
+        &[
+            ("project: aurora-glam\n", "projekt: aurora-glam\n"),
+            ("promotes: staging", "promote: stagign"),
+            ("{ ecr: {", "{ erc: {"),
+            ("    path: web", "    pth: web"),
+            ("tag_prefix: staging-", "tagprefix: 7"),
+            ("{ kind: push, needs", "{ type: push, needs"),
+        ],
+    );
+    check(
+        "misspelt_beside_the_right_one",
+        &[("    path: web", "    path: web\n    pth: api")],
     );
     check(
         "duplicate_keys",
@@ -160,6 +180,10 @@ fn values_of_wrong_types() {
     check(
         "out_of_range",
         &[("port: 3000", "port: 0"), ("version: 1", "version: 2")],
+    );
+    check(
+        "not_whole",
+        &[("port: 3000", "port: 30.5"), ("version: 1", "version: 1.0")],
     );
     check(
         "words",
