@@ -194,11 +194,14 @@ fn watch(group: Pid, news: &mpsc::Receiver<News>) -> (Option<Status>, usize) {
     }
 }
 
-/// Sends a signal to the command's group and to every descendant of ours.
+/// Sends a signal to the command's group and to every descendant of ours that is in another: each gets it once, since many
+/// programs take a second one for impatience.
 fn signal_all(group: Pid, signal: Signal) {
     let _ = killpg(group, signal);
     for pid in descendants() {
-        let _ = kill(pid, signal);
+        if nix::unistd::getpgid(Some(pid)) != Ok(group) {
+            let _ = kill(pid, signal);
+        }
         if signal == Signal::SIGTERM {
             // A stopped process would not notice.
             let _ = kill(pid, Signal::SIGCONT);

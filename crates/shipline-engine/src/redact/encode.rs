@@ -148,8 +148,19 @@ pub(super) fn percent(text: &str) -> Vec<String> {
     encoded
 }
 
-/// JSON escapes: the short ones, those with `\/`, and those with every character beyond ASCII as `\u`.
+/// JSON escapes, once and twice (JSON as a string in JSON, which is how many logs carry it).
 pub(super) fn json(text: &str) -> Vec<String> {
+    let once = escaped(text);
+    let twice: Vec<String> = once
+        .iter()
+        .filter(|form| *form != text)
+        .flat_map(|form| escaped(form))
+        .collect();
+    [once, twice].concat()
+}
+
+/// JSON escapes: the short ones, those with `\/`, and those with every character beyond ASCII as `\u`.
+fn escaped(text: &str) -> Vec<String> {
     let Ok(quoted) = serde_json::to_string(text) else {
         return Vec::new();
     };

@@ -242,6 +242,10 @@ mod tests {
         check("q=p%2Fss+w%22rd%2B1", "q=***");
         check(r#"{"a":"p/ss w\"rd+1"}"#, r#"{"a":"***"}"#);
         check(r#"{"a":"p\/ss w\"rd+1"}"#, r#"{"a":"***"}"#);
+        check(
+            r#"{"a":"{\"b\":\"p/ss w\\\"rd+1\"}"}"#,
+            r#"{"a":"{\"b\":\"***\"}"}"#,
+        );
         check("cC9zcyB3InJkKzE= x", "*** x");
         // `u:` and `us:` before it.
         check("Basic dTpwL3NzIHcicmQrMQ==", "Basic dT***");

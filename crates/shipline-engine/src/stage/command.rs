@@ -7,6 +7,7 @@ use shipline_model::config::Component;
 use shipline_model::value::{MissingVariable, Value};
 
 use super::{Ended, StageTask};
+use crate::backend::Materialized;
 use crate::error::{BackendError, ErrorClass};
 use crate::event::Facts;
 use crate::process::{Exit, ShellCommand};
@@ -28,12 +29,7 @@ pub(super) async fn ready<'t>(
     let workspace = task.shared.workspaces.of(&component.name);
     let state = workspace.state(component)?;
     if let Some(done) = workspace.fill().await? {
-        task.context
-            .note(format!(
-                "workspace: {} files written, {} removed, {} as they were",
-                done.written, done.removed, done.kept
-            ))
-            .await;
+        task.context.note(filled(done)).await;
     }
     let mut state = state.lock().await;
     if state.setup.is_none() {
@@ -46,6 +42,20 @@ pub(super) async fn ready<'t>(
         }
     }
     Ok(state)
+}
+
+/// What was done to the workspace.
+fn filled(done: Materialized) -> String {
+    let files = |count: usize| match count {
+        1 => "1 file".to_owned(),
+        count => format!("{count} files"),
+    };
+    match (done.written, done.removed) {
+        (0, 0) => format!("workspace: {}, as they were", files(done.kept)),
+        (written, 0) => format!("workspace: {} written", files(written)),
+        (0, removed) => format!("workspace: {} removed", files(removed)),
+        (written, removed) => format!("workspace: {} written, {removed} removed", files(written)),
+    }
 }
 
 /// Makes the component's part of the workspace equal to its sources again where commands have run in it.

@@ -141,7 +141,13 @@ fn reference(task: &StageTask, request: &TagRequest) -> String {
     let registry = &task.shared.backends.registry;
     match registry.image_name(&request.repository) {
         Some(name) => format!("{name}:{}", request.tag),
-        None => format!("{}/{}:{}", registry.name(), request.repository, request.tag),
+        // As skopeo, podman and others name an image in a layout on disk.
+        None => format!(
+            "oci:{}:{}:{}",
+            registry.name(),
+            request.repository,
+            request.tag
+        ),
     }
 }
 

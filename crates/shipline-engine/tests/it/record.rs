@@ -27,7 +27,7 @@ async fn runs_are_listed_with_how_they_ended() {
     assert_eq!(listed[1].started_ms, Some(first.events[0].at_ms));
     assert_eq!(
         fs::read_to_string(cut.folder().join("logs/unit.web.log")).unwrap(),
-        "# workspace: 4 files written, 0 removed, 0 as they were\n# $ true\n# $ echo line\nline\n"
+        "# workspace: 4 files written\n# $ true\n# $ echo line\nline\n"
     );
 }
 
