@@ -20,3 +20,4 @@ mod platform;
 mod recovery;
 mod registries;
 mod tidy;
+mod usage;

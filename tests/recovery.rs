@@ -83,9 +83,8 @@ fn kill_and_repeat(point: FaultPoint, nth: u32) -> bool {
 fn the_next_run_completes_after_a_kill_at_every_point() {
     let mut never: BTreeSet<&str> = BTreeSet::new();
     // No run collects garbage: tests/store.rs has that point.
-    let local = |point: &&FaultPoint| {
-        **point != FaultPoint::StoreCollected && !REMOTE.contains(*point)
-    };
+    let local =
+        |point: &&FaultPoint| **point != FaultPoint::StoreCollected && !REMOTE.contains(*point);
     for point in FaultPoint::ALL.iter().filter(local) {
         for nth in [1, 2] {
             if !kill_and_repeat(*point, nth) && nth == 1 {

@@ -21,10 +21,25 @@ mod test;
 
 use std::process::ExitCode;
 
+const CHORES: &str = "
+Chores of this repository:
+  test [--provision]            Runs formatting, lints, documentation and all tests
+  soak [KILLS [SEED]]           Kills runs at random moments and looks whether the next one completes
+  bench [images|plan|gitops]    Measures, side by side with peers";
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let chore = match words.split_first() {
+        Some((&("--help" | "-h"), [])) => {
+            let code = shipline_cli::main("cargo xtask");
+            println!("{CHORES}");
+            return code;
+        }
+        Some((&("bench" | "soak"), ["--help" | "-h", ..])) => {
+            println!("{}", CHORES.trim_start());
+            return ExitCode::SUCCESS;
+        }
         Some((&"bench", options)) => bench::run(options),
         Some((&"clones", options)) => clones::run(options),
         Some((&"soak", options)) => soak::run(options),

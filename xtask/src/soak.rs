@@ -17,6 +17,11 @@ pub(crate) fn run(options: &[&str]) -> Result<(), String> {
             ));
         }
     };
+    for number in std::iter::once(kills).chain(seed.as_deref()) {
+        number.parse::<u64>().map_err(|_| {
+            format!("not a number: `{number}`; usage: cargo xtask soak [KILLS [SEED]]")
+        })?;
+    }
     let nanos = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(1, |since| since.subsec_nanos());

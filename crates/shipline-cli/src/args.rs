@@ -1,21 +1,65 @@
 //! The command line: every command, flag and example.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use shipline_model::name::{ComponentName, EnvironmentName, PipelineName, ProfileName, StageName};
+
+use crate::session::Session;
+use crate::settings::Settings;
+
+/// The command line of the program that a person calls `program`.
+pub(crate) fn command(program: &'static str) -> clap::Command {
+    fn named(command: clap::Command, program: &str) -> clap::Command {
+        let command = match command.get_after_help() {
+            Some(help) => {
+                let help = help.to_string().replace("{program}", program);
+                command.after_help(help)
+            }
+            None => command,
+        };
+        command.mut_subcommands(|command| named(command, program))
+    }
+    named(Cli::command(), program)
+        .name(program)
+        .bin_name(program)
+}
+
+/// Which pipelines there are, where all that is wrong is that none was named.
+pub(crate) fn known_pipelines(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    let elsewhere = |argument: &OsString| {
+        let argument = argument.to_string_lossy();
+        argument.starts_with("-C") || argument.starts_with("--directory")
+    };
+    let missing = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::Strings(missing)) => missing.iter().any(|name| name == "<NAME>"),
+        Some(_) | None => false,
+    };
+    if error.kind() != ErrorKind::MissingRequiredArgument
+        || !missing
+        || arguments.iter().any(elsewhere)
+    {
+        return None;
+    }
+    let session = Session::open(&Settings::from_environment().ok()?).ok()?;
+    let names = session.config.pipelines.keys().map(AsRef::as_ref);
+    let names: Vec<&str> = names.collect();
+    Some(format!("the pipelines here: {}", names.join(", ")))
+}
 
 /// One pipeline.yaml, from commit to cluster.
 #[derive(Debug, Parser)]
 #[command(version, about, long_about = None, propagate_version = true, disable_help_subcommand = true, max_term_width = 100)]
 #[command(after_help = "Examples:
-  pipeline frontend                     run a pipeline on this machine; nothing leaves it
-  plan backend                          what would run, and why
-  explain backend user_service          why this component is (not) affected
-  lock update                           pin base images; shows what moves
-  store gc                              free the disk of what no run needs
-  pipeline frontend --profile ci        the same with the real registry and GitOps repository
-  gitops set user_service=abc12345-20251215123456 --environment staging")]
+  {program} pipeline frontend                     run a pipeline on this machine; nothing leaves it
+  {program} plan backend                          what would run, and why
+  {program} explain backend user_service          why this component is affected, or is not
+  {program} lock update                           pin base images; shows what moves
+  {program} store gc                              free the disk of what no run needs
+  {program} pipeline frontend --profile ci        the same with the real registry and GitOps repository
+  {program} gitops set user_service=abc12345-20251215123456 --environment staging")]
 pub(crate) struct Cli {
     /// Works as if started in DIR.
     #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
@@ -52,6 +96,9 @@ pub(crate) enum Command {
     /// Prints the JSON Schema of pipeline.yaml
     Schema,
     /// Prints a completion script for a shell
+    #[command(after_help = "Examples:
+  source <(shipline completions bash)
+  shipline completions fish > ~/.config/fish/completions/shipline.fish")]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -70,7 +117,7 @@ pub(crate) struct Selection {
     /// Measures changes from this revision
     #[arg(long, value_name = "REV", conflicts_with = "all")]
     pub(crate) base: Option<String>,
-    /// Takes every component as changed
+    /// Takes every component for changed
     #[arg(long)]
     pub(crate) all: bool,
     /// Runs only these stages
@@ -92,10 +139,10 @@ pub(crate) struct Selection {
 /// `pipeline NAME`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  pipeline frontend                     what changed since what staging runs
-  pipeline backend --all                every component
-  pipeline backend --component user_service --only unit-tests
-  pipeline frontend --json > events.jsonl")]
+  {program} pipeline frontend                     what changed since what staging runs
+  {program} pipeline backend --all                every component
+  {program} pipeline backend --component user_service --only unit-tests
+  {program} pipeline frontend --json > events.jsonl")]
 pub(crate) struct PipelineArgs {
     /// What to run.
     #[command(flatten)]
@@ -104,7 +151,7 @@ pub(crate) struct PipelineArgs {
     #[arg(long)]
     pub(crate) keep_going: bool,
     /// Prints the plan and stops
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     pub(crate) dry_run: bool,
     /// Prints events as JSON lines on standard output
     #[arg(long)]
@@ -119,6 +166,10 @@ pub(crate) struct PipelineArgs {
 
 /// `plan NAME`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  {program} plan backend                 what changed since what staging runs
+  {program} plan backend --base HEAD~3   what changed in the last three commits
+  {program} plan frontend --profile ci   what CI would do with this commit")]
 pub(crate) struct PlanArgs {
     /// What to plan.
     #[command(flatten)]
@@ -127,6 +178,9 @@ pub(crate) struct PlanArgs {
 
 /// `explain NAME COMPONENT`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  {program} explain backend user_service
+  {program} explain backend user_service --base main")]
 pub(crate) struct ExplainArgs {
     /// What to plan.
     #[command(flatten)]
@@ -146,9 +200,9 @@ pub(crate) enum GitopsCommand {
 /// `gitops set`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  gitops set user_service=abc12345-20251215123456 --environment staging
-  gitops set frontend=staging-abc12345-20251215123456 --environment staging --dry-run
-  gitops set frontend=1.4.2 --environment staging --repository ../salon-gitops")]
+  {program} gitops set user_service=abc12345-20251215123456 --environment staging
+  {program} gitops set frontend=staging-abc12345-20251215123456 --environment staging --dry-run
+  {program} gitops set frontend=1.4.2 --environment staging --repository ../salon-gitops")]
 pub(crate) struct GitopsSetArgs {
     /// The component and its new tag
     #[arg(value_name = "COMPONENT=TAG", required = true)]
@@ -184,6 +238,10 @@ pub(crate) enum RunsCommand {
     /// Lists past runs, the newest first
     List,
     /// Shows a past run again
+    #[command(after_help = "Examples:
+  {program} runs show                          the last one
+  {program} runs show 20251215123456-1a2b3c    one of `runs list`
+  {program} runs show --json                   its events, one JSON object a line")]
     Show {
         /// The run, or `last`
         #[arg(default_value = "last")]

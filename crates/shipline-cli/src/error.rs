@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::fmt::Write as _;
 
 use shipline_engine::error::{BackendError, Cause, ErrorClass};
+use shipline_report::Palette;
 
 use crate::exit;
 
@@ -115,19 +116,27 @@ impl CommandError {
 
     /// As it is printed on standard error, with its last line end.
     #[must_use]
-    pub(crate) fn render(&self) -> String {
+    pub(crate) fn render(&self, palette: Palette) -> String {
         let mut text = match &self.message {
-            Message::Line(line) => format!("error: {line}\n"),
+            Message::Line(line) => format!("{} {line}\n", palette.bad("error:")),
             Message::Drawn(drawn) => format!("{}\n", drawn.trim_end()),
         };
         // Writing into a String cannot fail.
         for cause in &self.causes {
-            let _ = writeln!(text, "  because: {cause}");
+            let _ = writeln!(text, "  {} {}", palette.dim("because:"), plain(cause));
         }
         for hint in &self.hints {
-            let _ = writeln!(text, "  hint: {hint}");
+            let _ = writeln!(text, "  {} {hint}", palette.warn("hint:"));
         }
         text
+    }
+}
+
+/// Without the codes that libgit2 puts behind its messages: they are for programs.
+fn plain(cause: &str) -> &str {
+    match cause.split_once("; class=") {
+        Some((message, codes)) if codes.ends_with(')') => message,
+        Some(_) | None => cause,
     }
 }
 

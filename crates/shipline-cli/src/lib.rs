@@ -2,9 +2,11 @@
 //!
 //! [`main`] is both binaries: `shipline`, and `cargo xtask`, which adds the repository's own chores.
 
+mod again;
 mod age;
 mod args;
 mod command;
+mod drawing;
 mod error;
 mod exchange;
 mod exit;
@@ -21,17 +23,15 @@ mod wiring;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::FromArgMatches as _;
+use shipline_report::Palette;
 
+use crate::again::Program;
 use crate::args::{
     Cli, Command, ConfigCommand, GitopsCommand, LockCommand, RunsCommand, StoreCommand,
 };
-use crate::error::CommandError;
+use crate::error::{CommandError, ErrorKind};
 use crate::settings::Settings;
-
-/// How the program was called, for messages that name a command to repeat.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Program(&'static str);
 
 /// Runs the command line. `program` is what a person types: `shipline` or `cargo xtask`.
 #[must_use]
@@ -40,15 +40,18 @@ pub fn main(program: &'static str) -> ExitCode {
     if let Some(code) = shipline_engine::process::supervise_if_asked(&arguments) {
         return ExitCode::from(code);
     }
-    let command = Cli::command().name(program).bin_name(program);
+    let command = args::command(program);
     let cli = match command
-        .try_get_matches_from(arguments)
+        .try_get_matches_from(&arguments)
         .and_then(|matches| Cli::from_arg_matches(&matches))
     {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version go to standard output and are no error; clap knows which is which.
             let _ = error.print();
+            if let Some(hint) = args::known_pipelines(&error, &arguments) {
+                command::print_error(&format!("\n  hint: {hint}\n"));
+            }
             return ExitCode::from(if error.use_stderr() {
                 exit::USAGE
             } else {
@@ -56,17 +59,33 @@ pub fn main(program: &'static str) -> ExitCode {
             });
         }
     };
-    match run(cli, Program(program)) {
+    let program = Program {
+        name: program,
+        directory: cli.directory.clone(),
+    };
+    let mut palette = Palette::Plain;
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let settings = Settings::from_environment()?;
+        palette = settings.screen.palette();
+        run(cli, settings, &program)
+    }));
+    // The panic itself was printed when it happened.
+    let done = done.unwrap_or_else(|_| {
+        Err(
+            CommandError::new(ErrorKind::Bug, "this is a bug of Shipline")
+                .hint("please report it with what stands above"),
+        )
+    });
+    match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            command::print_error(&error.render());
+            command::print_error(&error.render(palette));
             ExitCode::from(error.code())
         }
     }
 }
 
-fn run(cli: Cli, program: Program) -> Result<u8, CommandError> {
-    let mut settings = Settings::from_environment()?;
+fn run(cli: Cli, mut settings: Settings, program: &Program) -> Result<u8, CommandError> {
     if let Some(directory) = cli.directory {
         settings.directory = settings.directory.join(directory);
         if !settings.directory.is_dir() {
@@ -92,6 +111,6 @@ fn run(cli: Cli, program: Program) -> Result<u8, CommandError> {
         Command::Store(StoreCommand::Gc(args)) => command::store::gc(&args, &settings, program),
         Command::Config(ConfigCommand::Show) => command::config::show(&settings),
         Command::Schema => command::config::schema(),
-        Command::Completions { shell } => command::completions(shell, program),
+        Command::Completions { shell } => command::completions(shell),
     }
 }

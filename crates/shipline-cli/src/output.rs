@@ -1,51 +1,92 @@
 //! Which reporters a command gets.
 
-use shipline_engine::event::{Reporter, Verdict};
-use shipline_model::plan::TaskId;
-use shipline_report::{JsonReporter, Palette, PlainReporter, Repeat, TerminalReporter, Ticking};
+use std::io::{self, Write};
+use std::sync::{Arc, OnceLock};
 
-use crate::Program;
-use crate::settings::{Colour, Screen, Settings};
+use shipline_engine::event::{Reporter, Verdict};
+use shipline_report::{JsonReporter, PlainReporter, Signposts, TerminalReporter, Ticking};
+
+use crate::error::{CommandError, ErrorKind};
+use crate::settings::{Screen, Settings};
 
 /// A reporter that can move to a thread of its own.
 pub(crate) type BoxedReporter = Box<dyn Reporter + Send>;
 
-/// JSON lines on standard output.
-pub(crate) fn json() -> BoxedReporter {
-    Box::new(JsonReporter::new(Box::new(std::io::stdout())))
+/// Standard output, and what of it was lost. That its reader goes away (`| head`) is no loss.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Data {
+    lost: Arc<OnceLock<io::Error>>,
 }
 
-/// What a person follows on standard error. `repeat` gives the command that repeats a task.
-pub(crate) fn live(settings: &Settings, repeat: Repeat) -> BoxedReporter {
-    human(settings, Ticking::Steady, repeat)
-}
-
-/// A recorded run for a person.
-pub(crate) fn replay(settings: &Settings, program: Program) -> BoxedReporter {
-    human(
-        settings,
-        Ticking::ByEvents,
-        Box::new(move |task: &TaskId| format!("{} pipeline … --only {}", program.0, task.stage)),
-    )
-}
-
-fn human(settings: &Settings, ticking: Ticking, repeat: Repeat) -> BoxedReporter {
-    let stderr = Box::new(std::io::stderr());
-    match settings.screen {
-        Screen::Terminal { width, colour } => {
-            let palette = match colour {
-                Colour::On => Palette::Colour,
-                Colour::Off => Palette::Plain,
-            };
-            let width = Box::new(move || {
-                terminal_size::terminal_size_of(std::io::stderr())
-                    .map_or(width, |(terminal_size::Width(width), _)| width)
-            });
-            Box::new(TerminalReporter::new(
-                stderr, width, palette, ticking, repeat,
-            ))
+impl Data {
+    /// An error where something could not be written.
+    pub(crate) fn check(&self) -> Result<(), CommandError> {
+        match self.lost.get() {
+            Some(cause) => Err(CommandError::new(
+                ErrorKind::Failed,
+                "standard output cannot be written",
+            )
+            .because(cause.to_string())),
+            None => Ok(()),
         }
-        Screen::Plain => Box::new(PlainReporter::new(stderr, repeat)),
+    }
+
+    fn kept<T>(&self, written: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &written
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            // The first one says why.
+            let _ = self.lost.set(error.kind().into());
+        }
+        written
+    }
+}
+
+impl Write for Data {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.kept(io::stdout().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.kept(io::stdout().flush())
+    }
+}
+
+/// JSON lines on standard output.
+pub(crate) fn json(data: &Data) -> BoxedReporter {
+    Box::new(JsonReporter::new(Box::new(data.clone())))
+}
+
+/// What a person follows on standard error.
+pub(crate) fn live(settings: &Settings, signposts: Signposts) -> BoxedReporter {
+    let width = || terminal_size::terminal_size_of(io::stderr()).map(|(width, _)| width.0);
+    let output = Box::new(io::stderr());
+    human(settings.screen, output, width, Ticking::Steady, signposts)
+}
+
+/// A recorded run for a person, on standard output.
+pub(crate) fn replay(settings: &Settings, data: &Data, signposts: Signposts) -> BoxedReporter {
+    let width = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0);
+    let output = Box::new(data.clone());
+    human(settings.page, output, width, Ticking::ByEvents, signposts)
+}
+
+fn human(
+    screen: Screen,
+    output: Box<dyn Write + Send>,
+    now: impl Fn() -> Option<u16> + Send + Sync + 'static,
+    ticking: Ticking,
+    signposts: Signposts,
+) -> BoxedReporter {
+    match screen {
+        Screen::Terminal { width, .. } => Box::new(TerminalReporter::new(
+            output,
+            Box::new(move || now().unwrap_or(width)),
+            screen.palette(),
+            ticking,
+            signposts,
+        )),
+        Screen::Plain => Box::new(PlainReporter::new(output, signposts)),
     }
 }
 

@@ -8,6 +8,7 @@ use shipline_engine::error::ErrorClass;
 use shipline_git::{Asked, BaseRequest, Deployed, DeployedTag, PullRequest, change_set};
 use shipline_model::config::{
     Component, Delivery, Environment, MissingAt, Pipeline, Profile, StageKind, Variants,
+    did_you_mean,
 };
 use shipline_model::name::{ComponentName, EnvironmentName};
 use shipline_model::plan::{self, Caching, ChangeSet, Plan, PlanError, PlanRequest, Publishing};
@@ -42,14 +43,14 @@ pub(crate) fn select<'s>(
     let config = &session.config;
     let pipeline = config.pipelines.get(&selection.pipeline).ok_or_else(|| {
         unknown(
-            "pipeline",
+            "there is no pipeline",
             selection.pipeline.as_str(),
             config.pipelines.keys().map(AsRef::as_ref),
         )
     })?;
     let profile = config.profiles.get(&selection.profile).ok_or_else(|| {
         unknown(
-            "profile",
+            "there is no profile",
             selection.profile.as_str(),
             config.profiles.keys().map(AsRef::as_ref),
         )
@@ -57,7 +58,7 @@ pub(crate) fn select<'s>(
     for stage in &selection.only {
         if !pipeline.stages.contains_key(stage) {
             return Err(unknown(
-                "stage",
+                &format!("pipeline `{}` has no stage", selection.pipeline),
                 stage.as_str(),
                 pipeline.stages.keys().map(AsRef::as_ref),
             ));
@@ -67,7 +68,7 @@ pub(crate) fn select<'s>(
     for name in &wanted {
         if !pipeline.components.contains(name) {
             return Err(unknown(
-                "component of this pipeline",
+                &format!("pipeline `{}` has no component", selection.pipeline),
                 name.as_str(),
                 pipeline.components.iter().map(AsRef::as_ref),
             ));
@@ -88,9 +89,7 @@ pub(crate) fn select<'s>(
 }
 
 fn unknown<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n str>) -> CommandError {
-    let known: Vec<&str> = known.collect();
-    CommandError::usage(format!("there is no {what} `{name}`"))
-        .hint(format!("known: {}", known.join(", ")))
+    CommandError::usage(format!("{what} `{name}`")).hint(did_you_mean(name, known))
 }
 
 /// The environment that green pipelines write, if there is one.
@@ -345,7 +344,7 @@ pub(crate) fn plan(
     };
     plan::make(&request).map_err(|error| match error {
         PlanError::NotBuilt { .. } => CommandError::usage(error.to_string())
-            .hint("run the pipeline's build stage too, or leave --only out"),
+            .hint("add the pipeline's build stage to --only, or leave --only out"),
         PlanError::Unknown { .. } | PlanError::MissingVariables(_) | PlanError::NoTree(_) => {
             CommandError::usage(error.to_string())
         }

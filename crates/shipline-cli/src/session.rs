@@ -9,8 +9,9 @@ use shipline_model::config::{self, Config};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::command::print_error;
+use crate::drawing;
 use crate::error::{CommandError, ErrorKind};
-use crate::settings::{Colour, Screen, Settings};
+use crate::settings::Settings;
 
 /// The file that everything starts from.
 pub(crate) const FILE: &str = "pipeline.yaml";
@@ -41,8 +42,9 @@ impl Session {
             CommandError::usage(format!("{} is not UTF-8 (line {line})", path.display()))
                 .hint("save the file as UTF-8")
         })?;
-        let config = config::load(FILE, &text)
-            .map_err(|errors| CommandError::drawn(draw(&errors, settings)))?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let config = config::load(FILE, text)
+            .map_err(|errors| CommandError::drawn(drawing::draw(&errors, text, settings.screen)))?;
         for warning in config::warnings(&config) {
             print_error(&format!(
                 "warning: {FILE}: {warning}\n  hint: {}\n",
@@ -93,51 +95,44 @@ pub(crate) fn lock(
             || "another run".to_owned(),
             |other| format!("`{}` (process {})", other.command, other.pid),
         );
-        print_error(&format!("note: waits for {who}, which holds .shipline\n"));
+        print_error(&format!("note: waiting for {who}, which holds .shipline\n"));
     };
     StateLock::acquire(&session.state(), &holder, wait, &mut waiting).map_err(|error| {
-        let kind = if error.class == ErrorClass::Conflict {
-            Some(ErrorKind::NotReady)
-        } else {
-            None
-        };
+        let held = error.class == ErrorClass::Conflict;
         let mut error = CommandError::from(error);
-        error.kind = kind.unwrap_or(error.kind);
+        if held {
+            error.kind = ErrorKind::NotReady;
+            error.hints = vec!["leave `--no-wait` out to wait for its end".to_owned()];
+        }
         error
     })
 }
 
-fn find(start: &Path) -> Result<PathBuf, CommandError> {
-    start
-        .ancestors()
-        .find(|folder| folder.join(FILE).is_file())
-        .map(Path::to_path_buf)
-        .ok_or_else(|| {
-            CommandError::usage(format!("no {FILE} in {} or above it", start.display()))
-                .hint("change to the repository that holds one, or name it with `-C DIR`")
-        })
+/// The folder of everything that Shipline keeps in the clone that the settings' directory is in. `pipeline.yaml` is not read:
+/// past runs can be looked at while it is wrong.
+pub(crate) fn state(settings: &Settings) -> Result<PathBuf, CommandError> {
+    Ok(find(&settings.directory)?.join(STATE))
 }
 
-/// Draws a diagnostic with its places.
-fn draw(diagnostic: &dyn miette::Diagnostic, settings: &Settings) -> String {
-    let (theme, width) = match settings.screen {
-        Screen::Terminal {
-            width,
-            colour: Colour::On,
-        } => (miette::GraphicalTheme::unicode(), width),
-        Screen::Terminal {
-            width,
-            colour: Colour::Off,
-        } => (miette::GraphicalTheme::unicode_nocolor(), width),
-        Screen::Plain => (miette::GraphicalTheme::unicode_nocolor(), 100),
-    };
-    let mut text = String::new();
-    let handler = miette::GraphicalReportHandler::new_themed(theme)
-        .with_width(usize::from(width))
-        .with_links(false);
-    match handler.render_report(&mut text, diagnostic) {
-        Ok(()) => text,
-        // Writing into a String cannot fail; a diagnostic whose places are wrong still says what it is.
-        Err(_) => diagnostic.to_string(),
+fn find(start: &Path) -> Result<PathBuf, CommandError> {
+    for folder in start.ancestors() {
+        let path = folder.join(FILE);
+        if path.is_file() {
+            return Ok(folder.to_path_buf());
+        }
+        if let Ok(metadata) = path.symlink_metadata() {
+            let what = if metadata.is_dir() {
+                "is a directory"
+            } else if metadata.is_symlink() && !path.exists() {
+                "links to what is not there"
+            } else {
+                "is not a file"
+            };
+            return Err(CommandError::usage(format!("{} {what}", path.display())));
+        }
     }
+    Err(
+        CommandError::usage(format!("no {FILE} in {} or above it", start.display()))
+            .hint("change to the repository that holds one, or name it with `-C DIR`"),
+    )
 }

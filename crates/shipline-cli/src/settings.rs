@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use shipline_engine::fault::{FaultPoint, Faults};
 use shipline_model::value::Variables;
+use shipline_report::Palette;
 
 use crate::error::CommandError;
 
@@ -48,7 +49,7 @@ const PASSED_ON: &[&str] = &[
     "no_proxy",
 ];
 
-/// What standard error is.
+/// What an output is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Screen {
     /// A terminal that shows colours and moves its cursor.
@@ -60,6 +61,31 @@ pub(crate) enum Screen {
     },
     /// A file, a pipe or a dumb terminal.
     Plain,
+}
+
+impl Screen {
+    /// The colours for it.
+    pub(crate) fn palette(self) -> Palette {
+        match self {
+            Self::Terminal {
+                width: _,
+                colour: Colour::On,
+            } => Palette::Colour,
+            Self::Terminal {
+                width: _,
+                colour: Colour::Off,
+            }
+            | Self::Plain => Palette::Plain,
+        }
+    }
+
+    /// How wide what is drawn on it may be, in columns.
+    pub(crate) fn width(self) -> u16 {
+        match self {
+            Self::Terminal { width, colour: _ } => width,
+            Self::Plain => 100,
+        }
+    }
 }
 
 /// Whether colours are wanted (`NO_COLOR`).
@@ -104,8 +130,10 @@ pub(crate) struct GithubOidc {
 /// Everything that comes from outside the command line.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    /// Where the command was started.
+    /// Where the command works: where it was started, or its `-C`.
     pub(crate) directory: PathBuf,
+    /// Where the command was started.
+    pub(crate) started_in: PathBuf,
     /// All variables, for `${env.X}` and `${secret.X}`.
     pub(crate) variables: Variables,
     /// What commands see.
@@ -114,6 +142,8 @@ pub(crate) struct Settings {
     pub(crate) helper_environment: BTreeMap<String, String>,
     /// What standard error is.
     pub(crate) screen: Screen,
+    /// What standard output is.
+    pub(crate) page: Screen,
     /// What started the run.
     pub(crate) trigger: Trigger,
     /// Who, for deployment commits, where it is known without asking git.
@@ -177,10 +207,12 @@ impl Settings {
             _ => None,
         };
         Ok(Self {
+            started_in: directory.clone(),
             directory,
             command_environment,
             helper_environment: all.clone(),
-            screen: screen(&all),
+            screen: screen(&all, &std::io::stderr()),
+            page: screen(&all, &std::io::stdout()),
             trigger: trigger(&all),
             actor: get("GITHUB_ACTOR"),
             run_url,
@@ -203,9 +235,12 @@ impl Settings {
     }
 }
 
-fn screen(all: &BTreeMap<String, String>) -> Screen {
+fn screen(
+    all: &BTreeMap<String, String>,
+    output: &(impl IsTerminal + std::os::fd::AsFd),
+) -> Screen {
     let dumb = all.get("TERM").is_some_and(|term| term == "dumb") || all.contains_key("CI");
-    if dumb || !std::io::stderr().is_terminal() {
+    if dumb || !output.is_terminal() {
         return Screen::Plain;
     }
     let colour = if all.get("NO_COLOR").is_some_and(|value| !value.is_empty()) {
@@ -215,13 +250,11 @@ fn screen(all: &BTreeMap<String, String>) -> Screen {
     };
     let width = all.get("COLUMNS").and_then(|columns| columns.parse().ok());
     Screen::Terminal {
-        width: width.unwrap_or_else(terminal_width),
+        width: width.unwrap_or_else(|| {
+            terminal_size::terminal_size_of(output).map_or(80, |(width, _)| width.0)
+        }),
         colour,
     }
-}
-
-fn terminal_width() -> u16 {
-    terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| width.0)
 }
 
 fn trigger(all: &BTreeMap<String, String>) -> Trigger {

@@ -9,9 +9,12 @@ use std::time::Duration;
 use shipline_engine::backend::{
     GitopsRepo, ImageBuilder, ImageStore, Registry, Scanner, SourceRepo,
 };
+use shipline_engine::error::ErrorClass;
 use shipline_git::{GitSource, WorkTree};
 use shipline_gitops::{LocalGitops, LocalSettings, Location, RemoteGitops, RemoteSettings};
-use shipline_model::config::{DistributionSpec, EcrSpec, GitopsSpec, Profile, RegistrySpec};
+use shipline_model::config::{
+    DistributionSpec, EcrSpec, GitopsSpec, Profile, RegistrySpec, did_you_mean,
+};
 use shipline_model::name::ProfileName;
 use shipline_model::value::{Secret, Template};
 use shipline_oci::build::docker::{DockerBuilder, DockerSettings, Wanted};
@@ -29,7 +32,7 @@ use shipline_oci::registry::ecr::{
 };
 use shipline_oci::store::LayoutStore;
 
-use crate::error::CommandError;
+use crate::error::{CommandError, ErrorKind};
 use crate::exchange::GitExchange;
 use crate::helpers::Helpers;
 use crate::session::Session;
@@ -43,7 +46,15 @@ pub(crate) fn source(
     session: &Session,
     settings: &Settings,
 ) -> Result<Arc<dyn SourceRepo>, CommandError> {
-    let source = GitSource::open(&session.root, WorkTree::Scan, settings.faults.clone())?;
+    let source = GitSource::open(&session.root, WorkTree::Scan, settings.faults.clone());
+    let source = source.map_err(|error| {
+        let no_repository = error.class == ErrorClass::NotFound;
+        let mut error = CommandError::from(error);
+        if no_repository {
+            error.kind = ErrorKind::Usage;
+        }
+        error
+    })?;
     let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     if canonical(source.root()) != canonical(&session.root) {
         return Err(CommandError::usage(format!(
@@ -62,6 +73,11 @@ pub(crate) fn store(
     settings: &Settings,
 ) -> Result<Arc<dyn ImageStore>, CommandError> {
     Ok(Arc::new(layout_store(session, settings)?))
+}
+
+/// The same for a look: nothing is made or removed.
+pub(crate) fn store_as_it_is(session: &Session, settings: &Settings) -> LayoutStore {
+    LayoutStore::as_it_is(session.state().join("store"), settings.faults.clone())
 }
 
 /// The same as the layout directory that it is.
@@ -312,9 +328,9 @@ pub(crate) fn gitops(
     settings: &Settings,
 ) -> Result<Arc<dyn GitopsRepo>, CommandError> {
     let profile = session.config.profiles.get(profile).ok_or_else(|| {
-        let known: Vec<&str> = session.config.profiles.keys().map(AsRef::as_ref).collect();
+        let known = session.config.profiles.keys().map(AsRef::as_ref);
         CommandError::usage(format!("there is no profile `{profile}`"))
-            .hint(format!("known: {}", known.join(", ")))
+            .hint(did_you_mean(profile.as_str(), known))
     })?;
     match &profile.gitops {
         GitopsSpec::Local { path, seed, branch } => {

@@ -23,17 +23,26 @@ pub fn head(head: &Head) -> String {
     format!("{} {branch}{dirty}", head.commit.short())
 }
 
-/// What a change is measured from: `since 1a2b3c4d, which staging runs`.
+/// What a change is measured from: `since 1a2b3c4d, which staging runs (staging-1a2b3c4d-20260102030405)`.
 #[must_use]
 pub fn base(base: &Base) -> String {
+    match base {
+        Base::Commit {
+            rule: BaseRule::Deployed { tag, .. },
+            ..
+        } => format!("{} ({tag})", since(base)),
+        Base::Commit { .. } | Base::Unknown { .. } | Base::All => since(base),
+    }
+}
+
+/// The same without the tag, whose commit it names.
+pub(crate) fn since(base: &Base) -> String {
     match base {
         Base::Commit { id, rule } => {
             let rule = match rule {
                 BaseRule::Asked => "as asked for".to_owned(),
                 BaseRule::PullRequest => "the pull request's merge base".to_owned(),
-                BaseRule::Deployed { tag, environment } => {
-                    format!("which {environment} runs ({tag})")
-                }
+                BaseRule::Deployed { environment, .. } => format!("which {environment} runs"),
                 BaseRule::PushBefore => "the head before this push".to_owned(),
                 BaseRule::DefaultBranch { branch } => format!("the merge base with {branch}"),
             };
@@ -61,7 +70,7 @@ pub fn reason(reason: &Reason) -> String {
         }
         Reason::PipelineFile { file } => format!("{} (it affects all)", change(file)),
         Reason::LockedBase { base } => format!("its locked base {} moved", base.reference),
-        Reason::NoBase { why } => format!("since when is not known: {why}"),
+        Reason::NoBase { why } => format!("counts as changed: {why}"),
         Reason::All => "everything was asked for".to_owned(),
     }
 }
@@ -149,11 +158,22 @@ pub fn outcome(outcome: &Outcome) -> String {
             text if text.is_empty() => format!("cached from run {from}"),
             text => format!("{text}, cached from run {from}"),
         },
-        Outcome::Failed(failure) => failure.message.clone(),
+        Outcome::Failed(failure) => failed(&failure.message),
         Outcome::Skipped { reason } => skip(reason),
         Outcome::NotAssessed { why } => format!("not assessed: {why}"),
         Outcome::Cancelled => "stopped".to_owned(),
     }
+}
+
+/// What a failure's message says was attempted, as a sentence.
+pub(crate) fn failed(message: &str) -> String {
+    format!("failed to {message}")
+}
+
+/// `12ms`, `0.3s`, `12.0s`, `2m 05s`, `1h 02m`.
+#[must_use]
+pub fn duration(took: std::time::Duration) -> String {
+    crate::text::duration(took)
 }
 
 /// Why a task did not run.

@@ -1,6 +1,7 @@
 //! The start of a run: what it will do, and why.
 
-use shipline_model::plan::{Decision, Plan};
+use shipline_model::config::StageKind;
+use shipline_model::plan::{Decision, Plan, Reason, TaskId};
 
 use crate::describe;
 use crate::style::Palette;
@@ -26,6 +27,14 @@ pub(crate) fn lines(plan: &Plan, palette: Palette) -> Vec<String> {
             unchanged.push(component.name.as_str());
             continue;
         };
+        let since = match first {
+            // A note says why, once for all components.
+            Reason::NoBase { .. } => continue,
+            Reason::All => String::new(),
+            Reason::Path { .. } | Reason::PipelineFile { .. } | Reason::LockedBase { .. } => {
+                format!(" {}", describe::since(&component.base))
+            }
+        };
         let more = match component.reasons.len() - 1 {
             0 => String::new(),
             more => format!(" and {}", counted(more, "other reason", "other reasons")),
@@ -34,13 +43,19 @@ pub(crate) fn lines(plan: &Plan, palette: Palette) -> Vec<String> {
             "  {}: {}{}",
             palette.bold(component.name.as_str()),
             clean(&describe::reason(first)),
-            palette.dim(&more),
+            palette.dim(&format!("{more}{since}")),
         ));
     }
     if !unchanged.is_empty() && unchanged.len() < plan.components.len() {
         lines.push(palette.dim(&format!("  unchanged: {}", unchanged.join(", "))));
     }
     lines
+}
+
+/// Whether what a task notes is in these lines already.
+pub(crate) fn tells(plan: Option<&Plan>, id: &TaskId) -> bool {
+    let task = plan.and_then(|plan| plan.tasks.iter().find(|task| task.id == *id));
+    task.is_some_and(|task| task.kind == StageKind::Detect)
 }
 
 /// Whether anything of the plan runs or is taken from earlier runs.

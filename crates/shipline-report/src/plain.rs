@@ -6,7 +6,7 @@ use shipline_engine::event::{Event, EventKind, Outcome, OutputStream, Reporter};
 
 use crate::sink::Sink;
 use crate::style::Palette;
-use crate::summary::{Repeat, Summary};
+use crate::summary::{Signposts, Summary};
 use crate::text::{clean, duration};
 use crate::{describe, opening};
 
@@ -20,10 +20,10 @@ pub struct PlainReporter {
 impl PlainReporter {
     /// A reporter that writes to `output`.
     #[must_use]
-    pub fn new(output: Box<dyn Write + Send>, repeat: Repeat) -> Self {
+    pub fn new(output: Box<dyn Write + Send>, signposts: Signposts) -> Self {
         Self {
             sink: Sink::new(output),
-            summary: Summary::new(repeat),
+            summary: Summary::new(signposts),
         }
     }
 }
@@ -40,13 +40,19 @@ impl Reporter for PlainReporter {
             EventKind::TaskStarted { id, attempt } => {
                 lines.push(format!("{id}: attempt {attempt}"));
             }
-            EventKind::TaskOutput { id, stream, line } => lines.push(match stream {
-                OutputStream::Stdout | OutputStream::Stderr => format!("{id} | {}", clean(line)),
-                OutputStream::Note => format!("{id}: {}", clean(line)),
-            }),
+            EventKind::TaskOutput { id, stream, line } => match stream {
+                OutputStream::Stdout | OutputStream::Stderr => {
+                    lines.push(format!("{id} | {}", clean(line)));
+                }
+                OutputStream::Note => {
+                    if !opening::tells(self.summary.plan(), id) {
+                        lines.push(format!("{id}: {}", clean(line)));
+                    }
+                }
+            },
             EventKind::TaskRetrying { id, error, after } => lines.push(format!(
                 "{id}: {}; again in {}",
-                clean(error),
+                clean(&describe::failed(error)),
                 duration(*after)
             )),
             EventKind::FindingReported { id, finding } => {
@@ -55,20 +61,21 @@ impl Reporter for PlainReporter {
             EventKind::TaskFinished { id, outcome, took } => {
                 let told = describe::outcome(outcome);
                 let told = clean(told.lines().next().unwrap_or_default());
-                let told = if told.is_empty() {
-                    told
-                } else {
-                    format!(": {told}")
-                };
                 let took = duration(*took);
                 match outcome {
-                    Outcome::Passed(_) => lines.push(format!("{id}: passed in {took}{told}")),
-                    Outcome::Cached { .. } => lines.push(format!("{id}: known{told}")),
-                    Outcome::Failed(_) => lines.push(format!("{id}: failed after {took}{told}")),
-                    Outcome::NotAssessed { .. } => lines.push(format!("{id}{told}")),
-                    Outcome::Cancelled => lines.push(format!("{id}: stopped after {took}")),
+                    Outcome::Passed(_) if told.is_empty() => {
+                        lines.push(format!("{id}: passed in {took}"));
+                    }
+                    Outcome::Passed(_) => lines.push(format!("{id}: passed in {took}: {told}")),
+                    Outcome::Cached { .. } | Outcome::NotAssessed { .. } => {
+                        lines.push(format!("{id}: {told}"));
+                    }
+                    Outcome::Failed(_) => lines.push(format!("{id}: {told} ({took})")),
+                    Outcome::Cancelled if self.summary.has_begun(id) => {
+                        lines.push(format!("{id}: stopped after {took}"));
+                    }
                     // The end says once for all what was left out and why.
-                    Outcome::Skipped { .. } => {}
+                    Outcome::Cancelled | Outcome::Skipped { .. } => {}
                 }
             }
             EventKind::RunCancelling { reason } => lines.push(describe::cancel(*reason).to_owned()),

@@ -11,27 +11,32 @@ pub enum Palette {
 
 impl Palette {
     /// Something that went well.
-    pub(crate) fn good(self, text: &str) -> String {
+    #[must_use]
+    pub fn good(self, text: &str) -> String {
         self.paint("32", text)
     }
 
     /// Something that went wrong.
-    pub(crate) fn bad(self, text: &str) -> String {
+    #[must_use]
+    pub fn bad(self, text: &str) -> String {
         self.paint("1;31", text)
     }
 
     /// Something to look at.
-    pub(crate) fn warn(self, text: &str) -> String {
+    #[must_use]
+    pub fn warn(self, text: &str) -> String {
         self.paint("33", text)
     }
 
     /// A name or heading.
-    pub(crate) fn bold(self, text: &str) -> String {
+    #[must_use]
+    pub fn bold(self, text: &str) -> String {
         self.paint("1", text)
     }
 
     /// Something by the way.
-    pub(crate) fn dim(self, text: &str) -> String {
+    #[must_use]
+    pub fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }
 

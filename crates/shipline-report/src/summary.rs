@@ -1,6 +1,6 @@
 //! The end of a run: what was published, or why nothing was to do, and last of all what failed.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use shipline_engine::event::{
@@ -10,10 +10,10 @@ use shipline_engine::event::{
 use shipline_model::config::StageKind;
 use shipline_model::finding::Finding;
 use shipline_model::name::RunId;
-use shipline_model::plan::{Plan, TaskId};
+use shipline_model::plan::{Decision, Plan, TaskId};
 
 use crate::style::Palette;
-use crate::text::{clean, counted, duration};
+use crate::text::{clean, counted, cropped, duration};
 use crate::{describe, opening};
 
 /// Lines of a failed task's log that are shown.
@@ -22,15 +22,35 @@ const TAIL: usize = 20;
 /// Failures that are shown in full; further ones are named.
 const IN_FULL: usize = 3;
 
-/// Gives the command that repeats a task, as a person would type it.
-pub type Repeat = Box<dyn Fn(&TaskId) -> String + Send>;
+/// Where a person goes from a task that failed.
+pub struct Signposts {
+    /// The command that repeats a task, as a person would type it.
+    pub repeat: Box<dyn Fn(&TaskId) -> String + Send>,
+    /// The file that holds all of a task's output.
+    pub log: Box<dyn Fn(&RunId, &TaskId) -> String + Send>,
+}
+
+impl std::fmt::Debug for Signposts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signposts").finish_non_exhaustive()
+    }
+}
+
+/// The last lines of a task's output.
+#[derive(Default)]
+struct Tail {
+    lines: VecDeque<String>,
+    /// Lines before them.
+    before: usize,
+}
 
 /// Gathers a run's events, and tells in the end what became of it.
 pub struct Summary {
-    repeat: Repeat,
+    signposts: Signposts,
     run: Option<RunId>,
     plan: Option<Box<Plan>>,
-    tails: HashMap<TaskId, VecDeque<String>>,
+    begun: HashSet<TaskId>,
+    tails: HashMap<TaskId, Tail>,
     findings: Vec<(TaskId, Finding)>,
     finished: Vec<Finished>,
 }
@@ -52,11 +72,12 @@ impl std::fmt::Debug for Summary {
 impl Summary {
     /// The summary of a run that has not begun.
     #[must_use]
-    pub fn new(repeat: Repeat) -> Self {
+    pub fn new(signposts: Signposts) -> Self {
         Self {
-            repeat,
+            signposts,
             run: None,
             plan: None,
+            begun: HashSet::new(),
             tails: HashMap::new(),
             findings: Vec::new(),
             finished: Vec::new(),
@@ -72,10 +93,14 @@ impl Summary {
             }
             EventKind::TaskOutput { id, line, .. } => {
                 let tail = self.tails.entry(id.clone()).or_default();
-                if tail.len() == TAIL {
-                    tail.pop_front();
+                if tail.lines.len() == TAIL {
+                    tail.lines.pop_front();
+                    tail.before += 1;
                 }
-                tail.push_back(clean(line));
+                tail.lines.push_back(cropped(clean(line)));
+            }
+            EventKind::TaskStarted { id, .. } => {
+                self.begun.insert(id.clone());
             }
             EventKind::FindingReported { id, finding } => {
                 self.findings.push((id.clone(), finding.clone()));
@@ -90,26 +115,35 @@ impl Summary {
                     took: *took,
                 });
             }
-            EventKind::TaskStarted { .. }
-            | EventKind::TaskProgress { .. }
+            EventKind::TaskProgress { .. }
             | EventKind::TaskRetrying { .. }
             | EventKind::RunCancelling { .. }
             | EventKind::RunFinished { .. } => {}
         }
     }
 
+    /// The plan, once the run has begun.
+    pub(crate) fn plan(&self) -> Option<&Plan> {
+        self.plan.as_deref()
+    }
+
+    /// Whether the task was begun.
+    pub(crate) fn has_begun(&self, id: &TaskId) -> bool {
+        self.begun.contains(id)
+    }
+
     /// The lines that end the run's output.
     #[must_use]
     pub fn lines(&self, end: &RunSummary, palette: Palette) -> Vec<String> {
         let mut lines = Vec::new();
-        if let Some(plan) = &self.plan {
-            if opening::has_work(plan) {
+        match &self.plan {
+            Some(plan) if !opening::has_work(plan) => nothing_to_do(plan, palette, &mut lines),
+            Some(plan) => {
                 self.published(plan, palette, &mut lines);
-            } else {
-                nothing_to_do(plan, palette, &mut lines);
+                self.skipped(palette, &mut lines);
             }
+            None => self.skipped(palette, &mut lines),
         }
-        self.skipped(palette, &mut lines);
         lines.push(self.total(end, palette));
         self.failures(palette, &mut lines);
         lines
@@ -169,12 +203,17 @@ impl Summary {
     }
 
     fn total(&self, end: &RunSummary, palette: Palette) -> String {
+        let stopped = self.finished.iter().filter(|finished| {
+            matches!(finished.outcome, Outcome::Cancelled) && self.has_begun(&finished.id)
+        });
+        let stopped = stopped.count().min(end.cancelled);
         let mut parts = Vec::new();
         for (count, word) in [
             (end.passed, "passed"),
             (end.cached, "cached"),
             (end.failed, "failed"),
-            (end.cancelled, "stopped"),
+            (stopped, "stopped"),
+            (end.cancelled - stopped, "not begun"),
             (end.skipped, "skipped"),
         ] {
             if count > 0 {
@@ -194,8 +233,24 @@ impl Summary {
             Some(run) => palette.dim(&format!(" (run {run})")),
             None => String::new(),
         };
+        let publishes = |plan: &Plan| {
+            plan.tasks.iter().any(|task| {
+                task.kind == StageKind::Push
+                    && matches!(task.decision, Decision::Run { .. })
+                    && !self.has_begun(&task.id)
+            })
+        };
+        let unpublished = match end.verdict {
+            Verdict::Green => "",
+            Verdict::Red | Verdict::NotReady | Verdict::Cancelled => {
+                match self.plan().is_some_and(publishes) {
+                    true => "; nothing was published",
+                    false => "",
+                }
+            }
+        };
         format!(
-            "{verdict}: {} in {}{run}",
+            "{verdict}: {} in {}{unpublished}{run}",
             parts.join(", "),
             duration(end.took)
         )
@@ -213,11 +268,11 @@ impl Summary {
             if position < IN_FULL {
                 self.failure(finished, failure, palette, lines);
             } else {
+                let told = clean(failure.message.lines().next().unwrap_or_default());
                 lines.push(format!(
-                    "{} {}: {}",
+                    "{} {}: {told}",
                     palette.bad("✗"),
                     palette.bold(&finished.id.to_string()),
-                    clean(&failure.message)
                 ));
             }
         }
@@ -241,14 +296,19 @@ impl Summary {
             palette.bold(&finished.id.to_string()),
             duration(finished.took)
         ));
-        for line in failure.message.lines() {
-            lines.push(format!("  {}", clean(line)));
-        }
         let counting = self
             .findings
             .iter()
             .filter(|(id, finding)| *id == finished.id && finding.suppression.is_none());
         let mut findings = counting.clone().take(TAIL).peekable();
+        // Findings stand below with all that is known of them: the message need not list them too.
+        let most = match findings.peek() {
+            Some(_) => 1,
+            None => usize::MAX,
+        };
+        for line in failure.message.lines().take(most) {
+            lines.push(format!("  {}", clean(line)));
+        }
         if findings.peek().is_some() {
             lines.push(String::new());
         }
@@ -266,20 +326,33 @@ impl Summary {
         if further > 0 {
             lines.push(palette.dim(&format!("  and {further} more")));
         }
-        if let Some(tail) = self.tails.get(&finished.id).filter(|tail| !tail.is_empty()) {
+        let tail = self.tails.get(&finished.id);
+        if let Some(tail) = tail {
             lines.push(String::new());
-            for line in tail {
-                lines.push(format!("  {} {line}", palette.dim("│")));
+            if tail.before > 0 {
+                let before = counted(tail.before, "line", "lines");
+                lines.push(palette.dim(&format!("  │ … {before} before")));
+            }
+            for line in &tail.lines {
+                lines.push(
+                    format!("  {} {line}", palette.dim("│"))
+                        .trim_end()
+                        .to_owned(),
+                );
             }
         }
         lines.push(String::new());
         for hint in &failure.hints {
             lines.push(format!("  {} {}", palette.warn("hint:"), clean(hint)));
         }
+        if let (Some(_), Some(run)) = (tail, &self.run) {
+            let log = (self.signposts.log)(run, &finished.id);
+            lines.push(format!("  {} {log}", palette.bold("log:")));
+        }
         lines.push(format!(
             "  {} {}",
             palette.bold("again:"),
-            (self.repeat)(&finished.id)
+            (self.signposts.repeat)(&finished.id)
         ));
     }
 }
@@ -297,7 +370,10 @@ fn produced(outcome: &Outcome) -> Option<&Facts> {
 /// Why the task counts as failed, if it does.
 fn failure(outcome: &Outcome) -> Option<Failure> {
     match outcome {
-        Outcome::Failed(failure) => Some(failure.clone()),
+        Outcome::Failed(failure) => Some(Failure {
+            message: describe::failed(&failure.message),
+            ..failure.clone()
+        }),
         Outcome::NotAssessed { why } => Some(Failure {
             class: shipline_engine::error::ErrorClass::Unavailable,
             message: why.clone(),

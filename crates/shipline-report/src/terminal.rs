@@ -12,7 +12,7 @@ use shipline_model::plan::{Plan, TaskId};
 
 use crate::screen::{Screen, Width};
 use crate::style::Palette;
-use crate::summary::{Repeat, Summary};
+use crate::summary::{Signposts, Summary};
 use crate::text::{bytes, clean, duration};
 use crate::{describe, opening};
 
@@ -56,7 +56,7 @@ impl TerminalReporter {
         width: Width,
         palette: Palette,
         ticking: Ticking,
-        repeat: Repeat,
+        signposts: Signposts,
     ) -> Self {
         let screen = Screen::new(output, width);
         let term = Box::new(screen.clone());
@@ -69,7 +69,7 @@ impl TerminalReporter {
             bars: MultiProgress::with_draw_target(target),
             palette,
             ticking,
-            summary: Summary::new(repeat),
+            summary: Summary::new(signposts),
             running: HashMap::new(),
             now_ms: Arc::default(),
             column: 0,
@@ -147,9 +147,9 @@ impl TerminalReporter {
             Outcome::Cached { .. } => palette.good("="),
             Outcome::Failed(_) => palette.bad("✗"),
             Outcome::NotAssessed { .. } => palette.bad("?"),
-            Outcome::Cancelled => palette.warn("■"),
+            Outcome::Cancelled if self.summary.has_begun(id) => palette.warn("■"),
             // The end says once for all what was left out and why.
-            Outcome::Skipped { .. } => return,
+            Outcome::Cancelled | Outcome::Skipped { .. } => return,
         };
         let took = match outcome {
             Outcome::Cached { .. } | Outcome::Skipped { .. } => String::new(),
@@ -193,8 +193,10 @@ impl Reporter for TerminalReporter {
                     }
                 }
                 OutputStream::Note => {
-                    let line = self.palette.dim(&format!("  {id}: {}", clean(line)));
-                    self.print(&[line]);
+                    if !opening::tells(self.summary.plan(), id) {
+                        let line = self.palette.dim(&format!("  {id}: {}", clean(line)));
+                        self.print(&[line]);
+                    }
                 }
             },
             EventKind::TaskProgress {
@@ -206,7 +208,7 @@ impl Reporter for TerminalReporter {
             } => self.say(id, &progress(what, *done, *total, *unit)),
             EventKind::TaskRetrying { id, error, after } => {
                 let sign = self.palette.warn("↻");
-                let (error, after) = (clean(error), duration(*after));
+                let (error, after) = (clean(&describe::failed(error)), duration(*after));
                 let line = format!(
                     "{sign} {}        {error}; again in {after}",
                     self.padded(id)

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The longest line, in characters, that is shown whole among others.
+const LONGEST: usize = 400;
+
 /// `12ms`, `0.3s`, `12.0s`, `2m 05s`, `1h 02m`.
 pub(crate) fn duration(took: Duration) -> String {
     if took.as_millis() < 100 {
@@ -37,8 +40,8 @@ pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// A command's line as it may be shown: escape sequences and other control characters are gone, a tab is four blanks, and of
-/// a line that was written over (`\r`) the last state is left.
+/// A command's line as it may be shown: escape sequences, other control characters and those that turn the direction of
+/// what is around them are gone, a tab is four blanks, and of a line that was written over (`\r`) the last state is left.
 pub(crate) fn clean(line: &str) -> String {
     let line = line.trim_end_matches(['\r', '\n']);
     let line = line.rsplit('\r').next().unwrap_or(line);
@@ -49,11 +52,21 @@ pub(crate) fn clean(line: &str) -> String {
             '\u{1b}' => skip_sequence(&mut characters),
             '\u{9b}' => skip_control(&mut characters),
             '\t' => shown.push_str("    "),
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' => {}
+            '\u{2066}'..='\u{2069}' => {}
             _ if character.is_control() => {}
             _ => shown.push(character),
         }
     }
     shown
+}
+
+/// A line of at most [`LONGEST`] characters: of a longer one its beginning, and how long it is.
+pub(crate) fn cropped(line: String) -> String {
+    let Some((end, _)) = line.char_indices().nth(LONGEST) else {
+        return line;
+    };
+    format!("{} … ({} characters)", &line[..end], line.chars().count())
 }
 
 type Characters<'t> = std::iter::Peekable<std::str::Chars<'t>>;
@@ -130,6 +143,16 @@ mod tests {
     }
 
     #[test]
+    fn long_lines_say_how_long_they_are() {
+        let whole = "é".repeat(LONGEST);
+        assert_eq!(cropped(whole.clone()), whole);
+        assert_eq!(
+            cropped(format!("{whole}é")),
+            format!("{whole} … (401 characters)")
+        );
+    }
+
+    #[test]
     fn foreign_lines_are_made_harmless() {
         for (line, shown) in [
             ("plain é 漢", "plain é 漢"),
@@ -139,6 +162,8 @@ mod tests {
             ("\u{1b}]8;;https://x\u{1b}\\link\u{1b}]8;;\u{7}", "link"),
             ("\u{1b}(Bx\u{9b}2Ky", "xy"),
             ("cut \u{1b}[3", "cut "),
+            ("x = \u{202e}1 = y\u{2066}z", "x = 1 = yz"),
+            ("👩\u{200d}🔧", "👩\u{200d}🔧"),
             ("\u{1b}", ""),
         ] {
             assert_eq!(clean(line), shown, "{line:?}");

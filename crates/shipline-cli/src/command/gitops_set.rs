@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use shipline_engine::backend::{Deployment, GitopsRepo, SetImage};
+use shipline_engine::error::ErrorClass;
 use shipline_engine::event::DeployedCommit;
+use shipline_engine::lock;
+use shipline_model::config::did_you_mean;
 use shipline_model::name::ComponentName;
 
 use crate::args::GitopsSetArgs;
-use crate::command::print;
+use crate::command::{print, print_error};
 use crate::error::CommandError;
 use crate::planning;
 use crate::session::Session;
@@ -19,15 +22,10 @@ use crate::wiring;
 pub(crate) fn run(args: &GitopsSetArgs, settings: &Settings) -> Result<u8, CommandError> {
     let session = Session::open(settings)?;
     if !session.config.environments.contains_key(&args.environment) {
-        let known: Vec<&str> = session
-            .config
-            .environments
-            .keys()
-            .map(AsRef::as_ref)
-            .collect();
+        let known = session.config.environments.keys().map(AsRef::as_ref);
         return Err(
             CommandError::usage(format!("there is no environment `{}`", args.environment))
-                .hint(format!("known: {}", known.join(", "))),
+                .hint(did_you_mean(args.environment.as_str(), known)),
         );
     }
     let images = images(&session, args)?;
@@ -35,8 +33,11 @@ pub(crate) fn run(args: &GitopsSetArgs, settings: &Settings) -> Result<u8, Comma
         Some(path) => wiring::gitops_at(&settings.directory.join(path), &args.branch, settings),
         None => wiring::gitops(&session, &args.profile, settings)?,
     };
-    for note in gitops.prepare()? {
-        crate::command::print_error(&format!("{note}\n"));
+    if !args.dry_run {
+        lock::prepare_state(&session.state())?;
+        for note in gitops.prepare()? {
+            print_error(&format!("note: {note}\n"));
+        }
     }
     let deployment = Deployment {
         id: format!("set-{}-{:08x}", settings.now, std::process::id()),
@@ -52,7 +53,16 @@ pub(crate) fn run(args: &GitopsSetArgs, settings: &Settings) -> Result<u8, Comma
         time: settings.now,
     };
     let commit = if args.dry_run {
-        gitops.preview(&deployment)?
+        gitops.preview(&deployment).map_err(|error| {
+            let missing = error.class == ErrorClass::NotFound && args.repository.is_none();
+            let error = CommandError::from(error);
+            if missing {
+                return error.hint(
+                    "a first run, or this without --dry-run, makes the profile's repository",
+                );
+            }
+            error
+        })?
     } else {
         gitops.deploy(&deployment)?
     };
@@ -70,14 +80,9 @@ fn images(session: &Session, args: &GitopsSetArgs) -> Result<Vec<SetImage>, Comm
         let name =
             ComponentName::new(name).map_err(|error| CommandError::usage(error.to_string()))?;
         let component = session.config.components.get(&name).ok_or_else(|| {
-            let known: Vec<&str> = session
-                .config
-                .components
-                .keys()
-                .map(AsRef::as_ref)
-                .collect();
+            let known = session.config.components.keys().map(AsRef::as_ref);
             CommandError::usage(format!("there is no component `{name}`"))
-                .hint(format!("known: {}", known.join(", ")))
+                .hint(did_you_mean(name.as_str(), known))
         })?;
         if !is_tag(tag) {
             return Err(CommandError::usage(format!("`{tag}` is not an image tag"))

@@ -16,7 +16,7 @@ use shipline_oci::pull::{ImageReference, LockChange, LockKey, Pins, PipelineLock
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::Program;
+use crate::again::Program;
 use crate::args::LockUpdateArgs;
 use crate::command::{print, print_error};
 use crate::error::{CommandError, ErrorKind};
@@ -38,7 +38,7 @@ struct Wanted {
 pub(crate) fn update(
     args: &LockUpdateArgs,
     settings: &Settings,
-    program: Program,
+    program: &Program,
 ) -> Result<u8, CommandError> {
     let session = Session::open(settings)?;
     let profile = profile(&session, args)?;
@@ -82,7 +82,7 @@ pub(crate) fn update(
     if args.check && !changes.is_empty() {
         print_error(&format!(
             "  hint: `{} lock update` writes it; then commit it\n",
-            program.0
+            program.name
         ));
         return Ok(exit::FAILED);
     }

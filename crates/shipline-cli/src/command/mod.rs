@@ -10,10 +10,7 @@ pub(crate) mod store;
 
 use std::io::Write as _;
 
-use clap::CommandFactory as _;
-
-use crate::Program;
-use crate::args::Cli;
+use crate::args;
 use crate::error::{CommandError, ErrorKind};
 use crate::exit;
 
@@ -39,17 +36,10 @@ pub(crate) fn print_error(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// `completions SHELL`.
-pub(crate) fn completions(
-    shell: clap_complete::Shell,
-    program: Program,
-) -> Result<u8, CommandError> {
+/// `completions SHELL`: for the installed program; nobody completes what stands behind `cargo xtask`.
+pub(crate) fn completions(shell: clap_complete::Shell) -> Result<u8, CommandError> {
     let mut text = Vec::new();
-    let name = if program.0 == "shipline" {
-        program.0
-    } else {
-        "xtask"
-    };
-    clap_complete::generate(shell, &mut Cli::command(), name, &mut text);
+    let name = "shipline";
+    clap_complete::generate(shell, &mut args::command(name), name, &mut text);
     print(&String::from_utf8_lossy(&text))
 }

@@ -8,18 +8,17 @@ use shipline_engine::lock::Wait;
 use shipline_engine::redact::Redactor;
 use shipline_engine::run::{self, Backends, Graces, Retries, RunOptions, ScanCache};
 use shipline_model::name::RunId;
-use shipline_model::plan::{Limits, OnFailure, Plan, TaskId};
+use shipline_model::plan::{Limits, OnFailure, Plan};
 use shipline_model::tag::TagInstant;
-use shipline_report::Repeat;
 
-use crate::Program;
-use crate::args::{PipelineArgs, Selection};
-use crate::command::{print, print_error};
+use crate::again::{self, Again, Program};
+use crate::args::PipelineArgs;
+use crate::command::{plan, print, print_error};
 use crate::error::{CommandError, ErrorKind};
 use crate::exit;
 use crate::fingerprint::Fingerprints;
 use crate::locking;
-use crate::output;
+use crate::output::{self, Data};
 use crate::planning::{self, Facts};
 use crate::secrets;
 use crate::session::{self, Session};
@@ -31,11 +30,15 @@ use crate::wiring;
 pub(crate) fn run(
     args: &PipelineArgs,
     settings: &Settings,
-    program: Program,
+    program: &Program,
 ) -> Result<u8, CommandError> {
     let session = Session::open(settings)?;
     planning::select(&session, &args.selection)?;
-    let command = repeat_all(&args.selection, program);
+    if args.dry_run {
+        let plan = plan::make(&session, &args.selection, settings)?;
+        return print(&shipline_model::plan::render(&plan));
+    }
+    let command = again::whole(&args.selection, program);
     let wait = if args.no_wait {
         Wait::Never
     } else {
@@ -43,16 +46,14 @@ pub(crate) fn run(
     };
     let _lock = session::lock(&session, &command, wait, settings)?;
     let prepared = prepare(&session, args, settings)?;
-    if args.dry_run {
-        return print(&shipline_model::plan::render(&prepared.plan));
-    }
     let runtime = session.runtime()?;
     let options = options(&session, args, settings, &command)?;
-    let selection = args.selection.clone();
-    let repeat: Repeat = Box::new(move |task: &TaskId| repeat(&selection, task, program));
-    let mut reporters = vec![output::live(settings, repeat)];
+    let again = Again::of(&args.selection, &prepared.plan, program);
+    let signposts = again.signposts(&session.state(), settings);
+    let mut reporters = vec![output::live(settings, signposts)];
+    let data = Data::default();
     if args.json {
-        reporters.push(output::json());
+        reporters.push(output::json(&data));
     }
     let end = runtime.block_on(async {
         let signals = signals::listen()?;
@@ -75,7 +76,11 @@ pub(crate) fn run(
         print_error(&format!("error: this is a bug of Shipline: {bug}\n"));
         return Ok(exit::BUG);
     }
-    Ok(exit::of_verdict(end.summary.verdict))
+    match exit::of_verdict(end.summary.verdict) {
+        // Nobody may take half of the events for all of them.
+        exit::PASSED => data.check().map(|()| exit::PASSED),
+        code => Ok(code),
+    }
 }
 
 /// A plan, and what carries it out.
@@ -94,10 +99,8 @@ fn prepare(
     let source = wiring::source(session, settings)?;
     let store = wiring::store(session, settings)?;
     let gitops = wiring::gitops(session, &selection.profile, settings)?;
-    if !args.dry_run {
-        for note in gitops.prepare()? {
-            print_error(&format!("note: {note}\n"));
-        }
+    for note in gitops.prepare()? {
+        print_error(&format!("note: {note}\n"));
     }
     let cache = Cache::new(&session.state());
     let fingerprints = Fingerprints::of_clone(&session.state())?;
@@ -195,31 +198,4 @@ fn run_id(settings: &Settings) -> Result<RunId, CommandError> {
         &hash[..3]
     ))
     .map_err(|error| bug(error.to_string()))
-}
-
-/// The command as a person would type it again.
-fn repeat_all(selection: &Selection, program: Program) -> String {
-    let mut command = format!("{} pipeline {}", program.0, selection.pipeline);
-    if selection.profile.as_str() != "local" {
-        command.push_str(&format!(" --profile {}", selection.profile));
-    }
-    if let Some(base) = &selection.base {
-        command.push_str(&format!(" --base {base}"));
-    }
-    if selection.all {
-        command.push_str(" --all");
-    }
-    if selection.no_cache {
-        command.push_str(" --no-cache");
-    }
-    command
-}
-
-/// The command that repeats one task: its component up to its stage; all for a task of the whole run.
-fn repeat(selection: &Selection, task: &TaskId, program: Program) -> String {
-    let mut command = repeat_all(selection, program);
-    if let Some(component) = &task.component {
-        command.push_str(&format!(" --component {component}"));
-    }
-    command
 }

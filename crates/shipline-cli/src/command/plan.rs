@@ -1,6 +1,8 @@
 //! `plan` and `explain`: what would run, and why. They change nothing.
 
 use shipline_engine::cache::Cache;
+use shipline_engine::lock;
+use shipline_model::config::did_you_mean;
 use shipline_model::plan::Plan;
 
 use crate::args::{ExplainArgs, PlanArgs, Selection};
@@ -15,7 +17,9 @@ use crate::wiring;
 
 /// `plan NAME`.
 pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<u8, CommandError> {
+    let session = Session::open(settings)?;
     print(&shipline_model::plan::render(&make(
+        &session,
         &args.selection,
         settings,
     )?))
@@ -23,31 +27,37 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<u8, CommandEr
 
 /// `explain NAME COMPONENT`.
 pub(crate) fn explain(args: &ExplainArgs, settings: &Settings) -> Result<u8, CommandError> {
-    let plan = make(&args.selection, settings)?;
+    let session = Session::open(settings)?;
+    let plan = make(&session, &args.selection, settings)?;
     if !plan
         .components
         .iter()
         .any(|component| component.name == args.component)
     {
-        let known: Vec<&str> = plan
+        let known = plan
             .components
             .iter()
-            .map(|component| component.name.as_str())
-            .collect();
+            .map(|component| component.name.as_str());
         return Err(CommandError::usage(format!(
             "pipeline `{}` has no component `{}`",
             plan.pipeline, args.component
         ))
-        .hint(format!("known: {}", known.join(", "))));
+        .hint(did_you_mean(args.component.as_str(), known)));
     }
     print(&shipline_model::plan::explain(&plan, &args.component))
 }
 
-fn make(selection: &Selection, settings: &Settings) -> Result<Plan, CommandError> {
-    let session = Session::open(settings)?;
-    let source = wiring::source(&session, settings)?;
-    let gitops = wiring::gitops(&session, &selection.profile, settings)?;
-    let store = wiring::store(&session, settings)?;
+/// The plan of a selection. Nothing is run, made or published; what is remembered of tools is all that may be written.
+pub(super) fn make(
+    session: &Session,
+    selection: &Selection,
+    settings: &Settings,
+) -> Result<Plan, CommandError> {
+    // Before anything is in it, so that git never sees it. A clone that cannot be written is planned all the same.
+    let _ = lock::prepare_state(&session.state());
+    let source = wiring::source(session, settings)?;
+    let gitops = wiring::gitops(session, &selection.profile, settings)?;
+    let store = wiring::store_as_it_is(session, settings);
     let cache = Cache::new(&session.state());
     let fingerprints = Fingerprints::without_writing(&session.state())?;
     let selected = planning::select(&session, selection)?;
@@ -55,10 +65,10 @@ fn make(selection: &Selection, settings: &Settings) -> Result<Plan, CommandError
     let facts = Facts {
         source: source.as_ref(),
         gitops: gitops.as_ref(),
-        store: store.as_ref(),
+        store: &store,
         cache: &cache,
         fingerprints: &fingerprints,
         pins: &pins,
     };
-    planning::plan(&session, selection, settings, &facts)
+    planning::plan(session, selection, settings, &facts)
 }

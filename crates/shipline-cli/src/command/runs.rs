@@ -2,34 +2,41 @@
 
 use std::fmt::Write as _;
 
+use shipline_engine::error::ErrorClass;
+use shipline_engine::event::{Event, EventKind};
 use shipline_engine::record::{self, Listing, Outcome};
+use shipline_report::describe;
 
-use crate::Program;
+use crate::again::{Again, Program, shown};
 use crate::command::{print, print_error};
-use crate::error::CommandError;
+use crate::error::{CommandError, ErrorKind};
 use crate::exit;
-use crate::output;
-use crate::session::Session;
+use crate::output::{self, Data};
+use crate::session;
 use crate::settings::Settings;
 
 /// `runs list`.
 pub(crate) fn list(settings: &Settings) -> Result<u8, CommandError> {
-    let session = Session::open(settings)?;
-    let listings = record::list(&session.state())?;
+    let listings = record::list(&session::state(settings)?)?;
     if listings.is_empty() {
         print_error("no runs are recorded in this clone\n");
         return Ok(exit::PASSED);
     }
+    let widest = listings.iter().map(|listing| pipeline(listing).len()).max();
+    let widest = widest.unwrap_or_default();
     let mut text = String::new();
     for listing in &listings {
         // Writing into a String cannot fail.
-        let _ = writeln!(text, "{}", line(listing));
+        let _ = writeln!(text, "{}", line(listing, widest));
     }
     print(&text)
 }
 
-fn line(listing: &Listing) -> String {
-    let pipeline = listing.pipeline.as_ref().map_or("-", AsRef::as_ref);
+fn pipeline(listing: &Listing) -> &str {
+    listing.pipeline.as_ref().map_or("-", AsRef::as_ref)
+}
+
+fn line(listing: &Listing, widest: usize) -> String {
     let started = listing
         .started_ms
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
@@ -37,42 +44,72 @@ fn line(listing: &Listing) -> String {
             || "-".to_owned(),
             |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
         );
-    let outcome = match &listing.outcome {
+    let mut outcome = match &listing.outcome {
         Outcome::Finished(summary) => {
+            let failed = match summary.failed {
+                0 => String::new(),
+                failed => format!("  {failed} failed"),
+            };
             format!(
-                "{:<12} {:>7.1} s  {} failed",
+                "{:<11} {:>7}{failed}",
                 output::verdict(summary.verdict),
-                summary.took.as_secs_f32(),
-                summary.failed
+                describe::duration(summary.took),
             )
         }
         Outcome::Running => "running".to_owned(),
         Outcome::Interrupted => "interrupted".to_owned(),
     };
-    format!("{}  {started}  {pipeline:<16} {outcome}", listing.run)
-        .trim_end()
-        .to_owned()
+    if listing.command.is_none() {
+        outcome.push_str("  (its record is damaged)");
+    }
+    format!(
+        "{}  {started:<20}  {:<widest$}  {outcome}",
+        listing.run,
+        pipeline(listing)
+    )
 }
 
-/// `runs show RUN`: the recorded events through the reporter of this screen, or as JSON lines.
+/// `runs show RUN`: the recorded events through the reporter of this page, or as JSON lines.
 pub(crate) fn show(
     run: &str,
     json: bool,
     settings: &Settings,
-    program: Program,
+    program: &Program,
 ) -> Result<u8, CommandError> {
-    let session = Session::open(settings)?;
-    let stored = record::find(&session.state(), run)?;
+    let state = session::state(settings)?;
+    let stored = record::find(&state, run).map_err(|error| {
+        let unknown = error.class == ErrorClass::NotFound;
+        let mut error = CommandError::from(error);
+        if unknown {
+            error.kind = ErrorKind::Usage;
+        }
+        error
+    })?;
+    let mut events = stored.events()?.peekable();
+    let data = Data::default();
     let mut reporter = if json {
-        output::json()
+        output::json(&data)
     } else {
-        output::replay(settings, program)
+        let again = match events.peek() {
+            Some(Ok(Event {
+                kind: EventKind::RunStarted { plan, .. },
+                ..
+            })) => Again::of_record(plan, program),
+            // Its beginning is damaged.
+            Some(_) | None => Again::as_typed(stored.listing().command.unwrap_or_default()),
+        };
+        output::replay(settings, &data, again.signposts(&state, settings))
     };
-    for event in stored.events()? {
+    for event in events {
         match event {
             Ok(event) => reporter.event(&event),
             Err(error) => print_error(&format!("note: {error}\n")),
         }
     }
-    Ok(exit::PASSED)
+    drop(reporter);
+    if !json {
+        let folder = shown(stored.folder(), &settings.started_in);
+        print(&format!("record: {folder}\n"))?;
+    }
+    data.check().map(|()| exit::PASSED)
 }

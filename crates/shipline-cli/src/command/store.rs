@@ -17,7 +17,7 @@ use shipline_oci::pull::{PipelineLock, RecordedBase, recorded};
 use shipline_oci::store::{Collected, Garbage, LayoutStore, NamedImage};
 use shipline_report::bytes;
 
-use crate::Program;
+use crate::again::Program;
 use crate::age;
 use crate::args::StoreGcArgs;
 use crate::command::{print, print_error};
@@ -117,7 +117,7 @@ fn lock(session: &Session) -> Result<PipelineLock, CommandError> {
 }
 
 /// `store show`.
-pub(crate) fn show(settings: &Settings, program: Program) -> Result<u8, CommandError> {
+pub(crate) fn show(settings: &Settings, program: &Program) -> Result<u8, CommandError> {
     let session = Session::open(settings)?;
     let store = wiring::layout_store(&session, settings)?;
     let cache = Cache::new(&session.state());
@@ -133,11 +133,11 @@ pub(crate) fn show(settings: &Settings, program: Program) -> Result<u8, CommandE
     bases(&store, &needs, &mut text)?;
     // Writing into a String cannot fail.
     let _ = match garbage.blobs {
-        0 => writeln!(text, "`{} store gc` would remove nothing", program.0),
+        0 => writeln!(text, "`{} store gc` would remove nothing", program.name),
         _ => writeln!(
             text,
             "`{} store gc` would free {}",
-            program.0,
+            program.name,
             amount(garbage)
         ),
     };
@@ -205,7 +205,7 @@ fn amount(amount: Collected) -> String {
 pub(crate) fn gc(
     args: &StoreGcArgs,
     settings: &Settings,
-    program: Program,
+    program: &Program,
 ) -> Result<u8, CommandError> {
     let session = Session::open(settings)?;
     let wait = if args.no_wait {
@@ -213,7 +213,7 @@ pub(crate) fn gc(
     } else {
         Wait::ForIt
     };
-    let command = format!("{} store gc", program.0);
+    let command = format!("{} store gc", program.name);
     let _lock = session::lock(&session, &command, wait, settings)?;
     let store = wiring::layout_store(&session, settings)?;
     let cache = Cache::new(&session.state());

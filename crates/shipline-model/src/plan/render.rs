@@ -137,7 +137,10 @@ fn verdict(component: &PlannedComponent) -> String {
     match first {
         // Why stands in a note, once for all components.
         Reason::NoBase { why: _ } => "counts as changed".to_owned(),
-        Reason::Path { .. } | Reason::PipelineFile { .. } | Reason::All => {
+        Reason::Path { .. }
+        | Reason::PipelineFile { .. }
+        | Reason::LockedBase { .. }
+        | Reason::All => {
             format!("{}{more}{since}", short_reason(first))
         }
     }

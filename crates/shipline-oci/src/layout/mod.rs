@@ -39,8 +39,7 @@ impl Layout {
     /// # Errors
     /// Where the directory cannot be created or written.
     pub fn open(root: impl Into<PathBuf>, faults: Faults) -> Result<Self, BackendError> {
-        let root = root.into();
-        let layout = Self { root, faults };
+        let layout = Self::as_it_is(root, faults);
         for directory in [layout.blobs(), layout.temporary()] {
             fs::create_dir_all(&directory)
                 .map_err(|error| disk_error("create", &directory, error))?;
@@ -54,6 +53,15 @@ impl Layout {
         }
         layout.sweep()?;
         Ok(layout)
+    }
+
+    /// The layout at `root` for reading, whether it is there or not.
+    #[must_use]
+    pub fn as_it_is(root: impl Into<PathBuf>, faults: Faults) -> Self {
+        Self {
+            root: root.into(),
+            faults,
+        }
     }
 
     /// The directory.

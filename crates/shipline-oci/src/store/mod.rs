@@ -33,6 +33,14 @@ impl LayoutStore {
         })
     }
 
+    /// The store in directory `root` for reading: nothing is created or removed, and of one that is not there nothing is found.
+    #[must_use]
+    pub fn as_it_is(root: impl Into<PathBuf>, faults: Faults) -> Self {
+        Self {
+            layout: Layout::as_it_is(root, faults),
+        }
+    }
+
     /// The directory beneath.
     #[must_use]
     pub fn layout(&self) -> &Layout {

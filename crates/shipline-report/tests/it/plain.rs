@@ -7,7 +7,7 @@ use crate::runs::{self, Page, Pipe};
 
 fn replay(events: &[Event]) -> String {
     let page = Page::default();
-    let mut reporter = PlainReporter::new(Box::new(page.clone()), runs::repeat());
+    let mut reporter = PlainReporter::new(Box::new(page.clone()), runs::signposts());
     for event in events {
         reporter.event(event);
     }
@@ -63,7 +63,7 @@ fn a_broken_pipe_ends_the_output_and_nothing_else() {
             left,
             page: page.clone(),
         };
-        let mut reporter = PlainReporter::new(Box::new(pipe), runs::repeat());
+        let mut reporter = PlainReporter::new(Box::new(pipe), runs::signposts());
         for event in runs::red() {
             reporter.event(&event);
         }

@@ -19,7 +19,7 @@ use shipline_model::plan::{
     Base, BaseRule, ChangeKind, Decision, DeclaredBy, Head, ImageId, PathChange, Plan,
     PlannedComponent, Reason, Resource, Task, TaskId,
 };
-use shipline_report::Repeat;
+use shipline_report::Signposts;
 
 /// When all runs begin.
 const START_MS: i64 = 1_767_323_045_000;
@@ -56,17 +56,20 @@ fn image(variant: &str) -> ImageId {
     }
 }
 
-pub(crate) fn repeat() -> Repeat {
-    Box::new(|id| {
-        let component = match &id.component {
-            Some(component) => format!(" --component {component}"),
-            None => String::new(),
-        };
-        format!(
-            "cargo xtask pipeline frontend --only {}{component}",
-            id.stage
-        )
-    })
+pub(crate) fn signposts() -> Signposts {
+    Signposts {
+        repeat: Box::new(|id| {
+            let component = match &id.component {
+                Some(component) => format!(" --component {component}"),
+                None => String::new(),
+            };
+            format!(
+                "cargo xtask pipeline frontend --only {}{component}",
+                id.stage
+            )
+        }),
+        log: Box::new(|run, id| format!(".shipline/runs/{run}/logs/{}.log", id.stage)),
+    }
 }
 
 /// A plan of these components (with their reasons) and tasks.
@@ -257,6 +260,11 @@ fn frontend() -> Run {
     let mut run = Run::start(plan);
     let detected = Facts::Detected { affected: 1, of: 1 };
     run.begin("detect")
+        .say(
+            "detect",
+            OutputStream::Note,
+            "frontend: affected since 0badcafe: frontend/app/page.tsx changed",
+        )
         .end("detect", Outcome::Passed(detected), 0);
     run
 }
@@ -306,7 +314,7 @@ pub(crate) fn green() -> Vec<Event> {
         .begin("push")
         .push(EventKind::TaskRetrying {
             id: id("push"),
-            error: "failed to upload a layer: connection reset".to_owned(),
+            error: "upload a layer: connection reset".to_owned(),
             after: Duration::from_millis(1_500),
         })
         .push(EventKind::TaskStarted {
@@ -349,6 +357,14 @@ pub(crate) fn green() -> Vec<Event> {
         .finish(Verdict::Green)
 }
 
+/// What was not begun when a run is stopped is stopped too.
+fn cancel_rest(run: &mut Run, after: &str) {
+    let from = FRONTEND.iter().position(|task| *task == after).unwrap() + 1;
+    for task in &FRONTEND[from..] {
+        run.end(task, Outcome::Cancelled, 0);
+    }
+}
+
 fn skip_rest(run: &mut Run, after: &str) {
     let from = FRONTEND.iter().position(|task| *task == after).unwrap() + 1;
     for task in &FRONTEND[from..] {
@@ -374,14 +390,16 @@ pub(crate) fn red() -> Vec<Event> {
         OutputStream::Stderr,
         "AssertionError: 1 == 2",
     )
+    .say(
+        "unit-tests/frontend",
+        OutputStream::Stdout,
+        &"x".repeat(1000),
+    )
     .wait(3_449);
     let failure = Failure {
         class: ErrorClass::Failed,
-        message: "failed to run `npm test` in frontend: exit status 1".to_owned(),
-        hints: vec![
-            "the whole log is in .shipline/runs/20260102030405-abcdef/unit-tests.frontend.log"
-                .to_owned(),
-        ],
+        message: "run the tests of frontend (`npm test`): exit code 1".to_owned(),
+        hints: vec!["raise `timeout` of the component if it needs longer".to_owned()],
     };
     run.end("unit-tests/frontend", Outcome::Failed(failure), 3_449);
     skip_rest(&mut run, "unit-tests/frontend");
@@ -396,10 +414,10 @@ pub(crate) fn cancelled() -> Vec<Event> {
         .push(EventKind::RunCancelling {
             reason: CancelReason::Interrupt,
         })
-        .wait(200)
-        .end("unit-tests/frontend", Outcome::Cancelled, 1_200);
-    skip_rest(&mut run, "unit-tests/frontend");
-    run.finish(Verdict::Cancelled)
+        .wait(200);
+    cancel_rest(&mut run, "unit-tests/frontend");
+    run.end("unit-tests/frontend", Outcome::Cancelled, 1_200)
+        .finish(Verdict::Cancelled)
 }
 
 /// Nothing has changed.
@@ -430,7 +448,7 @@ pub(crate) fn cached() -> Vec<Event> {
         reason: why.clone(),
     };
     let components = vec![
-        component("frontend", base, vec![Reason::NoBase { why }]),
+        component("frontend", base, vec![Reason::NoBase { why: why.clone() }]),
         component("other", deployed(), Vec::new()),
         component(
             "user",
@@ -438,15 +456,15 @@ pub(crate) fn cached() -> Vec<Event> {
             vec![modified("common/lib.rs", "common", DeclaredBy::Uses)],
         ),
     ];
-    let mut run = Run::start(plan(
-        components,
-        &[
-            "unit-tests/frontend",
-            "build/frontend@staging",
-            "push",
-            "gitops",
-        ],
-    ));
+    let tasks = [
+        "unit-tests/frontend",
+        "build/frontend@staging",
+        "push",
+        "gitops",
+    ];
+    let mut plan = plan(components, &tasks);
+    plan.notes = vec![format!("frontend counts as changed: {why}")];
+    let mut run = Run::start(plan);
     let known = |facts| Outcome::Cached {
         key: "k".to_owned(),
         from: "20260101000000-000001".to_owned(),
@@ -497,7 +515,9 @@ pub(crate) fn findings() -> Vec<Event> {
     }
     let failure = Failure {
         class: ErrorClass::Failed,
-        message: "failed to pass the gate: 1 finding at or above critical".to_owned(),
+        message:
+            "pass the gate: 1 finding at or above critical\n  frontend@staging: environment-leak …"
+                .to_owned(),
         hints: vec!["build the staging variant with staging's URLs".to_owned()],
     };
     run.wait(40)

@@ -14,7 +14,7 @@ fn reporter(screen: &Screen, width: u16, palette: Palette) -> TerminalReporter {
         Box::new(move || width),
         palette,
         Ticking::ByEvents,
-        runs::repeat(),
+        runs::signposts(),
     )
 }
 

@@ -1,0 +1,182 @@
+//! Commands as a person would type them again.
+
+use std::path::{Path, PathBuf};
+
+use shipline_engine::record;
+use shipline_model::config::StageKind;
+use shipline_model::name::StageName;
+use shipline_model::plan::{Plan, TaskId};
+use shipline_report::Signposts;
+
+use crate::args::Selection;
+use crate::settings::Settings;
+
+/// How the program was called, for messages that name a command to repeat.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    /// What a person types: `shipline` or `cargo xtask`.
+    pub(crate) name: &'static str,
+    /// The `-C` of the command line.
+    pub(crate) directory: Option<PathBuf>,
+}
+
+impl Program {
+    /// `shipline -C DIR pipeline NAME`, with the profile where it is not the default.
+    fn pipeline(&self, pipeline: &str, profile: &str) -> String {
+        let mut command = self.name.to_owned();
+        if let Some(directory) = &self.directory {
+            push(&mut command, "-C", &directory.display().to_string());
+        }
+        push(&mut command, "pipeline", pipeline);
+        if profile != "local" {
+            push(&mut command, "--profile", profile);
+        }
+        command
+    }
+}
+
+/// The commands that repeat a run and its tasks.
+pub(crate) struct Again {
+    /// The run.
+    whole: String,
+    /// The same without what narrows it down.
+    wide: String,
+    builds: Vec<StageName>,
+    scans: Vec<StageName>,
+}
+
+impl Again {
+    /// Of a run that was asked for like this.
+    pub(crate) fn of(selection: &Selection, plan: &Plan, program: &Program) -> Self {
+        Self::with(whole(selection, program), wide(selection, program), plan)
+    }
+
+    /// Of a recorded run. Its component counts as changed, whatever was deployed since.
+    pub(crate) fn of_record(plan: &Plan, program: &Program) -> Self {
+        let whole = program.pipeline(plan.pipeline.as_str(), plan.profile.as_str());
+        let wide = format!("{whole} --all");
+        Self::with(whole, wide, plan)
+    }
+
+    /// Of a run of which no more is known than its command.
+    pub(crate) fn as_typed(whole: String) -> Self {
+        Self {
+            wide: whole.clone(),
+            whole,
+            builds: Vec::new(),
+            scans: Vec::new(),
+        }
+    }
+
+    fn with(whole: String, wide: String, plan: &Plan) -> Self {
+        let stages = |kind: &StageKind| {
+            let tasks = plan.tasks.iter().filter(|task| task.kind == *kind);
+            let mut names: Vec<StageName> = tasks.map(|task| task.id.stage.clone()).collect();
+            names.dedup();
+            names
+        };
+        Self {
+            whole,
+            wide,
+            builds: stages(&StageKind::Build),
+            scans: stages(&StageKind::ImageScan),
+        }
+    }
+
+    /// The command that repeats one task and publishes nothing; for a task of the whole run, all of it.
+    fn task(&self, task: &TaskId) -> String {
+        let Some(component) = &task.component else {
+            return self.whole.clone();
+        };
+        let mut stages = vec![task.stage.as_str()];
+        if self.scans.contains(&task.stage) {
+            // What is scanned has to be built first, if it is not there.
+            stages.splice(0..0, self.builds.iter().map(AsRef::as_ref));
+        }
+        let mut command = self.wide.clone();
+        push(&mut command, "--component", component.as_str());
+        push(&mut command, "--only", &stages.join(","));
+        command
+    }
+
+    /// Where a person goes from a task that failed.
+    pub(crate) fn signposts(self, state: &Path, settings: &Settings) -> Signposts {
+        let (state, from) = (state.to_owned(), settings.started_in.clone());
+        Signposts {
+            repeat: Box::new(move |task| self.task(task)),
+            log: Box::new(move |run, task| shown(&record::log_path(&state, run, task), &from)),
+        }
+    }
+}
+
+/// The command of a run, for its record and for those who wait for it.
+pub(crate) fn whole(selection: &Selection, program: &Program) -> String {
+    let mut command = wide(selection, program);
+    let list = |names: Vec<&str>| names.join(",");
+    if !selection.components.is_empty() {
+        let names = selection.components.iter().map(AsRef::as_ref).collect();
+        push(&mut command, "--component", &list(names));
+    }
+    if !selection.only.is_empty() {
+        let names = selection.only.iter().map(AsRef::as_ref).collect();
+        push(&mut command, "--only", &list(names));
+    }
+    command
+}
+
+fn wide(selection: &Selection, program: &Program) -> String {
+    let mut command = program.pipeline(selection.pipeline.as_str(), selection.profile.as_str());
+    if let Some(base) = &selection.base {
+        push(&mut command, "--base", base);
+    }
+    if selection.all {
+        command.push_str(" --all");
+    }
+    if selection.no_cache {
+        command.push_str(" --no-cache");
+    }
+    command
+}
+
+fn push(command: &mut String, flag: &str, value: &str) {
+    command.push(' ');
+    command.push_str(flag);
+    command.push(' ');
+    command.push_str(&quoted(value));
+}
+
+/// A word of a POSIX shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./,:@%+=^".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// A path as short as it can be typed in the folder `from`.
+pub(crate) fn shown(path: &Path, from: &Path) -> String {
+    path.strip_prefix(from)
+        .unwrap_or(path)
+        .display()
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_a_shell() {
+        for (word, expected) in [
+            ("web", "web"),
+            ("HEAD~1", "'HEAD~1'"),
+            ("../other repo", "'../other repo'"),
+            ("päth/x", "päth/x"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+}
