@@ -13,6 +13,7 @@ mod exit;
 mod fingerprint;
 mod helpers;
 mod locking;
+mod logins;
 mod output;
 mod planning;
 mod secrets;

@@ -13,7 +13,7 @@ use shipline_engine::error::ErrorClass;
 use shipline_git::{GitSource, WorkTree};
 use shipline_gitops::{LocalGitops, LocalSettings, Location, RemoteGitops, RemoteSettings};
 use shipline_model::config::{
-    DistributionSpec, EcrSpec, GitopsSpec, Profile, RegistrySpec, did_you_mean,
+    DistributionSpec, EcrSpec, GitopsSpec, Login, Profile, RegistrySpec, did_you_mean,
 };
 use shipline_model::name::ProfileName;
 use shipline_model::value::{Secret, Template};
@@ -35,6 +35,7 @@ use shipline_oci::store::LayoutStore;
 use crate::error::{CommandError, ErrorKind};
 use crate::exchange::GitExchange;
 use crate::helpers::Helpers;
+use crate::logins::Logins;
 use crate::session::Session;
 use crate::settings::Settings;
 
@@ -106,14 +107,87 @@ pub(crate) fn base_images(
             mirrors.insert(host, RegistryAddress::parse(&address, Security::Required)?);
         }
     }
+    let roots = match &profile.registry {
+        RegistrySpec::Distribution(DistributionSpec { ca: Some(ca), .. }) => {
+            vec![session.root.join(resolve(ca, settings)?)]
+        }
+        RegistrySpec::Distribution(_) | RegistrySpec::Layout { .. } | RegistrySpec::Ecr(_) => {
+            Vec::new()
+        }
+    };
+    let others = docker_config(settings);
+    let credentials: Arc<dyn CredentialSource> = match own_login(session, profile, settings)? {
+        Some((host, own)) => {
+            if let RegistrySpec::Ecr(EcrSpec {
+                registry_endpoint: Some(endpoint),
+                ..
+            }) = &profile.registry
+            {
+                // Images keep the account's host in their names, wherever it is.
+                let mut address =
+                    RegistryAddress::parse(&resolve(endpoint, settings)?, Security::Waived)?;
+                address.host.clone_from(&host);
+                mirrors.entry(host.clone()).or_insert(address);
+            }
+            Arc::new(Logins { host, own, others })
+        }
+        None => others,
+    };
     let pull = PullSettings {
-        http: http(settings, Vec::new())?,
-        credentials: docker_config(settings),
+        http: http(settings, roots)?,
+        credentials,
         retries: RetryPolicy::default(),
         mirrors,
         records: base_records(session),
     };
     Ok(RegistryImages::new(pull, pins))
+}
+
+/// The login of the profile's own registry: base images often lie beside those that are built on them.
+fn own_login(
+    session: &Session,
+    profile: &Profile,
+    settings: &Settings,
+) -> Result<Option<(String, Arc<dyn CredentialSource>)>, CommandError> {
+    match &profile.registry {
+        RegistrySpec::Layout { .. } => Ok(None),
+        RegistrySpec::Distribution(spec) => match &spec.login {
+            Some(login) => {
+                let address = distribution_address(spec, settings)?;
+                Ok(Some((address.host, Arc::new(given(login, settings)?))))
+            }
+            None => Ok(None),
+        },
+        RegistrySpec::Ecr(spec) => {
+            let registry = ecr(session, spec, settings)?;
+            Ok(Some((
+                registry.host().to_owned(),
+                Arc::new(registry.login()),
+            )))
+        }
+    }
+}
+
+fn given(login: &Login, settings: &Settings) -> Result<Credentials, CommandError> {
+    Ok(Credentials::Login {
+        username: resolve(&login.username, settings)?,
+        password: Secret::new(resolve(&login.password, settings)?),
+    })
+}
+
+fn distribution_address(
+    spec: &DistributionSpec,
+    settings: &Settings,
+) -> Result<RegistryAddress, CommandError> {
+    let security = if spec.insecure {
+        Security::Waived
+    } else {
+        Security::Required
+    };
+    Ok(RegistryAddress::parse(
+        &resolve(&spec.url, settings)?,
+        security,
+    )?)
 }
 
 /// Where it is recorded what base images resolved to.
@@ -172,7 +246,7 @@ pub(crate) fn registry(
             settings.faults.clone(),
         ))),
         RegistrySpec::Distribution(spec) => distribution(session, spec, settings),
-        RegistrySpec::Ecr(spec) => ecr(session, spec, settings),
+        RegistrySpec::Ecr(spec) => Ok(Arc::new(ecr(session, spec, settings)?)),
     }
 }
 
@@ -180,7 +254,7 @@ fn ecr(
     session: &Session,
     spec: &EcrSpec,
     settings: &Settings,
-) -> Result<Arc<dyn Registry>, CommandError> {
+) -> Result<EcrRegistry, CommandError> {
     let optional = |template: &Option<Template>| {
         template
             .as_ref()
@@ -233,7 +307,7 @@ fn ecr(
         RetryPolicy::default(),
         settings.faults.clone(),
     );
-    Ok(Arc::new(session.runtime()?.block_on(registry)?))
+    Ok(session.runtime()?.block_on(registry)?)
 }
 
 fn distribution(
@@ -241,21 +315,13 @@ fn distribution(
     spec: &DistributionSpec,
     settings: &Settings,
 ) -> Result<Arc<dyn Registry>, CommandError> {
-    let security = if spec.insecure {
-        Security::Waived
-    } else {
-        Security::Required
-    };
-    let address = RegistryAddress::parse(&resolve(&spec.url, settings)?, security)?;
+    let address = distribution_address(spec, settings)?;
     let roots = match &spec.ca {
         Some(ca) => vec![session.root.join(resolve(ca, settings)?)],
         None => Vec::new(),
     };
     let credentials: Arc<dyn CredentialSource> = match &spec.login {
-        Some(login) => Arc::new(Credentials::Login {
-            username: resolve(&login.username, settings)?,
-            password: Secret::new(resolve(&login.password, settings)?),
-        }),
+        Some(login) => Arc::new(given(login, settings)?),
         None => docker_config(settings),
     };
     let http = http(settings, roots)?;

@@ -395,6 +395,49 @@ fn many_reasons_are_cut_but_the_shared_file_is_named() {
 }
 
 #[test]
+fn a_lock_affects_those_whose_bases_moved_and_marks_their_images() {
+    let mut world = World::new(&["pipeline.lock"]);
+    assert!(
+        world
+            .made()
+            .components
+            .iter()
+            .all(|component| component.reasons.is_empty()),
+        "by itself the file affects nobody"
+    );
+    let moved = MovedBase {
+        reference: "node:22".to_owned(),
+        from: None,
+        to: Some(digest()),
+    };
+    let change = world.changes.components.get_mut("web").unwrap();
+    change.moved_bases.push(moved.clone());
+    world
+        .bases
+        .insert(name("web"), vec![("node:22".to_owned(), digest())]);
+    let plan = world.made();
+    assert_eq!(
+        of(&plan, "web").reasons,
+        [Reason::LockedBase { base: moved }]
+    );
+    assert!(of(&plan, "api").reasons.is_empty());
+    let explained = explain(&plan, &name("web"));
+    for line in [
+        format!("base node:22 is {} (pipeline.lock)", digest()),
+        format!("pipeline.lock moves node:22 from nothing to {}", digest()),
+    ] {
+        assert!(explained.contains(&line), "{explained}");
+    }
+    // An uncommitted lock makes the images of those dirty that lock.
+    world.changes.head.dirty = vec!["pipeline.lock".to_owned()];
+    let dirty = |world: &World| of(&world.made(), "web").images[0].tag.base().is_dirty();
+    assert!(!dirty(&world));
+    let locked = FILE.replacen("    image:\n", "    image:\n      lock: true\n", 1);
+    world.config = config::load("pipeline.yaml", &locked).unwrap();
+    assert!(dirty(&world));
+}
+
+#[test]
 fn twins_share_source_key_base_and_commit() {
     let plan = World::new(&["web/a"]).made();
     let images = &of(&plan, "web").images;

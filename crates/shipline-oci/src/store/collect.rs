@@ -172,10 +172,9 @@ impl Garbage {
     pub fn remove(self) -> Result<Collected, BackendError> {
         self.layout.update_index(|index| {
             index.manifests.retain(|entry| {
-                entry.checked().is_ok_and(|descriptor| {
-                    self.kept.contains(&descriptor.digest)
-                        || !self.gone.contains(&descriptor.digest)
-                })
+                entry
+                    .checked()
+                    .is_ok_and(|descriptor| self.kept.contains(&descriptor.digest))
             });
             Ok(())
         })?;

@@ -29,10 +29,10 @@ use crate::world::{World, files};
 
 const BASE: &str = "shipline-test-base:2";
 
-const BOTH: [Wanted; 2] = [Wanted::Best, Wanted::Classic];
+pub(crate) const BOTH: [Wanted; 2] = [Wanted::Best, Wanted::Classic];
 
 /// Whether an engine answers; where everything was promised, a missing one fails the test.
-fn docker_available(test: &str) -> bool {
+pub(crate) fn docker_available(test: &str) -> bool {
     let there = docker(&["version", "--format", "{{.Server.Version}}"]).is_ok();
     assert!(
         there || std::env::var_os("SHIPLINE_TEST_REQUIRE_ALL").is_none(),
@@ -44,7 +44,7 @@ fn docker_available(test: &str) -> bool {
     there
 }
 
-fn docker(arguments: &[&str]) -> Result<String, String> {
+pub(crate) fn docker(arguments: &[&str]) -> Result<String, String> {
     let output = Command::new("docker")
         .args(arguments)
         .stdin(Stdio::null())
@@ -123,7 +123,7 @@ fn builder(world: &World, wanted: Wanted) -> DockerBuilder {
     DockerBuilder::new(settings, cache, NonZeroUsize::new(2).unwrap())
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -147,7 +147,7 @@ fn build(world: &World, wanted: Wanted) -> (BuiltImage, Vec<String>) {
 }
 
 /// An error with its causes and hints.
-fn told(error: &BackendError) -> String {
+pub(crate) fn told(error: &BackendError) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
@@ -221,7 +221,7 @@ fn seen(store: &LayoutStore, built: &BuiltImage) -> BTreeMap<String, String> {
     files
 }
 
-fn content(world: &World, built: &BuiltImage, path: &str) -> String {
+pub(crate) fn content(world: &World, built: &BuiltImage, path: &str) -> String {
     let files = seen(&world.store, built);
     let file = files
         .get(path)

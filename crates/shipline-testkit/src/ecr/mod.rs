@@ -190,6 +190,11 @@ impl FakeEcr {
         self.shared.state().tag(repository, tag)
     }
 
+    /// Sets a tag, or moves it, as somebody else's push would.
+    pub fn move_tag(&self, repository: &str, tag: &str, digest: &str) {
+        self.shared.state().move_tag(repository, tag, digest);
+    }
+
     /// Every repository's tags, as `repository:tag`.
     #[must_use]
     pub fn all_tags(&self) -> Vec<String> {

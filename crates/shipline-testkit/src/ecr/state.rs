@@ -326,6 +326,12 @@ impl State {
         ))
     }
 
+    pub(super) fn move_tag(&mut self, repository: &str, tag: &str, digest: &str) {
+        if let Some(repository) = self.repositories.get_mut(repository) {
+            repository.tags.insert(tag.to_owned(), digest.to_owned());
+        }
+    }
+
     pub(super) fn all_tags(&self) -> Vec<String> {
         self.repositories
             .iter()

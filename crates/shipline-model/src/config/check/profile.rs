@@ -92,8 +92,19 @@ fn mirrors(
             );
         }
         let template = filled_template(address, &here, Secrets::Refused, problems);
-        if let Some(text) = template.as_ref().and_then(literal) {
-            registry_address(&text, &here, problems);
+        match template.as_ref().and_then(literal) {
+            Some(text) if text.contains("://") => {
+                let (_, rest) = text.split_once("://").unwrap_or_default();
+                problems.push(
+                    value(
+                        &here,
+                        "a mirror is named without a scheme, and is spoken to in HTTPS",
+                    )
+                    .help(format!("write `{}`", rest.trim_end_matches('/'))),
+                );
+            }
+            Some(text) => registry_address(&text, &here, problems),
+            None => {}
         }
         if let Some(template) = template {
             mirrors.insert(host.clone(), template);

@@ -433,6 +433,13 @@ fn environments_and_profiles() {
         )],
     );
     check(
+        "mirrors",
+        &[(
+            "  ci:\n",
+            "  a: { registry: { layout: x }, gitops: {}, mirrors: { docker.io: http://mirror.lab/, nginx:1.27/x: mirror.lab, quay.io: \"${secret.MIRROR}\", ghcr.io: mirror.lab/UPPER } }\n  ci:\n",
+        )],
+    );
+    check(
         "ecr",
         &[(
             "account: \"123456789012\", region: us-east-1",

@@ -8,6 +8,8 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
 use shipline_engine::error::{BackendError, ErrorClass};
 
+use super::limit::PullLimit;
+
 /// One entry of a registry's error document.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct ErrorEntry {
@@ -32,6 +34,8 @@ pub(super) struct Refusal {
     /// The beginning of a body that is no error document.
     pub(super) body: String,
     pub(super) retry_after: Option<Duration>,
+    /// How much may be pulled, where the registry says so.
+    pub(super) limit: Option<PullLimit>,
 }
 
 /// Much of an error body that is shown where it is no error document.
@@ -55,11 +59,17 @@ impl Refusal {
         } else {
             String::new()
         };
+        let limit = PullLimit::read(headers);
+        let exhausted = limit
+            .as_ref()
+            .filter(|_| status == StatusCode::TOO_MANY_REQUESTS)
+            .and_then(PullLimit::retry_after);
         Self {
             status,
             entries,
             body,
-            retry_after: retry_after(headers),
+            retry_after: retry_after(headers).or(exhausted.map(|wait| wait.min(LONGEST))),
+            limit,
         }
     }
 
@@ -133,8 +143,11 @@ impl Refusal {
             error = error.after(after);
         }
         if self.status == StatusCode::TOO_MANY_REQUESTS && host == "docker.io" {
+            if let Some(limit) = &self.limit {
+                error = error.hint(format!("Docker Hub's limit: {limit}."));
+            }
             error = error.hint(
-                "Docker Hub limits pulls by address and account: log in with `docker login`, or use the same image of another registry.",
+                "Docker Hub limits pulls by address and account: log in with `docker login`, name a mirror (`mirrors: { docker.io: HOST/PATH }` in the profile), or use the same image of another registry.",
             );
         }
         if class == ErrorClass::Denied {
@@ -291,13 +304,26 @@ mod tests {
 
     #[test]
     fn docker_hub_explains_its_limit() {
-        let error = refusal(
-            429,
-            r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"m"}]}"#,
-        )
-        .into_error("read nginx:latest", "docker.io");
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("ratelimit-limit", "100;w=21600"),
+            ("ratelimit-remaining", "0;w=21600"),
+        ] {
+            headers.insert(name, value.parse().unwrap());
+        }
+        let body = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}"#;
+        let error = Refusal::read(StatusCode::TOO_MANY_REQUESTS, &headers, body.as_bytes())
+            .into_error("read nginx:latest", "docker.io");
         assert_eq!(error.class, ErrorClass::Retryable);
-        assert!(error.hints[0].contains("docker login"), "{:?}", error.hints);
+        let hints = error.hints.join(" ");
+        for part in ["docker login", "mirrors", "100 pulls every 6 hours"] {
+            assert!(hints.contains(part), "{hints}");
+        }
+        assert_eq!(
+            error.retry_after,
+            Some(LONGEST),
+            "longer than anybody waits: the next try is another run's"
+        );
     }
 
     #[test]

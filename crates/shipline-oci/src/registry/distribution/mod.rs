@@ -7,6 +7,7 @@ mod challenge;
 mod client;
 mod failure;
 mod host;
+mod limit;
 mod manifests;
 mod push;
 mod referrers;

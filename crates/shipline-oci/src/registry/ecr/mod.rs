@@ -124,6 +124,12 @@ impl EcrRegistry {
         })
     }
 
+    /// The registry's host, which names of its images begin with.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// The login for this registry, for others who read images from it.
     #[must_use]
     pub fn login(&self) -> EcrLogin {
