@@ -162,7 +162,13 @@ pub fn image_bytes(world: &World, digest: &str) -> Vec<(String, Vec<u8>)> {
     let mut files = std::collections::BTreeMap::new();
     for layer in manifest["layers"].as_array().unwrap() {
         let bytes = read(layer["digest"].as_str().unwrap());
-        let mut archive = tar::Archive::new(flate2::read::MultiGzDecoder::new(bytes.as_slice()));
+        let zipped = bytes.starts_with(&[0x1f, 0x8b]);
+        let tar: Box<dyn std::io::Read + '_> = if zipped {
+            Box::new(flate2::read::MultiGzDecoder::new(bytes.as_slice()))
+        } else {
+            Box::new(bytes.as_slice())
+        };
+        let mut archive = tar::Archive::new(tar);
         for entry in archive.entries().unwrap() {
             let mut entry = entry.unwrap();
             if entry.header().entry_type().is_file() {

@@ -312,7 +312,7 @@ fn components_are_affected_by_path_uses_and_the_shared_files() {
     check(&["web/a"], &["docs", "web"]);
     check(&["services/common/a"], &["api"]);
     check(&["pipeline.yaml"], &["api", "docs", "web"]);
-    check(&["pipeline.lock"], &["api", "docs", "web"]);
+    check(&["pipeline.lock"], &[]);
     check(&["docs/pipeline.yaml"], &["docs"]);
 }
 
