@@ -10,7 +10,7 @@ use shipline_model::config::{
     Component, Delivery, Environment, MissingAt, Pipeline, Profile, StageKind, Variants,
     did_you_mean,
 };
-use shipline_model::name::{ComponentName, EnvironmentName};
+use shipline_model::name::{ComponentName, EnvironmentName, ProfileName};
 use shipline_model::plan::{self, Caching, ChangeSet, Plan, PlanError, PlanRequest, Publishing};
 use shipline_model::tag::TagInstant;
 use shipline_oci::pull::Pins;
@@ -48,13 +48,7 @@ pub(crate) fn select<'s>(
             config.pipelines.keys().map(AsRef::as_ref),
         )
     })?;
-    let profile = config.profiles.get(&selection.profile).ok_or_else(|| {
-        unknown(
-            "there is no profile",
-            selection.profile.as_str(),
-            config.profiles.keys().map(AsRef::as_ref),
-        )
-    })?;
+    let profile = profile(session, &selection.profile)?;
     for stage in &selection.only {
         if !pipeline.stages.contains_key(stage) {
             return Err(unknown(
@@ -85,6 +79,21 @@ pub(crate) fn select<'s>(
         pipeline,
         profile,
         components,
+    })
+}
+
+/// Looks a profile up.
+pub(crate) fn profile<'s>(
+    session: &'s Session,
+    name: &ProfileName,
+) -> Result<&'s Profile, CommandError> {
+    let profiles = &session.config.profiles;
+    profiles.get(name).ok_or_else(|| {
+        unknown(
+            "there is no profile",
+            name.as_str(),
+            profiles.keys().map(AsRef::as_ref),
+        )
     })
 }
 

@@ -143,12 +143,15 @@ pub(crate) fn base_images(
     Ok(RegistryImages::new(pull, pins))
 }
 
+/// A registry's host and its login.
+type OwnLogin = (String, Arc<dyn CredentialSource>);
+
 /// The login of the profile's own registry: base images often lie beside those that are built on them.
 fn own_login(
     session: &Session,
     profile: &Profile,
     settings: &Settings,
-) -> Result<Option<(String, Arc<dyn CredentialSource>)>, CommandError> {
+) -> Result<Option<OwnLogin>, CommandError> {
     match &profile.registry {
         RegistrySpec::Layout { .. } => Ok(None),
         RegistrySpec::Distribution(spec) => match &spec.login {

@@ -9,7 +9,7 @@ use std::path::Path;
 use shipline_engine::backend::SourceRepo;
 use shipline_engine::error::BackendError;
 use shipline_engine::task::{TaskContext, TaskMessage};
-use shipline_model::config::{Component, Platform, Profile};
+use shipline_model::config::{Component, Platform};
 use shipline_model::name::{ComponentName, Digest, StageName};
 use shipline_model::plan::{LOCK_FILE, TaskId};
 use shipline_oci::pull::{ImageReference, LockChange, LockKey, Pins, PipelineLock, RegistryImages};
@@ -22,6 +22,7 @@ use crate::command::{print, print_error};
 use crate::error::{CommandError, ErrorKind};
 use crate::exit;
 use crate::locking::{self, named};
+use crate::planning;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::wiring;
@@ -41,7 +42,7 @@ pub(crate) fn update(
     program: &Program,
 ) -> Result<u8, CommandError> {
     let session = Session::open(settings)?;
-    let profile = profile(&session, args)?;
+    let profile = planning::profile(&session, &args.profile)?;
     let source = wiring::source(&session, settings)?;
     let path = session.root.join(LOCK_FILE);
     let mut lock = read(&path, args)?;
@@ -87,14 +88,6 @@ pub(crate) fn update(
         return Ok(exit::FAILED);
     }
     Ok(exit::PASSED)
-}
-
-fn profile<'s>(session: &'s Session, args: &LockUpdateArgs) -> Result<&'s Profile, CommandError> {
-    session.config.profiles.get(&args.profile).ok_or_else(|| {
-        let known: Vec<&str> = session.config.profiles.keys().map(AsRef::as_ref).collect();
-        CommandError::usage(format!("there is no profile `{}`", args.profile))
-            .hint(format!("known: {}", known.join(", ")))
-    })
 }
 
 /// The lock as it stands in the work tree: that is what is replaced. One that cannot be read is written anew, but only as a

@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::lexer::{self, LogicalLine};
 use super::{Base, Dockerfile, DockerfileError, Globals, expand, words};
 
+/// An image as it is written, args put in, and the line that mentions it.
+pub(crate) type Mentioned = (String, usize);
+
 /// Where `RUN --mount=…,from=…` of the stages `among` mounts from, with the lines.
 fn mounts(
     text: &str,
@@ -36,7 +39,7 @@ pub(crate) fn needed_by_engine(
     dockerfile: &Dockerfile,
     target: usize,
     globals: &Globals,
-) -> Result<(Vec<usize>, Vec<(String, usize)>), DockerfileError> {
+) -> Result<(Vec<usize>, Vec<Mentioned>), DockerfileError> {
     let mut needed: BTreeSet<usize> = dockerfile.needed(target, globals)?.into_iter().collect();
     loop {
         let mut images = Vec::new();
