@@ -1,5 +1,10 @@
 //! What the Docker engine builds on: what the lock or the registry says, whatever it has under the same name.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the engine of this machine is found by its own environment"
+)]
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
