@@ -536,9 +536,12 @@ async fn a_token_that_is_refused_before_a_blob_was_read_is_renewed() {
     let progress: Vec<(u64, Option<u64>)> = task
         .messages()
         .into_iter()
-        .filter_map(|message| match message {
-            TaskMessage::Progress { done, total, .. } => Some((done, total)),
-            _ => None,
+        .filter_map(|message| {
+            if let TaskMessage::Progress { done, total, .. } = message {
+                Some((done, total))
+            } else {
+                None
+            }
         })
         .collect();
     // What went into a try that failed is taken back.
