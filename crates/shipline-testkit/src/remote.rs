@@ -198,7 +198,9 @@ mod kept {
         let mut tags = BTreeMap::new();
         for repository in names(&team) {
             let folder = team.join(&repository).join("_manifests/tags");
-            for tag in names(&folder) {
+            // Where documents about an image are listed (distribution specification, referrers tag schema) is no tag of one.
+            let images = |tag: &String| !tag.starts_with("sha256-");
+            for tag in names(&folder).into_iter().filter(images) {
                 // A tag without a link is one that is just being made.
                 if let Ok(digest) = fs::read_to_string(folder.join(&tag).join("current/link")) {
                     tags.insert(format!("{repository}:{tag}"), digest);
