@@ -27,6 +27,7 @@ const PUBLISHING: &[FaultPoint] = &[
     FaultPoint::RegistryBlob,
     FaultPoint::RegistryManifest,
     FaultPoint::RegistryManifestRead,
+    FaultPoint::RegistryReferrer,
     FaultPoint::RegistryVerified,
     FaultPoint::RegistryTagTaken,
     FaultPoint::RegistryTag,
