@@ -26,8 +26,10 @@ pub(crate) struct Figure {
     pub(crate) peak: Option<u64>,
 }
 
-/// Does `work`, which does everything in processes of its own and waits for them, and says what they took.
-pub(crate) fn measure(work: impl FnOnce() -> Result<(), Failure>) -> Result<Figure, Failure> {
+/// Does `work`, which does everything in processes of its own and waits for them, and says what they took beside what it gives.
+pub(crate) fn measure<T>(
+    work: impl FnOnce() -> Result<T, Failure>,
+) -> Result<(Figure, T), Failure> {
     let others = descendants();
     let done = AtomicBool::new(false);
     let before = cpu();
@@ -50,9 +52,9 @@ pub(crate) fn measure(work: impl FnOnce() -> Result<(), Failure>) -> Result<Figu
         done.store(true, Ordering::Relaxed);
         (outcome, wall, watch.join().ok().flatten())
     });
-    outcome?;
+    let value = outcome?;
     let cpu = before.zip(cpu()).map(|(before, after)| after - before);
-    Ok(Figure { wall, cpu, peak })
+    Ok((Figure { wall, cpu, peak }, value))
 }
 
 /// Processor seconds of all children that this process has waited for.

@@ -110,8 +110,9 @@ fn compare(directory: &Path, host: &str) -> Result<(), Failure> {
 
     let mut bound = Row::new("bound: read, hash, compress");
     let mut ours = Row::new("shipline, embedded builder");
+    let mut phases = Vec::new();
     for round in 0..ROUNDS {
-        let read =
+        let (read, _) =
             figures::measure(|| shipline::child([BOUND.as_ref(), content.root().as_os_str()]))?;
         bound.better(0, read);
         let work = Work {
@@ -124,8 +125,11 @@ fn compare(directory: &Path, host: &str) -> Result<(), Failure> {
             if column == 2 {
                 content.change()?;
             }
-            let figure = figures::measure(|| work.publish(content.root(), tag))?;
+            let (figure, parts) = figures::measure(|| work.publish(content.root(), tag))?;
             ours.better(column, figure);
+            if column == 0 {
+                phases.push(parts);
+            }
         }
         ours.image = Some(shipline::image_size(host, &work.repository, TAGS[0])?);
     }
@@ -141,12 +145,12 @@ fn compare(directory: &Path, host: &str) -> Result<(), Failure> {
     for line in skipped {
         println!("{line}");
     }
-    summary(&rows);
+    summary(&rows, &phases);
     Ok(())
 }
 
 /// The ratios that count, with what they should be.
-fn summary(rows: &[Row]) {
+fn summary(rows: &[Row], phases: &[String]) {
     let [bound, ours, peers @ ..] = rows else {
         return;
     };
@@ -154,9 +158,11 @@ fn summary(rows: &[Row]) {
         "\nfirst time: {} × the bound (target: at most 1.3)",
         times(ours.figures[0], bound.figures[0])
     );
+    println!("            the rounds: {}", phases.join("; "));
+    println!("peers (target: Docker at least 10 times as long):");
     for peer in peers {
         println!(
-            "            {} takes {} × as long (target for Docker: at least 10)",
+            "            {} takes {} × as long",
             peer.title,
             times(peer.figures[0], ours.figures[0])
         );
@@ -182,7 +188,7 @@ fn of_peer(title: &str, peer: &dyn Peer, content: &Content, host: &str) -> Row {
         .map_err(Failure::from)
         .and_then(|()| figures::measure(|| peer.publish(content.root(), tag)));
         match figure {
-            Ok(figure) => row.better(
+            Ok((figure, ())) => row.better(
                 column,
                 match peer.worker() {
                     Worker::Programs => figure,
@@ -244,7 +250,7 @@ fn memory(directory: &Path, host: &str) -> Result<(), Failure> {
         if work.directory.exists() {
             std::fs::remove_dir_all(&work.directory)?;
         }
-        let figure = figure?;
+        let (figure, _) = figure?;
         println!(
             "{title:<24} peak {:>7}, wall {:.1} s, CPU {} s",
             megabytes(figure.peak),

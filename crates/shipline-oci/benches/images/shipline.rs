@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shipline_engine::backend::{
     BuildRequest, ImageBuilder, ImageStore, Reference, Registry, TagRequest,
@@ -63,8 +63,9 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// Builds `context` and publishes the image as `tag`, in a process of its own.
-    pub(crate) fn publish(&self, context: &Path, tag: &str) -> Result<(), Failure> {
+    /// Builds `context` and publishes the image as `tag`, in a process of its own. Gives the part of its time that the build
+    /// took, as that process says it.
+    pub(crate) fn publish(&self, context: &Path, tag: &str) -> Result<String, Failure> {
         child([
             self.engine.word().as_ref(),
             self.directory.as_os_str(),
@@ -81,6 +82,7 @@ impl Work {
     }
 
     async fn build_and_push(&self, context: &Path, tag: &str) -> Result<(), Failure> {
+        let start = Instant::now();
         let store: Arc<dyn ImageStore> = Arc::new(LayoutStore::open(
             self.directory.join("store"),
             Faults::none(),
@@ -106,6 +108,7 @@ impl Work {
             .await?;
         let request = request(self.engine, context)?;
         let built = builder.build(&request, &store, &task).await?;
+        let build = start.elapsed().as_secs_f64();
         registry
             .upload(&repository, &built.digest, &store, &task)
             .await?;
@@ -115,22 +118,25 @@ impl Work {
             digest: built.digest,
         };
         registry.tag(&[tag], &task).await?;
+        let push = start.elapsed().as_secs_f64() - build;
+        println!("build {build:.3} s, push {push:.3} s");
         Ok(())
     }
 }
 
-/// Starts this program again with `arguments` and waits for its end.
+/// Starts this program again with `arguments`, waits for its end, and gives the line that it says.
 #[allow(clippy::disallowed_methods, reason = "a bench starts programs")]
 pub(crate) fn child<'a>(
     arguments: impl IntoIterator<Item = &'a std::ffi::OsStr>,
-) -> Result<(), Failure> {
-    let status = Command::new(std::env::current_exe()?)
+) -> Result<String, Failure> {
+    let output = Command::new(std::env::current_exe()?)
         .args(arguments)
-        .status()?;
-    if status.success() {
-        Ok(())
+        .stderr(Stdio::inherit())
+        .output()?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     } else {
-        Err(format!("a process of the bench: {status}").into())
+        Err(format!("a process of the bench: {}", output.status).into())
     }
 }
 
