@@ -103,7 +103,7 @@ impl Again {
     pub(crate) fn signposts(self, state: &Path, settings: &Settings) -> Signposts {
         let (state, from) = (state.to_owned(), settings.started_in.clone());
         Signposts {
-            repeat: Box::new(move |task| self.task(task)),
+            repeat: Box::new(move |_, task| self.task(task)),
             log: Box::new(move |run, task| shown(&record::log_path(&state, run, task), &from)),
         }
     }

@@ -18,6 +18,6 @@ pub use json::JsonReporter;
 pub use plain::PlainReporter;
 pub use screen::Width;
 pub use style::Palette;
-pub use summary::{Signposts, Summary};
+pub use summary::{Signpost, Signposts, Summary};
 pub use terminal::{TerminalReporter, Ticking};
 pub use text::bytes;

@@ -22,12 +22,15 @@ const TAIL: usize = 20;
 /// Failures that are shown in full; further ones are named.
 const IN_FULL: usize = 3;
 
+/// Says something of a task of a run.
+pub type Signpost = Box<dyn Fn(&RunId, &TaskId) -> String + Send>;
+
 /// Where a person goes from a task that failed.
 pub struct Signposts {
     /// The command that repeats a task, as a person would type it.
-    pub repeat: Box<dyn Fn(&TaskId) -> String + Send>,
+    pub repeat: Signpost,
     /// The file that holds all of a task's output.
-    pub log: Box<dyn Fn(&RunId, &TaskId) -> String + Send>,
+    pub log: Signpost,
 }
 
 impl std::fmt::Debug for Signposts {
@@ -136,14 +139,14 @@ impl Summary {
     #[must_use]
     pub fn lines(&self, end: &RunSummary, palette: Palette) -> Vec<String> {
         let mut lines = Vec::new();
-        match &self.plan {
-            Some(plan) if !opening::has_work(plan) => nothing_to_do(plan, palette, &mut lines),
-            Some(plan) => {
+        if let Some(plan) = &self.plan {
+            if opening::has_work(plan) {
                 self.published(plan, palette, &mut lines);
-                self.skipped(palette, &mut lines);
+            } else {
+                nothing_to_do(plan, palette, &mut lines);
             }
-            None => self.skipped(palette, &mut lines),
         }
+        self.skipped(palette, &mut lines);
         lines.push(self.total(end, palette));
         self.failures(palette, &mut lines);
         lines
@@ -345,15 +348,15 @@ impl Summary {
         for hint in &failure.hints {
             lines.push(format!("  {} {}", palette.warn("hint:"), clean(hint)));
         }
-        if let (Some(_), Some(run)) = (tail, &self.run) {
+        let Some(run) = &self.run else {
+            return;
+        };
+        if tail.is_some() {
             let log = (self.signposts.log)(run, &finished.id);
             lines.push(format!("  {} {log}", palette.bold("log:")));
         }
-        lines.push(format!(
-            "  {} {}",
-            palette.bold("again:"),
-            (self.signposts.repeat)(&finished.id)
-        ));
+        let repeat = (self.signposts.repeat)(run, &finished.id);
+        lines.push(format!("  {} {repeat}", palette.bold("again:")));
     }
 }
 

@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use shipline_engine::backend::{Deployment, GitopsRepo, SetImage};
-use shipline_engine::error::ErrorClass;
 use shipline_engine::event::DeployedCommit;
 use shipline_engine::lock;
-use shipline_model::config::did_you_mean;
+use shipline_model::config::{GitopsSpec, did_you_mean};
 use shipline_model::name::ComponentName;
 
 use crate::args::GitopsSetArgs;
 use crate::command::{print, print_error};
-use crate::error::CommandError;
+use crate::error::{CommandError, ErrorKind};
 use crate::planning;
 use crate::session::Session;
 use crate::settings::Settings;
@@ -33,7 +32,9 @@ pub(crate) fn run(args: &GitopsSetArgs, settings: &Settings) -> Result<u8, Comma
         Some(path) => wiring::gitops_at(&settings.directory.join(path), &args.branch, settings),
         None => wiring::gitops(&session, &args.profile, settings)?,
     };
-    if !args.dry_run {
+    if args.dry_run {
+        refuse_missing(&session, args)?;
+    } else {
         lock::prepare_state(&session.state())?;
         for note in gitops.prepare()? {
             print_error(&format!("note: {note}\n"));
@@ -53,20 +54,30 @@ pub(crate) fn run(args: &GitopsSetArgs, settings: &Settings) -> Result<u8, Comma
         time: settings.now,
     };
     let commit = if args.dry_run {
-        gitops.preview(&deployment).map_err(|error| {
-            let missing = error.class == ErrorClass::NotFound && args.repository.is_none();
-            let error = CommandError::from(error);
-            if missing {
-                return error.hint(
-                    "a first run, or this without --dry-run, makes the profile's repository",
-                );
-            }
-            error
-        })?
+        gitops.preview(&deployment)?
     } else {
         gitops.deploy(&deployment)?
     };
     print(&render(&commit, args.dry_run, gitops.as_ref()))
+}
+
+/// A profile's repository that is yet to be made is not made for a look at it.
+fn refuse_missing(session: &Session, args: &GitopsSetArgs) -> Result<(), CommandError> {
+    let profile = session.config.profiles.get(&args.profile);
+    match profile.map(|profile| &profile.gitops) {
+        Some(GitopsSpec::Local { path, .. }) if args.repository.is_none() => {
+            let path = session.root.join(path.as_str());
+            if path.exists() {
+                return Ok(());
+            }
+            Err(CommandError::new(
+                ErrorKind::Failed,
+                format!("{} does not exist yet", path.display()),
+            )
+            .hint("a first run, or this without --dry-run, makes it"))
+        }
+        Some(GitopsSpec::Local { .. } | GitopsSpec::Remote { .. }) | None => Ok(()),
+    }
 }
 
 fn images(session: &Session, args: &GitopsSetArgs) -> Result<Vec<SetImage>, CommandError> {

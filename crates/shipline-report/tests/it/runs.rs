@@ -58,7 +58,7 @@ fn image(variant: &str) -> ImageId {
 
 pub(crate) fn signposts() -> Signposts {
     Signposts {
-        repeat: Box::new(|id| {
+        repeat: Box::new(|_, id| {
             let component = match &id.component {
                 Some(component) => format!(" --component {component}"),
                 None => String::new(),
