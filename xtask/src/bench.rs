@@ -187,7 +187,7 @@ impl Series {
     }
 
     /// Median, best and worst, processor time on average and memory as one line.
-    fn line(mut self) -> String {
+    fn line(&mut self) -> String {
         self.times.sort();
         let milliseconds = |time: Option<&Duration>| {
             time.map_or("-".to_owned(), |time| {

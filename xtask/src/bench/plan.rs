@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use super::{Scratch, Series, command, commit_all, git, load, quiet, root, shipline, tiny};
 
@@ -36,25 +37,17 @@ fn seven(program: &str) -> Result<(), String> {
         "the sample platform, in this repository's last commit; {}",
         load()
     );
-    let mut plans = [
-        Series::new("shipline plan frontend (target: at most 15 ms)"),
-        Series::new("shipline plan backend (target: at most 15 ms)"),
+    let mut all = [
+        (
+            Series::new("shipline plan frontend (target: at most 15 ms)"),
+            command(program, &["plan", "frontend"]),
+        ),
+        (
+            Series::new("shipline plan backend (target: at most 15 ms)"),
+            command(program, &["plan", "backend"]),
+        ),
     ];
-    let arguments = [["plan", "frontend"], ["plan", "backend"]];
-    for time in 0..=TIMES {
-        for (plan, arguments) in plans.iter_mut().zip(&arguments) {
-            let mut plan_command = command(program, arguments);
-            plan_command.current_dir(&platform);
-            match time {
-                0 => plan.look(&mut plan_command)?,
-                _ => plan.run(&mut plan_command)?,
-            }
-        }
-    }
-    for plan in plans {
-        println!("{}", plan.line());
-    }
-    Ok(())
+    in_turn(&platform, TIMES, &mut all)
 }
 
 /// Plans and runs of the tiny platform of the tests once everything is done.
@@ -88,18 +81,7 @@ fn nothing_changed(program: &str) -> Result<(), String> {
             git(&platform, &["status", "--porcelain"]),
         ),
     ];
-    for (series, command) in &mut all {
-        series.look(command.current_dir(&platform))?;
-    }
-    for _ in 0..TIMES {
-        for (series, command) in &mut all {
-            series.run(command)?;
-        }
-    }
-    for (series, _) in all {
-        println!("{}", series.line());
-    }
-    Ok(())
+    in_turn(&platform, TIMES, &mut all)
 }
 
 /// What a commit that changes one file affects, where there is much that it does not.
@@ -132,11 +114,16 @@ fn large(program: &str) -> Result<(), String> {
             git(&repository, &["diff", "--name-only", "HEAD~1", "HEAD"]),
         ),
     ];
-    for (series, command) in &mut all {
-        series.look(command.current_dir(&repository))?;
+    in_turn(&repository, LARGE_TIMES, &mut all)
+}
+
+/// Runs all commands in a directory, one after the other and again, so that what else goes on hits all alike.
+fn in_turn(directory: &Path, times: usize, all: &mut [(Series, Command)]) -> Result<(), String> {
+    for (series, command) in &mut *all {
+        series.look(command.current_dir(directory))?;
     }
-    for _ in 0..LARGE_TIMES {
-        for (series, command) in &mut all {
+    for _ in 0..times {
+        for (series, command) in &mut *all {
             series.run(command)?;
         }
     }
