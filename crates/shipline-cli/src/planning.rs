@@ -150,7 +150,7 @@ pub(crate) fn changes(
         BTreeMap::new()
     };
     let (pull_request, push_before) = match &settings.trigger {
-        Trigger::Local | Trigger::Manual => (None, None),
+        Trigger::Local | Trigger::Manual | Trigger::Other { event: _ } => (None, None),
         Trigger::Push { branch: _, before } => (None, before.clone()),
         Trigger::PullRequest { base_branch } => (
             Some(PullRequest {
@@ -411,6 +411,11 @@ fn publishing(selected: &Selected<'_>, settings: &Settings) -> Publishing {
             before: _,
         } => Publishing::Withhold {
             reason: format!("only pushes to {branch} are delivered, and this is {pushed}"),
+        },
+        Trigger::Other { event } => Publishing::Withhold {
+            reason: format!(
+                "only pushes to {branch} and manual runs are delivered, and this is a {event}"
+            ),
         },
         Trigger::PullRequest { base_branch: _ } => Publishing::Withhold {
             reason: "a pull request delivers nothing".to_owned(),

@@ -1,5 +1,6 @@
 //! Every secret that a run can come across, for masking.
 
+use shipline_engine::redact::Redactor;
 use shipline_model::config::{self, Config};
 
 use crate::settings::Settings;
@@ -15,8 +16,13 @@ const ALWAYS: &[&str] = &[
     "NPM_TOKEN",
 ];
 
+/// What masks all of them.
+pub(crate) fn redactor(config: &Config, settings: &Settings) -> Redactor {
+    Redactor::new(values(config, settings))
+}
+
 /// The values of all `${secret.*}` of the configuration and of the well-known variables, as far as they are set.
-pub(crate) fn values(config: &Config, settings: &Settings) -> Vec<String> {
+fn values(config: &Config, settings: &Settings) -> Vec<String> {
     let text = config::show(config);
     let named = text.split("${secret.").skip(1).map(|rest| {
         let end = rest

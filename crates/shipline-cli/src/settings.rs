@@ -116,6 +116,11 @@ pub(crate) enum Trigger {
     },
     /// A person pressed a button, in CI.
     Manual,
+    /// Something else, in CI: a schedule, a merge queue, a tag. Nobody asked for a delivery.
+    Other {
+        /// What it was.
+        event: String,
+    },
 }
 
 /// Where and how to speak OpenID Connect inside GitHub Actions.
@@ -150,8 +155,6 @@ pub(crate) struct Settings {
     pub(crate) actor: Option<String>,
     /// The CI run's URL, where there is one.
     pub(crate) run_url: Option<String>,
-    /// Where the sources are to be found, where it is known (`GITHUB_SERVER_URL/GITHUB_REPOSITORY`).
-    pub(crate) source_url: Option<String>,
     /// Our own program.
     pub(crate) program: PathBuf,
     /// The folder of docker's `config.json`.
@@ -186,9 +189,13 @@ impl Settings {
             })?,
             None => jiff::Timestamp::now().as_second(),
         };
+        // rustup sets its variable for whatever `cargo` starts: it would win over a component's rust-toolchain.toml, and make
+        // `cargo xtask` differ from `shipline`.
+        let through_cargo = all.contains_key("CARGO");
         let command_environment = all
             .iter()
             .filter(|(name, _)| PASSED_ON.contains(&name.as_str()) || name.starts_with("LC_"))
+            .filter(|(name, _)| !(through_cargo && *name == "RUSTUP_TOOLCHAIN"))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         let home = get("HOME").map(PathBuf::from);
@@ -202,10 +209,6 @@ impl Settings {
             }
             _ => None,
         };
-        let source_url = match (get("GITHUB_SERVER_URL"), get("GITHUB_REPOSITORY")) {
-            (Some(server), Some(repository)) => Some(format!("{server}/{repository}")),
-            _ => None,
-        };
         Ok(Self {
             started_in: directory.clone(),
             directory,
@@ -216,7 +219,6 @@ impl Settings {
             trigger: trigger(&all),
             actor: get("GITHUB_ACTOR"),
             run_url,
-            source_url,
             program,
             docker_config: get("DOCKER_CONFIG")
                 .map(PathBuf::from)
@@ -266,11 +268,17 @@ fn trigger(all: &BTreeMap<String, String>) -> Trigger {
         Some("pull_request" | "pull_request_target") => Trigger::PullRequest {
             base_branch: get("GITHUB_BASE_REF").unwrap_or_else(|| "main".to_owned()),
         },
+        Some("push") if get("GITHUB_REF_TYPE").as_deref() == Some("tag") => Trigger::Other {
+            event: "push of a tag".to_owned(),
+        },
         Some("push") => Trigger::Push {
             branch: get("GITHUB_REF_NAME").unwrap_or_default(),
             before: get("SHIPLINE_PUSH_BEFORE").or_else(|| before(all)),
         },
-        _ => Trigger::Manual,
+        Some("workflow_dispatch" | "repository_dispatch") => Trigger::Manual,
+        event => Trigger::Other {
+            event: event.unwrap_or("unknown event").to_owned(),
+        },
     }
 }
 
@@ -296,4 +304,38 @@ fn faults(text: Option<&str>) -> Result<Faults, CommandError> {
         CommandError::usage(format!("SHIPLINE_FAULT has no number behind `:`: `{text}`"))
     })?;
     Ok(Faults::kill_at(point, nth))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn started_by(variables: &[(&str, &str)]) -> Trigger {
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        trigger(&variables)
+    }
+
+    #[test]
+    fn only_pushes_to_branches_and_people_are_asked_for_deliveries() {
+        let actions = ("GITHUB_ACTIONS", "true");
+        let event = |name: &'static str| started_by(&[actions, ("GITHUB_EVENT_NAME", name)]);
+        assert_eq!(started_by(&[]), Trigger::Local);
+        assert_eq!(event("workflow_dispatch"), Trigger::Manual);
+        for name in ["merge_group", "release", "schedule", "issue_comment", ""] {
+            assert!(matches!(event(name), Trigger::Other { .. }), "{name}");
+        }
+        let push = |kind: &'static str| {
+            started_by(&[
+                actions,
+                ("GITHUB_EVENT_NAME", "push"),
+                ("GITHUB_REF_NAME", "main"),
+                ("GITHUB_REF_TYPE", kind),
+            ])
+        };
+        assert!(matches!(push("branch"), Trigger::Push { branch, .. } if branch == "main"));
+        assert!(matches!(push("tag"), Trigger::Other { .. }));
+    }
 }

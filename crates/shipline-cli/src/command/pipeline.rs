@@ -5,7 +5,6 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 use shipline_engine::cache::Cache;
 use shipline_engine::lock::Wait;
-use shipline_engine::redact::Redactor;
 use shipline_engine::run::{self, Backends, Graces, Retries, RunOptions, ScanCache};
 use shipline_model::name::RunId;
 use shipline_model::plan::{Limits, OnFailure, Plan};
@@ -13,7 +12,7 @@ use shipline_model::tag::TagInstant;
 
 use crate::again::{self, Again, Program};
 use crate::args::PipelineArgs;
-use crate::command::{plan, print, print_error};
+use crate::command::{plan, print_error};
 use crate::error::{CommandError, ErrorKind};
 use crate::exit;
 use crate::fingerprint::Fingerprints;
@@ -36,7 +35,7 @@ pub(crate) fn run(
     planning::select(&session, &args.selection)?;
     if args.dry_run {
         let plan = plan::make(&session, &args.selection, settings)?;
-        return print(&shipline_model::plan::render(&plan));
+        return plan::show(&session, settings, &shipline_model::plan::render(&plan));
     }
     let command = again::whole(&args.selection, program);
     let wait = if args.no_wait {
@@ -156,7 +155,7 @@ fn options(
             OnFailure::Stop
         },
         faults: settings.faults.clone(),
-        redactor: Arc::new(Redactor::new(secrets::values(&session.config, settings))),
+        redactor: Arc::new(secrets::redactor(&session.config, settings)),
         environment: settings.command_environment.clone(),
         variables: settings.variables.clone(),
         program: settings.program.clone(),
@@ -167,7 +166,6 @@ fn options(
             .as_ref()
             .map(|actor| format!("{actor} <{actor}@users.noreply.github.com>")),
         trailers,
-        source_url: settings.source_url.clone(),
         scan_cache: if args.selection.no_cache {
             ScanCache::Ignore
         } else {

@@ -11,6 +11,7 @@ use crate::error::CommandError;
 use crate::fingerprint::Fingerprints;
 use crate::locking;
 use crate::planning::{self, Facts};
+use crate::secrets;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::wiring;
@@ -18,11 +19,13 @@ use crate::wiring;
 /// `plan NAME`.
 pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<u8, CommandError> {
     let session = Session::open(settings)?;
-    print(&shipline_model::plan::render(&make(
-        &session,
-        &args.selection,
-        settings,
-    )?))
+    let plan = make(&session, &args.selection, settings)?;
+    show(&session, settings, &shipline_model::plan::render(&plan))
+}
+
+/// Prints what is to be run, without the secrets that commands and args hold.
+pub(super) fn show(session: &Session, settings: &Settings, text: &str) -> Result<u8, CommandError> {
+    print(&secrets::redactor(&session.config, settings).mask(text))
 }
 
 /// `explain NAME COMPONENT`.
@@ -44,7 +47,11 @@ pub(crate) fn explain(args: &ExplainArgs, settings: &Settings) -> Result<u8, Com
         ))
         .hint(did_you_mean(args.component.as_str(), known)));
     }
-    print(&shipline_model::plan::explain(&plan, &args.component))
+    show(
+        &session,
+        settings,
+        &shipline_model::plan::explain(&plan, &args.component),
+    )
 }
 
 /// The plan of a selection. Nothing is run, made or published; what is remembered of tools is all that may be written.
@@ -60,7 +67,7 @@ pub(super) fn make(
     let store = wiring::store_as_it_is(session, settings);
     let cache = Cache::new(&session.state());
     let fingerprints = Fingerprints::without_writing(&session.state())?;
-    let selected = planning::select(&session, selection)?;
+    let selected = planning::select(session, selection)?;
     let pins = locking::pins(&selected.components, source.as_ref())?;
     let facts = Facts {
         source: source.as_ref(),

@@ -126,8 +126,6 @@ pub struct RunOptions {
     pub author: Option<String>,
     /// Further trailers of deployment commits, behind `Run-Id`.
     pub trailers: Vec<(String, String)>,
-    /// Where the sources are to be found, for the images' label.
-    pub source_url: Option<String>,
     /// Whether earlier scans may be taken.
     pub scan_cache: ScanCache,
 }

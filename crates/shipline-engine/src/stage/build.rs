@@ -199,9 +199,6 @@ fn labels(
         image.commit.to_string(),
     );
     set("org.opencontainers.image.created", created.to_string());
-    if let Some(source) = &task.shared.options.source_url {
-        set("org.opencontainers.image.source", source.clone());
-    }
     set("io.shipline.project", task.shared.config.project.clone());
     set("io.shipline.component", image.id.component.to_string());
     if let Some(variant) = &image.id.variant {

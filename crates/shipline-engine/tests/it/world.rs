@@ -299,7 +299,6 @@ impl World {
             retries: Retries::default(),
             author: None,
             trailers: vec![("Run-Url".to_owned(), "https://ci.example.com/7".to_owned())],
-            source_url: None,
             scan_cache: self.scan_cache,
         }
     }
