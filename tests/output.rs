@@ -114,3 +114,21 @@ fn usage_errors_end_with_two() {
     let help = world.run(&["--help"]).expect(0);
     assert!(help.stdout.contains("Examples:"), "{}", help.stdout);
 }
+
+#[test]
+fn commands_do_not_find_the_live_repository() {
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
+    world.write(
+        "api/test.sh",
+        "if git rev-parse --show-toplevel; then exit 1; fi\n",
+    );
+    world.commit("Look for a repository");
+    let run = world
+        .run(&["pipeline", "backend", "--only", "unit-tests"])
+        .expect(0);
+    assert!(
+        run.stderr.contains("not a git repository"),
+        "{}",
+        run.stderr
+    );
+}

@@ -78,6 +78,15 @@ impl Session {
     }
 }
 
+impl Drop for Session {
+    /// Waits for no thread that blocks: what it does is as if the process had been killed, and every write withstands that.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// Takes the lock of `.shipline` for `command`, and says for whom it waits.
 pub(crate) fn lock(
     session: &Session,

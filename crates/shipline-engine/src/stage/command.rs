@@ -132,6 +132,11 @@ fn environment(
 ) -> Result<BTreeMap<String, String>, BackendError> {
     let options = &task.shared.options;
     let mut environment = options.environment.clone();
+    // The workspace is no git repository, and git is not to find the live one above it: what stands there is in no key.
+    environment.insert(
+        "GIT_CEILING_DIRECTORIES".to_owned(),
+        options.state.display().to_string(),
+    );
     for (name, template) in &component.environment {
         let value = template.resolve(&options.variables).map_err(|missing| {
             let missing: Vec<String> = missing.iter().map(MissingVariable::written).collect();
