@@ -5,6 +5,7 @@ pub mod ecr;
 pub mod git_server;
 pub mod memory;
 pub mod needs;
+pub mod secret;
 pub mod service;
 pub mod tiny;
 pub mod world;

@@ -1,7 +1,9 @@
 //! Real services that tests start, where the machine has them.
 
 mod docker_registry;
+pub mod engine;
 mod ministack;
+mod podman;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 
 pub use docker_registry::{DockerRegistry, RegistryAccess};
 pub use ministack::Ministack;
+pub use podman::Podman;
 
 /// Set in CI: what is missing fails the test that wants it.
 const REQUIRE_ALL: &str = "SHIPLINE_TEST_REQUIRE_ALL";
