@@ -1,4 +1,5 @@
-//! The build context as a tar stream: the same files that the embedded builder sees, never whole in memory.
+//! The build context as a tar stream, for the classic builder: the same files that the embedded builder sees, never whole in
+//! memory.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -12,7 +13,6 @@ use shipline_engine::error::BackendError;
 use shipline_engine::task::TaskContext;
 use tokio::sync::mpsc;
 
-use super::Flavour;
 use crate::build::embedded::{Content, Context, NodeKind, Seen, Source, join, show};
 use crate::build::ignore::Ignore;
 use crate::layout::disk_error;
@@ -32,7 +32,6 @@ pub(super) type Chunks = tokio_stream::wrappers::ReceiverStream<io::Result<Bytes
 /// Starts the stream. Gives it and the Dockerfile's path in it.
 pub(super) fn stream(
     request: &BuildRequest,
-    flavour: Flavour,
     task: &TaskContext,
 ) -> Result<(Chunks, String), BackendError> {
     let ignore = crate::build::read_ignore(request)?;
@@ -44,22 +43,19 @@ pub(super) fn stream(
             (OUTSIDE.to_owned(), Some(bytes))
         }
     };
-    let mut always = Vec::new();
-    if outside.is_none() {
-        always.push(dockerfile.clone());
-    }
-    match flavour {
-        Flavour::Classic => always.push(IGNORE_FILE.to_owned()),
-        Flavour::BuildKit => {}
-    }
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(4);
     let (root, task) = (request.context.clone(), task.clone());
+    let named = dockerfile.clone();
     tokio::task::spawn_blocking(move || {
         let writer = ChunkWriter {
             sender: sender.clone(),
             buffer: Vec::with_capacity(CHUNK),
         };
-        if let Err(error) = write_tar(writer, &root, ignore, &always, outside.as_deref(), &task) {
+        let file = Recipe {
+            path: named,
+            outside,
+        };
+        if let Err(error) = write_tar(writer, &root, ignore, &file, &task) {
             // The engine's side may be gone already: then its own error is the one to tell.
             let _ = sender.blocking_send(Err(error));
         }
@@ -70,12 +66,19 @@ pub(super) fn stream(
     ))
 }
 
+/// The Dockerfile, which an engine finds in the context only.
+struct Recipe {
+    /// Its path there.
+    path: String,
+    /// Its bytes, where it stands outside the context.
+    outside: Option<Vec<u8>>,
+}
+
 fn write_tar(
     writer: ChunkWriter,
     root: &Path,
     ignore: Ignore,
-    always: &[String],
-    outside: Option<&[u8]>,
+    recipe: &Recipe,
     task: &TaskContext,
 ) -> io::Result<()> {
     let mut walk = Walk {
@@ -85,20 +88,44 @@ fn write_tar(
         task,
     };
     walk.directory(&[])?;
-    let everything = Context::new(root, Ignore::default());
-    for path in always {
-        let path = path.as_bytes();
-        let hidden = matches!(walk.see(path)?, Seen::Nothing | Seen::Hollow);
-        if hidden && let Seen::Node(node) = everything.see(path).map_err(io::Error::other)? {
-            walk.append(path, &node.kind, node.mode)?;
+    let path = recipe.path.as_bytes();
+    let hidden = match &recipe.outside {
+        Some(bytes) => {
+            walk.text(OUTSIDE, bytes)?;
+            true
         }
-    }
-    if let Some(bytes) = outside {
-        let mut header = header(tar::EntryType::Regular, 0o644);
-        header.set_size(bytes.len() as u64);
-        walk.archive.append_data(&mut header, OUTSIDE, bytes)?;
+        None => {
+            let everything = Context::new(root, Ignore::default());
+            let hidden = matches!(walk.see(path)?, Seen::Nothing | Seen::Hollow);
+            if hidden && let Seen::Node(node) = everything.see(path).map_err(io::Error::other)? {
+                walk.append(path, &node.kind, node.mode)?;
+            }
+            hidden
+        }
+    };
+    let rules_hidden = matches!(
+        walk.see(IGNORE_FILE.as_bytes())?,
+        Seen::Nothing | Seen::Hollow
+    );
+    // The classic builder reads the Dockerfile and then removes it, and the ignore file, where the ignore file names them.
+    // The context is filtered already: the file needs to say nothing else.
+    if hidden && rules_hidden {
+        let rules = format!("{IGNORE_FILE}\n{}\n", literal(&recipe.path));
+        walk.text(IGNORE_FILE, rules.as_bytes())?;
     }
     walk.archive.into_inner()?.flush()
+}
+
+/// A pattern of ignore files that names one path.
+fn literal(path: &str) -> String {
+    let mut pattern = String::new();
+    for c in path.chars() {
+        if matches!(c, '*' | '?' | '[' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
 }
 
 struct Walk<'a> {
@@ -112,6 +139,13 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn see(&self, path: &[u8]) -> io::Result<Seen> {
         self.context.see(path).map_err(io::Error::other)
+    }
+
+    /// Adds a file that is not on the disk.
+    fn text(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut header = header(tar::EntryType::Regular, 0o644);
+        header.set_size(bytes.len() as u64);
+        self.archive.append_data(&mut header, name, bytes)
     }
 
     fn directory(&mut self, path: &[u8]) -> io::Result<()> {

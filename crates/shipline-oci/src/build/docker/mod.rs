@@ -4,9 +4,11 @@
 //! as with the embedded builder, and the digest is known before anything is published.
 
 mod address;
+mod bare;
 mod bases;
 mod context;
 mod export;
+mod files;
 mod memory;
 mod progress;
 mod session;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::models::{BuildInfoAux, SystemVersion};
-use bollard::query_parameters::{BuildImageOptions, BuildImageOptionsBuilder};
+use bollard::query_parameters::BuildImageOptionsBuilder;
 use futures_util::StreamExt as _;
 use shipline_engine::backend::{BuildRequest, ImageBuilder, ImageStore};
 use shipline_engine::error::{BackendError, ErrorClass};
@@ -28,6 +30,7 @@ use shipline_engine::task::TaskContext;
 
 use self::address::Address;
 pub use self::address::{DockerSettings, Wanted};
+use self::files::BuildFiles;
 use self::progress::Progress;
 use self::session::Session;
 
@@ -186,28 +189,32 @@ impl Engine {
         request: &BuildRequest,
         task: &TaskContext,
     ) -> Result<String, BackendError> {
-        let (chunks, dockerfile) = context::stream(request, flavour, task)?;
-        let options = options(request, &dockerfile);
-        let (docker, session) = match flavour {
-            Flavour::Classic => (adjusted(&self.docker, request, None), None),
+        let (docker, session, options, body) = match flavour {
+            Flavour::Classic => {
+                let (chunks, dockerfile) = context::stream(request, task)?;
+                let docker = adjusted(&self.docker, request, None);
+                let body = bollard::body_try_stream(chunks);
+                (docker, None, options(request, &dockerfile).build(), body)
+            }
             Flavour::BuildKit => {
                 let secrets: HashMap<String, Vec<u8>> = request
                     .secrets
                     .iter()
                     .map(|(id, value)| (id.clone(), value.expose().as_bytes().to_vec()))
                     .collect();
-                let session =
-                    Session::open(&self.address, session_id(request, task), secrets).await?;
-                (
-                    adjusted(&self.docker, request, Some(&session.id)),
-                    Some(session),
-                )
+                let files = BuildFiles::of(request, task)?;
+                let id = session_id(request, task);
+                let session = Session::open(&self.address, id, secrets, files).await?;
+                let docker = adjusted(&self.docker, request, Some(&session.id));
+                let options = options(request, files::DOCKERFILE).remote("client-session");
+                // The library wants a body, and the engine one that is empty.
+                let body = bollard::body_full(bytes::Bytes::new());
+                (docker, Some(session), options.build(), body)
             }
         };
         let mut progress = Progress::default();
         let mut image = None;
-        let mut messages =
-            Box::pin(docker.build_image(options, None, Some(bollard::body_try_stream(chunks))));
+        let mut messages = Box::pin(docker.build_image(options, None, Some(body)));
         let ending = loop {
             let message = tokio::select! {
                 // The engine stops a build whose client goes away: dropping the stream is how a build is cancelled.
@@ -302,7 +309,7 @@ fn adjusted(docker: &Docker, request: &BuildRequest, session: Option<&str>) -> D
     })
 }
 
-fn options(request: &BuildRequest, dockerfile: &str) -> BuildImageOptions {
+fn options(request: &BuildRequest, dockerfile: &str) -> BuildImageOptionsBuilder {
     let args: HashMap<String, String> = request
         .args
         .iter()
@@ -330,7 +337,7 @@ fn options(request: &BuildRequest, dockerfile: &str) -> BuildImageOptions {
     if !request.cache_from.is_empty() {
         options = options.cachefrom(&request.cache_from);
     }
-    options.build()
+    options
 }
 
 /// The image's name in the engine. It never leaves it: it keeps the latest build from being collected, and the next one
