@@ -13,6 +13,7 @@ mod distribution;
 mod docker;
 mod ecr;
 mod kill;
+mod parity;
 mod pull;
 mod registry;
 mod store;
