@@ -9,6 +9,7 @@
 mod cancel;
 mod changes;
 mod concurrency;
+mod engine;
 mod gitops_set;
 mod leaks;
 mod output;
