@@ -229,6 +229,24 @@ fn what_cannot_be_built_says_where_why_and_what_to_do() {
             &["compressed with xz"],
         ),
         (
+            "FROM scratch\nCOPY --parents d/none /x\n",
+            ErrorClass::Invalid,
+            &["line 2", "`/d/none` is not in the build context"],
+        ),
+        (
+            "FROM scratch\nCOPY f /x/implied\nADD a.tar /x/\n",
+            ErrorClass::Invalid,
+            &["line 3", "`/x/implied` is not a directory, and an archive"],
+        ),
+        (
+            "FROM scratch\nCOPY f /x\nADD a.tar /x\n",
+            ErrorClass::Invalid,
+            &[
+                "line 3",
+                "`/x` is not a directory, and an archive is unpacked",
+            ],
+        ),
+        (
             "FROM scratch\nCOPY loop /x\n",
             ErrorClass::Invalid,
             &["more than 40 symbolic links"],
@@ -242,6 +260,7 @@ fn what_cannot_be_built_says_where_why_and_what_to_do() {
                 ("d/g/h", "h"),
                 ("e/g", "g"),
                 ("loop", "->loop"),
+                ("a.tar", "+tar"),
             ],
             dockerfile,
         );
@@ -568,6 +587,38 @@ fn a_cancelled_build_leaves_nothing() {
             .count(),
         0
     );
+}
+
+#[test]
+fn what_is_allowed_and_probably_not_meant_is_noted() {
+    for (dockerfile, wanted) in [
+        (
+            "FROM scratch\nCOPY --chmod=640 f /etc/app/\n",
+            Some("only root can enter"),
+        ),
+        ("FROM scratch\nCOPY --chmod=u=rw,go=r f /etc/app/\n", None),
+        (
+            "FROM scratch\nUSER nobody\nWORKDIR /w\n",
+            Some("USER `nobody` is not in"),
+        ),
+        ("FROM scratch\nWORKDIR /w\nUSER nobody\nWORKDIR /w\n", None),
+        (
+            "FROM scratch\nCOPY --parents no*/x f /w/\n",
+            Some("`no*/x` matches nothing"),
+        ),
+    ] {
+        let world = World::new(&[("f", "f")], dockerfile);
+        let mut task = Task::new();
+        world.try_build(&task).unwrap();
+        let lines = task.lines();
+        match wanted {
+            Some(wanted) => assert!(
+                lines.iter().any(|line| line.contains(wanted)),
+                "{dockerfile}: {lines:?}"
+            ),
+            None => assert_eq!(lines, Vec::<String>::new(), "{dockerfile}"),
+        }
+    }
 }
 
 #[test]

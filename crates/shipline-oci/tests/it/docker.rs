@@ -21,7 +21,7 @@ use shipline_oci::store::LayoutStore;
 use shipline_testkit::service::engine::{BASE, base, base_archive, docker, runs, wait_until};
 use shipline_testkit::service::{DockerRegistry, Podman, RegistryAccess};
 
-use crate::support::Task;
+use crate::support::{Task, tool};
 use crate::world::{World, put_over, tars};
 
 const BOTH: [Wanted; 2] = [Wanted::Best, Wanted::Classic];
@@ -414,6 +414,23 @@ fn network_hosts_and_platform_reach_the_build() {
                 assert!(told(&error).contains("linux/amd64"), "{}", told(&error));
             }
         }
+    }
+}
+
+#[test]
+fn a_context_that_cannot_be_sent_says_why() {
+    if !base("a_context_that_cannot_be_sent_says_why") {
+        return;
+    }
+    for wanted in BOTH {
+        let world = world("pipe", &[], &format!("FROM {BASE}\nCOPY . /\n"));
+        tool("mkfifo", &[world.context("pipe").to_str().unwrap()]).unwrap();
+        let error = try_build(&world, wanted, &Task::new()).unwrap_err();
+        assert!(
+            told(&error).contains("socket, pipe or device"),
+            "{wanted:?}: {}",
+            told(&error)
+        );
     }
 }
 
