@@ -88,7 +88,8 @@ pub(crate) fn builder(
     );
     let embedded = EmbeddedBuilder::new(session.state().join("cache/layers"), threads)
         .with_bases(Arc::new(bases));
-    let docker = DockerBuilder::new(docker(settings), session.state().join("cache"), threads);
+    let docker = DockerBuilder::new(docker(settings), session.state().join("cache"), threads)
+        .with_logins(docker_config(settings));
     Ok(Arc::new(Builders::new(embedded, Some(Arc::new(docker)))))
 }
 

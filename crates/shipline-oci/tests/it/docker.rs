@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::json;
@@ -17,7 +18,9 @@ use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::BuiltImage;
 use shipline_model::value::{Secret, Value};
 use shipline_oci::build::docker::{DockerBuilder, DockerSettings, Wanted};
+use shipline_oci::credentials::Credentials;
 use shipline_oci::store::LayoutStore;
+use shipline_testkit::needs;
 use shipline_testkit::service::engine::{BASE, base, base_archive, docker, runs, wait_until};
 use shipline_testkit::service::{DockerRegistry, Podman, RegistryAccess};
 
@@ -494,6 +497,59 @@ fn a_cache_is_imported_from_a_registry() {
     world.request.cache_from.clear();
     let (_, lines) = build(&world, Wanted::Best);
     assert!(!steps(&lines), "{lines:?}");
+}
+
+#[test]
+fn bases_are_pulled_with_the_logins_that_are_known() {
+    let test = "bases_are_pulled_with_the_logins_that_are_known";
+    if !base(test) || !needs::programs(test, &["skopeo"]) {
+        return;
+    }
+    let Some(registry) = DockerRegistry::start(RegistryAccess::Password).unwrap() else {
+        return;
+    };
+    let credentials = Credentials::Login {
+        username: DockerRegistry::USER.to_owned(),
+        password: Secret::new(DockerRegistry::PASSWORD.to_owned()),
+    };
+    for (index, wanted) in BOTH.into_iter().enumerate() {
+        let reference = format!("{}/base:{index}", registry.host());
+        let login = format!("{}:{}", DockerRegistry::USER, DockerRegistry::PASSWORD);
+        let (good, output) = tool(
+            "skopeo",
+            &[
+                "copy",
+                "--quiet",
+                "--dest-tls-verify=false",
+                &format!("--dest-creds={login}"),
+                &format!("docker-daemon:{BASE}"),
+                &format!("docker://{reference}"),
+            ],
+        )
+        .unwrap();
+        assert!(good, "{output}");
+        let world = world(
+            "login",
+            &[],
+            &format!("FROM {reference}\nRUN echo in > /in\n"),
+        );
+        let error = try_build(&world, wanted, &Task::new()).unwrap_err();
+        assert_eq!(
+            error.class,
+            ErrorClass::Failed,
+            "{wanted:?}: nobody may pull"
+        );
+        let mut task = Task::new();
+        let builder = builder(&world, wanted).with_logins(Arc::new(credentials.clone()));
+        let built = runtime().block_on(builder.build(&world.request, &world.shared, &task.context));
+        let (built, lines) = whole(&world, built, task.lines());
+        assert_eq!(content(&world, &built, "in"), "in");
+        assert!(
+            !lines.join("\n").contains(DockerRegistry::PASSWORD),
+            "{lines:?}"
+        );
+        let _ = docker(&["rmi", &reference, "shipline.local/login:staging"]);
+    }
 }
 
 #[test]

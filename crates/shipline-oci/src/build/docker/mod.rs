@@ -9,6 +9,7 @@ mod bases;
 mod context;
 mod export;
 mod files;
+mod login;
 mod memory;
 mod progress;
 mod session;
@@ -28,9 +29,12 @@ use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::BuiltImage;
 use shipline_engine::task::TaskContext;
 
+use crate::credentials::{CredentialSource, Credentials};
+
 use self::address::Address;
 pub use self::address::{DockerSettings, Wanted};
 use self::files::BuildFiles;
+use self::login::Logins;
 use self::progress::Progress;
 use self::session::Session;
 
@@ -43,6 +47,7 @@ pub struct DockerBuilder {
     settings: DockerSettings,
     known_layers: PathBuf,
     threads: NonZeroUsize,
+    logins: Arc<dyn CredentialSource>,
 }
 
 /// Which of the engine's builders is used.
@@ -61,7 +66,15 @@ impl DockerBuilder {
             settings,
             known_layers: cache.into().join("docker-layers"),
             threads,
+            logins: Arc::new(Credentials::Anonymous),
         }
+    }
+
+    /// With logins for the registries that the engine pulls from. Without, it pulls as nobody.
+    #[must_use]
+    pub fn with_logins(mut self, logins: Arc<dyn CredentialSource>) -> Self {
+        self.logins = logins;
+        self
     }
 
     async fn connect(&self) -> Result<Engine, BackendError> {
@@ -157,7 +170,8 @@ impl ImageBuilder for DockerBuilder {
                 .because(format!("{word} of the engine at {} cannot mount secrets", engine.address))
                 .hint("use an engine with BuildKit (Docker 18.09 or newer), and do not set DOCKER_BUILDKIT=0"));
         }
-        let image = engine.build(flavour, request, task).await?;
+        let logins = Logins(Arc::clone(&self.logins));
+        let image = engine.build(flavour, request, logins, task).await?;
         task.note(format!(
             "takes image {} out of the engine",
             image
@@ -187,12 +201,15 @@ impl Engine {
         &self,
         flavour: Flavour,
         request: &BuildRequest,
+        logins: Logins,
         task: &TaskContext,
     ) -> Result<String, BackendError> {
+        let mut known = None;
         let (docker, session, options, body) = match flavour {
             Flavour::Classic => {
                 let (chunks, dockerfile) = context::stream(request, task)?;
                 let docker = adjusted(&self.docker, request, None);
+                known = Some(logins.of(request).await?);
                 let body = bollard::body_try_stream(chunks);
                 (docker, None, options(request, &dockerfile).build(), body)
             }
@@ -204,7 +221,7 @@ impl Engine {
                     .collect();
                 let files = BuildFiles::of(request, task)?;
                 let id = session_id(request, task);
-                let session = Session::open(&self.address, id, secrets, files).await?;
+                let session = Session::open(&self.address, id, secrets, files, logins).await?;
                 let docker = adjusted(&self.docker, request, Some(&session.id));
                 let options = options(request, files::DOCKERFILE).remote("client-session");
                 // The library wants a body, and the engine one that is empty.
@@ -214,7 +231,7 @@ impl Engine {
         };
         let mut progress = Progress::default();
         let mut image = None;
-        let mut messages = Box::pin(docker.build_image(options, None, Some(body)));
+        let mut messages = Box::pin(docker.build_image(options, known, Some(body)));
         let ending = loop {
             let message = tokio::select! {
                 // The engine stops a build whose client goes away: dropping the stream is how a build is cancelled.
@@ -304,6 +321,13 @@ fn adjusted(docker: &Docker, request: &BuildRequest, session: Option<&str>) -> D
             && let Ok(changed) = format!("{}{more}", uri.replace("version=1", version)).parse()
         {
             *request.uri_mut() = changed;
+        }
+        // Engines read the URL-safe alphabet, and the library writes the other.
+        if let Some(logins) = request.headers_mut().get_mut("x-registry-config")
+            && let Ok(text) = logins.to_str()
+            && let Ok(safe) = text.replace('+', "-").replace('/', "_").parse()
+        {
+            *logins = safe;
         }
         request
     })

@@ -1,5 +1,5 @@
-//! BuildKit's session: a second connection to the engine over which it asks us for secrets and for the files of the build, by
-//! gRPC with the roles turned round.
+//! BuildKit's session: a second connection to the engine over which it asks us for secrets, for the files of the
+//! build and for logins, by gRPC with the roles turned round.
 //!
 //! The library's own session gives either secrets or logs. This one stands beside the library's `/build`, whose response
 //! stream carries the logs.
@@ -16,6 +16,7 @@ use bollard_buildkit_proto::health::{
 };
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::{Secrets, SecretsServer};
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
+use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
 use bollard_buildkit_proto::moby::filesync::v1::file_sync_server::FileSyncServer;
 use shipline_engine::error::{BackendError, ErrorClass};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -25,6 +26,7 @@ use tonic::{Request, Response, Status};
 
 use super::address::Address;
 use super::files::BuildFiles;
+use super::login::Logins;
 
 /// The longest response head that an engine may send.
 const LONGEST_HEAD: usize = 16 * 1024;
@@ -36,12 +38,13 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Opens the session and serves `secrets` and `files` on it. `id` must be unique on the engine.
+    /// Opens the session and serves `secrets`, `files` and `logins` on it. `id` must be unique on the engine.
     pub(super) async fn open(
         address: &Address,
         id: String,
         secrets: HashMap<String, Vec<u8>>,
         files: BuildFiles,
+        logins: Logins,
     ) -> Result<Self, BackendError> {
         let connection = upgrade(address, &id).await.map_err(|error| {
             BackendError::new(
@@ -57,6 +60,7 @@ impl Session {
                 .add_service(HealthServer::new(AlwaysHealthy))
                 .add_service(SecretsServer::new(HeldSecrets(Arc::new(secrets))))
                 .add_service(FileSyncServer::new(files))
+                .add_service(AuthServer::new(logins))
                 .serve_with_incoming(incoming)
                 .await;
         });
@@ -82,6 +86,7 @@ async fn upgrade(address: &Address, id: &str) -> std::io::Result<Connection> {
          X-Docker-Expose-Session-Uuid: {id}\r\nX-Docker-Expose-Session-Name: shipline\r\nX-Docker-Expose-Session-Sharedkey: {id}\r\n\
          X-Docker-Expose-Session-Grpc-Method: /moby.buildkit.secrets.v1.Secrets/GetSecret\r\n\
          X-Docker-Expose-Session-Grpc-Method: /moby.filesync.v1.FileSync/DiffCopy\r\n\
+         X-Docker-Expose-Session-Grpc-Method: /moby.filesync.v1.Auth/Credentials\r\n\
          X-Docker-Expose-Session-Grpc-Method: /grpc.health.v1.Health/Check\r\n\r\n"
     );
     connection.write_all(request.as_bytes()).await?;
