@@ -11,6 +11,7 @@ mod cancel;
 mod changes;
 mod concurrency;
 mod disk;
+mod engine;
 mod faults;
 mod gitops_set;
 mod leaks;

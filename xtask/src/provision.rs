@@ -11,6 +11,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("dockerd", &["docker.io", "containerd", "runc", "iptables"]),
     ("docker-registry", &["docker-registry"]),
     ("skopeo", &["skopeo"]),
+    ("podman", &["podman"]),
     ("git", &["git"]),
     ("busybox", &["busybox-static"]),
 ];
@@ -110,7 +111,7 @@ impl Machine {
             missing.push(("a Docker engine", remedy));
         }
         missing.extend(
-            ["docker-registry", "skopeo"]
+            ["docker-registry", "skopeo", "podman"]
                 .into_iter()
                 .filter(|program| !on_path(program))
                 .map(|program| (program, remedy)),

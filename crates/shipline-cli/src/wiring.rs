@@ -210,6 +210,7 @@ pub(crate) fn builder(
     let embedded = EmbeddedBuilder::new(session.state().join("cache/layers"), threads)
         .with_bases(bases.clone());
     let docker = DockerBuilder::new(docker(settings), session.state().join("cache"), threads)
+        .with_logins(bases.logins())
         .with_bases(bases);
     Ok(Arc::new(Builders::new(embedded, Some(Arc::new(docker)))))
 }

@@ -6,6 +6,7 @@ pub mod git_server;
 pub mod memory;
 pub mod needs;
 pub mod remote;
+pub mod secret;
 pub mod service;
 pub mod small_disk;
 pub mod tiny;

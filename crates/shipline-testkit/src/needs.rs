@@ -52,6 +52,15 @@ pub fn docker(test: &str) -> bool {
     )
 }
 
+/// Whether a component is there that the caller has looked for; `what` names it.
+///
+/// # Panics
+/// Where it is not, and everything was promised.
+#[must_use]
+pub fn component(test: &str, there: bool, what: &str) -> bool {
+    decide(test, there, what)
+}
+
 fn on_path(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).any(|folder| folder.join(program).is_file())

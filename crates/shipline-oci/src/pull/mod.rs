@@ -90,6 +90,12 @@ impl RegistryImages {
         }
     }
 
+    /// The logins that it asks registries with, for an engine that pulls the same images by itself.
+    #[must_use]
+    pub fn logins(&self) -> Arc<dyn CredentialSource> {
+        Arc::clone(&self.settings.credentials)
+    }
+
     fn places(&self, host: &str) -> Result<Arc<Places>, BackendError> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = places.get(host) {

@@ -24,7 +24,10 @@ use shipline_oci::registry::distribution::{RegistryAddress, Security};
 use shipline_testkit::service::{DockerRegistry, RegistryAccess};
 
 use crate::distribution::{once, shared_store};
-use crate::docker::{BOTH, content, docker, docker_available, runtime, told};
+use shipline_testkit::needs;
+use shipline_testkit::service::engine::docker;
+
+use crate::docker::{BOTH, content, runtime, told};
 use crate::support::Task;
 use crate::world::World;
 
@@ -126,7 +129,7 @@ fn builder(world: &World, wanted: Wanted, images: Arc<RegistryImages>) -> Docker
 
 #[test]
 fn an_engine_builds_on_what_is_recorded() {
-    if !docker_available("an_engine_builds_on_what_is_recorded") {
+    if !needs::docker("an_engine_builds_on_what_is_recorded") {
         return;
     }
     let Some(registry) = DockerRegistry::start(RegistryAccess::Open).unwrap() else {

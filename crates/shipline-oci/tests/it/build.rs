@@ -19,13 +19,13 @@ use shipline_model::name::Digest;
 use shipline_model::value::Value;
 use shipline_oci::build::{BaseChoice, BaseImages};
 
-use crate::cases::CASES;
+use crate::cases;
 use crate::support::{Task, skopeo_config, tool};
 use crate::world::{World, files};
 
 #[test]
 fn every_dockerfile_becomes_what_it_must() {
-    for case in CASES {
+    for case in cases::all() {
         let world = World::new(case.context, case.dockerfile);
         let built = world.build();
         let expected: BTreeMap<String, String> = case
@@ -85,7 +85,7 @@ fn every_dockerfile_becomes_what_it_must() {
 
 #[test]
 fn umoci_unpacks_what_was_built() {
-    let case = &CASES[0];
+    let case = cases::all().next().unwrap();
     let world = World::new(case.context, case.dockerfile);
     let built = world.build();
     world.store.name_image(&built.digest, "plain").unwrap();
@@ -229,6 +229,24 @@ fn what_cannot_be_built_says_where_why_and_what_to_do() {
             &["compressed with xz"],
         ),
         (
+            "FROM scratch\nCOPY --parents d/none /x\n",
+            ErrorClass::Invalid,
+            &["line 2", "`/d/none` is not in the build context"],
+        ),
+        (
+            "FROM scratch\nCOPY f /x/implied\nADD a.tar /x/\n",
+            ErrorClass::Invalid,
+            &["line 3", "`/x/implied` is not a directory, and an archive"],
+        ),
+        (
+            "FROM scratch\nCOPY f /x\nADD a.tar /x\n",
+            ErrorClass::Invalid,
+            &[
+                "line 3",
+                "`/x` is not a directory, and an archive is unpacked",
+            ],
+        ),
+        (
             "FROM scratch\nCOPY loop /x\n",
             ErrorClass::Invalid,
             &["more than 40 symbolic links"],
@@ -242,6 +260,7 @@ fn what_cannot_be_built_says_where_why_and_what_to_do() {
                 ("d/g/h", "h"),
                 ("e/g", "g"),
                 ("loop", "->loop"),
+                ("a.tar", "+tar"),
             ],
             dockerfile,
         );
@@ -436,7 +455,8 @@ fn add_unpacks_local_archives() {
             ("opt/dir/hard", "f 4750 5:6 abc"),
             ("opt/no.tar", "f 644 0:0 not a tar"),
             ("own", "d 755 3:3"),
-            ("own/dir", "d 755 3:3"),
+            // Nobody says whose a directory is that the archive does not list.
+            ("own/dir", "d 755 0:0"),
             ("own/dir/file", "f 4750 3:3 abc"),
             ("own/dir/hard", "f 4750 3:3 abc"),
         ]
@@ -447,7 +467,7 @@ fn add_unpacks_local_archives() {
     }
 }
 
-struct Pulled(Digest);
+pub(crate) struct Pulled(pub(crate) Digest);
 
 #[async_trait]
 impl BaseImages for Pulled {
@@ -580,6 +600,38 @@ fn a_cancelled_build_leaves_nothing() {
             .count(),
         0
     );
+}
+
+#[test]
+fn what_is_allowed_and_probably_not_meant_is_noted() {
+    for (dockerfile, wanted) in [
+        (
+            "FROM scratch\nCOPY --chmod=640 f /etc/app/\n",
+            Some("only root can enter"),
+        ),
+        ("FROM scratch\nCOPY --chmod=u=rw,go=r f /etc/app/\n", None),
+        (
+            "FROM scratch\nUSER nobody\nWORKDIR /w\n",
+            Some("USER `nobody` is not in"),
+        ),
+        ("FROM scratch\nWORKDIR /w\nUSER nobody\nWORKDIR /w\n", None),
+        (
+            "FROM scratch\nCOPY --parents no*/x f /w/\n",
+            Some("`no*/x` matches nothing"),
+        ),
+    ] {
+        let world = World::new(&[("f", "f")], dockerfile);
+        let mut task = Task::new();
+        world.try_build(&task).unwrap();
+        let lines = task.lines();
+        match wanted {
+            Some(wanted) => assert!(
+                lines.iter().any(|line| line.contains(wanted)),
+                "{dockerfile}: {lines:?}"
+            ),
+            None => assert_eq!(lines, Vec::<String>::new(), "{dockerfile}"),
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The Docker engine as builder, on the engine of this machine: both of its builders, secrets, reuse, cancellation, and the
-//! table of Dockerfiles that the embedded builder is held against.
+//! The Docker engine as builder, on the engine of this machine: both of its builders, secrets, reuse, cancellation. What it
+//! makes of the table of Dockerfiles is in `parity`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -8,110 +8,26 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
 use std::num::NonZeroUsize;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use serde_json::{Value as Json, json};
+use serde_json::json;
 use shipline_engine::backend::{ImageBuilder, ImageStore};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::BuiltImage;
 use shipline_model::value::{Secret, Value};
 use shipline_oci::build::docker::{DockerBuilder, DockerSettings, Wanted};
+use shipline_oci::credentials::Credentials;
 use shipline_oci::store::LayoutStore;
+use shipline_testkit::needs;
+use shipline_testkit::service::engine::{BASE, base, base_archive, docker, runs, wait_until};
+use shipline_testkit::service::{DockerRegistry, Podman, RegistryAccess};
 
-use crate::cases::{CASES, Case};
-use crate::support::Task;
-use crate::world::{World, files};
-
-const BASE: &str = "shipline-test-base:2";
+use crate::support::{Task, tool};
+use crate::world::{World, put_over, tars};
 
 pub(crate) const BOTH: [Wanted; 2] = [Wanted::Best, Wanted::Classic];
-
-/// Whether an engine answers; where everything was promised, a missing one fails the test.
-pub(crate) fn docker_available(test: &str) -> bool {
-    let there = docker(&["version", "--format", "{{.Server.Version}}"]).is_ok();
-    assert!(
-        there || std::env::var_os("SHIPLINE_TEST_REQUIRE_ALL").is_none(),
-        "{test} needs a Docker engine, and nothing may be skipped"
-    );
-    if !there {
-        eprintln!("SKIPPED {test}: no Docker engine answers on this machine");
-    }
-    there
-}
-
-pub(crate) fn docker(arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new("docker")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| error.to_string())?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if output.status.success() {
-        Ok(text(&output.stdout))
-    } else {
-        Err(text(&output.stderr))
-    }
-}
-
-/// Makes the base image, a static busybox and nothing else, once. Gives `false` where there is no busybox to make it of.
-fn base_available(test: &str) -> bool {
-    static MADE: OnceLock<bool> = OnceLock::new();
-    if !docker_available(test) {
-        return false;
-    }
-    let there = *MADE.get_or_init(|| Path::new("/bin/busybox").exists() && make_base());
-    assert!(
-        there || std::env::var_os("SHIPLINE_TEST_REQUIRE_ALL").is_none(),
-        "{test} needs a static /bin/busybox, and nothing may be skipped"
-    );
-    if !there {
-        eprintln!("SKIPPED {test}: no static /bin/busybox is on this machine");
-    }
-    there
-}
-
-fn make_base() -> bool {
-    if docker(&["image", "inspect", BASE]).is_ok() {
-        return true;
-    }
-    let mut tar = tar::Builder::new(Vec::new());
-    let mut header = tar::Header::new_gnu();
-    header.set_mode(0o755);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_size(0);
-    header.set_entry_type(tar::EntryType::Directory);
-    for directory in ["bin", "etc", "tmp"] {
-        tar.append_data(&mut header.clone(), directory, std::io::empty())
-            .unwrap();
-    }
-    let busybox = fs::read("/bin/busybox").unwrap();
-    header.set_entry_type(tar::EntryType::Regular);
-    header.set_size(busybox.len() as u64);
-    tar.append_data(&mut header.clone(), "bin/busybox", busybox.as_slice())
-        .unwrap();
-    header.set_entry_type(tar::EntryType::Symlink);
-    header.set_size(0);
-    for applet in ["sh", "cat", "wc", "sleep", "echo", "ls", "mkdir", "test"] {
-        tar.append_link(&mut header.clone(), format!("bin/{applet}"), "busybox")
-            .unwrap();
-    }
-    let bytes = tar.into_inner().unwrap();
-    let mut child = Command::new("docker")
-        .args(["import", "-", BASE])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(&bytes).unwrap();
-    child.wait().unwrap().success()
-}
 
 fn builder(world: &World, wanted: Wanted) -> DockerBuilder {
     let settings = DockerSettings {
@@ -119,6 +35,10 @@ fn builder(world: &World, wanted: Wanted) -> DockerBuilder {
         wanted,
         ..DockerSettings::default()
     };
+    builder_with(world, settings)
+}
+
+fn builder_with(world: &World, settings: DockerSettings) -> DockerBuilder {
     let cache = world.directory.path().join("cache");
     DockerBuilder::new(settings, cache, NonZeroUsize::new(2).unwrap())
 }
@@ -131,18 +51,32 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-fn try_build(world: &World, wanted: Wanted, task: &Task) -> Result<BuiltImage, BackendError> {
+pub(crate) fn try_build(
+    world: &World,
+    wanted: Wanted,
+    task: &Task,
+) -> Result<BuiltImage, BackendError> {
     runtime().block_on(builder(world, wanted).build(&world.request, &world.shared, &task.context))
 }
 
 fn build(world: &World, wanted: Wanted) -> (BuiltImage, Vec<String>) {
     let mut task = Task::new();
-    match try_build(world, wanted, &task) {
+    let built = try_build(world, wanted, &task);
+    whole(world, built, task.lines())
+}
+
+#[track_caller]
+fn whole(
+    world: &World,
+    built: Result<BuiltImage, BackendError>,
+    lines: Vec<String>,
+) -> (BuiltImage, Vec<String>) {
+    match built {
         Ok(built) => {
             assert!(world.store.is_whole(&built.digest).unwrap());
-            (built, task.lines())
+            (built, lines)
         }
-        Err(error) => panic!("{wanted:?}: {}\n{}", told(&error), task.lines().join("\n")),
+        Err(error) => panic!("{}\n{}", told(&error), lines.join("\n")),
     }
 }
 
@@ -158,65 +92,17 @@ pub(crate) fn told(error: &BackendError) -> String {
 }
 
 /// For a component of its own: tests run side by side on one engine.
-fn world(component: &str, context: &[(&str, &str)], dockerfile: &str) -> World {
+pub(crate) fn world(component: &str, context: &[(&str, &str)], dockerfile: &str) -> World {
     let mut world = World::new(context, dockerfile);
     world.request.id.component = component.parse().unwrap();
     world
 }
 
-/// The layers' tars, decompressed.
-fn tars(store: &LayoutStore, built: &BuiltImage) -> Vec<Vec<u8>> {
-    let manifest = store.manifest(&built.digest).unwrap().unwrap();
-    let tar = |layer: &shipline_engine::backend::Descriptor| {
-        let mut tar = Vec::new();
-        flate2::read::MultiGzDecoder::new(store.open(&layer.digest).unwrap())
-            .read_to_end(&mut tar)
-            .unwrap();
-        tar
-    };
-    manifest.layers.iter().map(tar).collect()
-}
-
 /// What a container of the image sees, in the form of the table.
-fn seen(store: &LayoutStore, built: &BuiltImage) -> BTreeMap<String, String> {
-    let mut files: BTreeMap<String, String> = BTreeMap::new();
-    for tar in tars(store, built) {
-        for entry in tar::Archive::new(tar.as_slice()).entries().unwrap() {
-            let mut entry = entry.unwrap();
-            let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
-            let path = path
-                .trim_start_matches("./")
-                .trim_end_matches('/')
-                .to_owned();
-            let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
-            if let Some(gone) = name.strip_prefix(".wh.") {
-                let gone = if folder.is_empty() {
-                    gone.to_owned()
-                } else {
-                    format!("{folder}/{gone}")
-                };
-                files.retain(|path, _| *path != gone && !path.starts_with(&format!("{gone}/")));
-                continue;
-            }
-            if path.is_empty() {
-                continue;
-            }
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).unwrap();
-            let header = entry.header();
-            let link = || String::from_utf8(entry.link_name_bytes().unwrap().into_owned()).unwrap();
-            let (kind, content) = match header.entry_type() {
-                kind if kind.is_dir() => ("d", String::new()),
-                kind if kind.is_symlink() => ("l", format!(" {}", link())),
-                _ => ("f", format!(" {}", String::from_utf8_lossy(&bytes))),
-            };
-            let (mode, uid, gid) = (
-                header.mode().unwrap() & 0o7777,
-                header.uid().unwrap(),
-                header.gid().unwrap(),
-            );
-            files.insert(path, format!("{kind} {mode:o} {uid}:{gid}{content}"));
-        }
+pub(crate) fn seen(store: &LayoutStore, built: &BuiltImage) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    for tar in tars(store, &built.digest) {
+        put_over(&mut files, &tar);
     }
     files
 }
@@ -235,7 +121,7 @@ pub(crate) fn content(world: &World, built: &BuiltImage, path: &str) -> String {
 
 #[test]
 fn twins_have_their_own_args_and_share_the_rest() {
-    if !base_available("twins_have_their_own_args_and_share_the_rest") {
+    if !base("twins_have_their_own_args_and_share_the_rest") {
         return;
     }
     for wanted in BOTH {
@@ -274,7 +160,7 @@ fn twins_have_their_own_args_and_share_the_rest() {
 
 #[test]
 fn a_build_secret_is_used_and_kept_nowhere() {
-    if !base_available("a_build_secret_is_used_and_kept_nowhere") {
+    if !base("a_build_secret_is_used_and_kept_nowhere") {
         return;
     }
     let secret = format!("s3cret-{}-{:?}", std::process::id(), Instant::now());
@@ -306,7 +192,11 @@ fn a_build_secret_is_used_and_kept_nowhere() {
     assert!(!holds(history.as_bytes()), "{history}");
     assert!(!holds(lines.join("\n").as_bytes()));
     assert!(!holds(world.config(&built).to_string().as_bytes()));
-    assert!(tars(&world.store, &built).iter().all(|tar| !holds(tar)));
+    assert!(
+        tars(&world.store, &built.digest)
+            .iter()
+            .all(|tar| !holds(tar))
+    );
     let mut folders = vec![world.directory.path().to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -329,7 +219,7 @@ fn a_build_secret_is_used_and_kept_nowhere() {
 
 #[test]
 fn stages_labels_and_the_ignore_file() {
-    if !base_available("stages_labels_and_the_ignore_file") {
+    if !base("stages_labels_and_the_ignore_file") {
         return;
     }
     for wanted in BOTH {
@@ -354,9 +244,7 @@ fn stages_labels_and_the_ignore_file() {
         world.request.target = Some("small".to_owned());
         world.request.dockerfile = world.context("Dockerfile");
         let (built, _) = build(&world, wanted);
-        let mut files = seen(&world.store, &built);
-        // What the engine needs to see of a context, it lets COPY see.
-        files.retain(|path, _| !matches!(path.as_str(), "src/Dockerfile" | "src/.dockerignore"));
+        let files = seen(&world.store, &built);
         let expected = [
             ("out", "f 644 0:0 a"),
             ("src", "d 755 0:0"),
@@ -386,7 +274,7 @@ fn stages_labels_and_the_ignore_file() {
 
 #[test]
 fn a_failing_step_is_told_with_its_log_and_exit_code() {
-    if !base_available("a_failing_step_is_told_with_its_log_and_exit_code") {
+    if !base("a_failing_step_is_told_with_its_log_and_exit_code") {
         return;
     }
     for wanted in BOTH {
@@ -433,29 +321,9 @@ fn without_an_engine_the_way_out_is_told() {
     assert!(!error.hints.is_empty());
 }
 
-/// Whether a process with these arguments runs on this machine.
-fn runs(command: &str) -> bool {
-    let wanted = command.replace(' ', "\0");
-    fs::read_dir("/proc").unwrap().any(|entry| {
-        fs::read(entry.unwrap().path().join("cmdline"))
-            .is_ok_and(|line| String::from_utf8_lossy(&line).trim_end_matches('\0') == wanted)
-    })
-}
-
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !condition() {
-        assert!(
-            begin.elapsed() < Duration::from_secs(60),
-            "waited in vain until {what}"
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 #[test]
 fn a_cancelled_build_stops_in_the_engine() {
-    if !base_available("a_cancelled_build_stops_in_the_engine") {
+    if !base("a_cancelled_build_stops_in_the_engine") {
         return;
     }
     for (index, wanted) in BOTH.into_iter().enumerate() {
@@ -485,7 +353,7 @@ fn a_cancelled_build_stops_in_the_engine() {
 
 #[test]
 fn the_built_image_loads_and_runs() {
-    if !base_available("the_built_image_loads_and_runs") {
+    if !base("the_built_image_loads_and_runs") {
         return;
     }
     for (index, wanted) in BOTH.into_iter().enumerate() {
@@ -509,121 +377,299 @@ fn the_built_image_loads_and_runs() {
     }
 }
 
-/// Where Docker 20.10 makes something else, and why.
-const KNOWN_DIFFERENCES: &[(&str, &str)] = &[
-    (
-        "stages: from-a:",
-        "a directory that COPY --from makes has the owner of its source here, and root there",
-    ),
-    (
-        "everything in the config: a:",
-        "WORKDIR makes directories for root here, and for USER there",
-    ),
-    (
-        "everything in the config: a/b:",
-        "WORKDIR makes directories for root here, and for USER there",
-    ),
-    (
-        "an entrypoint forgets the base's command:",
-        "the engine saves no image without layers",
-    ),
-    (
-        "links of the context are followed inside it: g:",
-        "wildcards do not look through links there",
-    ),
-    (
-        "links of the image are followed by destinations:",
-        "a directory over a link is an error there",
-    ),
-];
-
-/// Rows that engines before 23.0 cannot read without fetching another Dockerfile language.
-fn is_newer(case: &Case) -> bool {
-    ["--exclude", "--chmod", "<<"]
-        .iter()
-        .any(|word| case.dockerfile.contains(word))
+#[test]
+fn network_hosts_and_platform_reach_the_build() {
+    if !base("network_hosts_and_platform_reach_the_build") {
+        return;
+    }
+    for wanted in BOTH {
+        let nonce = Instant::now();
+        let dockerfile = format!(
+            "FROM {BASE}\nRUN echo {nonce:?} && ls /sys/class/net > /net && cat /etc/hosts > /hosts\n"
+        );
+        let mut world = world("network", &[("x", "x")], &dockerfile);
+        world.request.network = Some("none".to_owned());
+        world.request.extra_hosts = vec!["db.example:10.1.2.3".into(), "v6.example:fd00::1".into()];
+        let (built, _) = build(&world, wanted);
+        assert_eq!(content(&world, &built, "net"), "lo", "{wanted:?}");
+        let hosts = content(&world, &built, "hosts");
+        for (address, name) in [("10.1.2.3", "db.example"), ("fd00::1", "v6.example")] {
+            assert!(
+                hosts
+                    .lines()
+                    .any(|line| line.split_whitespace().eq([address, name])),
+                "{wanted:?}: {hosts}"
+            );
+        }
+        fs::write(world.context("Dockerfile"), "FROM scratch\nCOPY x /\n").unwrap();
+        world.request.network = None;
+        world.request.extra_hosts.clear();
+        world.request.platform.architecture = "arm64".to_owned();
+        match wanted {
+            Wanted::Best => {
+                let (built, _) = build(&world, wanted);
+                assert_eq!(world.config(&built)["architecture"], "arm64");
+            }
+            // It says nothing of a platform that it does not heed.
+            Wanted::Classic => {
+                let error = try_build(&world, wanted, &Task::new()).unwrap_err();
+                assert_eq!(error.class, ErrorClass::Invalid);
+                assert!(told(&error).contains("linux/amd64"), "{}", told(&error));
+            }
+        }
+    }
 }
 
 #[test]
-fn the_engine_makes_of_the_table_what_the_embedded_builder_makes() {
-    if !docker_available("the_engine_makes_of_the_table_what_the_embedded_builder_makes") {
+fn a_context_that_cannot_be_sent_says_why() {
+    if !base("a_context_that_cannot_be_sent_says_why") {
         return;
     }
-    let api = docker(&["version", "--format", "{{.Server.APIVersion}}"]).unwrap();
-    let old = api
-        .trim()
-        .split_once('.')
-        .is_some_and(|(_, minor)| minor.parse::<u32>().unwrap() < 42);
-    let mut differences = Vec::new();
-    for case in CASES {
-        if old && is_newer(case) {
-            eprintln!("left to newer engines: {}", case.name);
-            continue;
-        }
-        let world = world("parity", case.context, case.dockerfile);
-        let embedded = world.build();
-        let mut task = Task::new();
-        let built = match try_build(&world, Wanted::Best, &task) {
-            Ok(built) => built,
-            Err(error) => {
-                differences.push(format!(
-                    "{}: {}\n{}",
-                    case.name,
-                    told(&error),
-                    task.lines().join("\n")
-                ));
-                continue;
-            }
-        };
-        let (ours, theirs) = (
-            files(&world.store, &embedded.digest),
-            seen(&world.store, &built),
+    for wanted in BOTH {
+        let world = world("pipe", &[], &format!("FROM {BASE}\nCOPY . /\n"));
+        tool("mkfifo", &[world.context("pipe").to_str().unwrap()]).unwrap();
+        let error = try_build(&world, wanted, &Task::new()).unwrap_err();
+        assert!(
+            told(&error).contains("socket, pipe or device"),
+            "{wanted:?}: {}",
+            told(&error)
         );
-        for path in ours.keys().chain(theirs.keys()) {
-            if ours.get(path) != theirs.get(path) {
-                differences.push(format!(
-                    "{}: {path}: {:?}, docker: {:?}",
-                    case.name,
-                    ours.get(path),
-                    theirs.get(path)
-                ));
-            }
-        }
-        let (ours, theirs) = (world.config(&embedded), world.config(&built));
-        for key in [
-            "Env",
-            "Cmd",
-            "Entrypoint",
-            "WorkingDir",
-            "User",
-            "ExposedPorts",
-            "Volumes",
-            "Labels",
-            "StopSignal",
-            "Healthcheck",
-            "OnBuild",
-            "Shell",
-        ] {
-            let plain = |config: &Json| {
-                let value = config["config"][key].clone();
-                let empty = [json!([]), json!({}), json!("")].contains(&value);
-                if empty { Json::Null } else { value }
-            };
-            if plain(&ours) != plain(&theirs) {
-                differences.push(format!(
-                    "{}: {key}: {}, docker: {}",
-                    case.name,
-                    plain(&ours),
-                    plain(&theirs)
-                ));
-            }
-        }
     }
-    differences.retain(|difference| {
-        let known = KNOWN_DIFFERENCES
+}
+
+#[test]
+fn a_cache_is_imported_from_a_registry() {
+    if !base("a_cache_is_imported_from_a_registry") {
+        return;
+    }
+    let Some(registry) = DockerRegistry::start(RegistryAccess::Open).unwrap() else {
+        return;
+    };
+    let nonce = format!("{}-{}", std::process::id(), registry.host());
+    let step = format!("echo {nonce} > /made");
+    let mut world = world("cache", &[], &format!("FROM {BASE}\nRUN {step}\n"));
+    world.request.args = BTreeMap::from([(
+        "BUILDKIT_INLINE_CACHE".to_owned(),
+        Value::Public("1".to_owned()),
+    )]);
+    let steps = |lines: &[String]| {
+        let number = lines
             .iter()
-            .any(|(known, _)| difference.starts_with(known));
-        !known
-    });
-    assert!(differences.is_empty(), "{}", differences.join("\n"));
+            .find_map(|line| {
+                let (number, rest) = line.split_once(' ')?;
+                rest.contains("RUN echo").then(|| number.to_owned())
+            })
+            .unwrap();
+        lines.contains(&format!("{number} cached"))
+    };
+    // What this engine remembers of the step, and of nothing else.
+    let forget = || {
+        let known = docker(&["system", "df", "-v", "--format", "{{json .BuildCache}}"]).unwrap();
+        let known: Vec<serde_json::Value> = serde_json::from_str(&known).unwrap();
+        let mut found = 0;
+        for record in known {
+            if record["Description"].as_str().unwrap().contains(&nonce) {
+                let filter = format!("id={}", record["ID"].as_str().unwrap());
+                docker(&["builder", "prune", "--all", "--force", "--filter", &filter]).unwrap();
+                found += 1;
+            }
+        }
+        assert!(found > 0, "the engine remembers nothing of the step");
+    };
+    let (first, lines) = build(&world, Wanted::Best);
+    assert!(!steps(&lines), "{lines:?}");
+    let reference = format!("{}/cache:1", registry.host());
+    docker(&["tag", "shipline.local/cache:staging", &reference]).unwrap();
+    docker(&["push", &reference]).unwrap();
+    docker(&["rmi", &reference, "shipline.local/cache:staging"]).unwrap();
+    forget();
+    world.request.cache_from = vec![reference];
+    let (second, lines) = build(&world, Wanted::Best);
+    assert!(
+        steps(&lines),
+        "the step is taken from the registry: {lines:?}"
+    );
+    let layers = |built: &BuiltImage| world.config(built)["rootfs"]["diff_ids"].clone();
+    assert_eq!(layers(&first), layers(&second));
+    // Nothing is taken where nothing is said: it was the registry.
+    docker(&["rmi", "shipline.local/cache:staging"]).unwrap();
+    forget();
+    world.request.cache_from.clear();
+    let (_, lines) = build(&world, Wanted::Best);
+    assert!(!steps(&lines), "{lines:?}");
+}
+
+#[test]
+fn bases_are_pulled_with_the_logins_that_are_known() {
+    let test = "bases_are_pulled_with_the_logins_that_are_known";
+    if !base(test) || !needs::programs(test, &["skopeo"]) {
+        return;
+    }
+    let Some(registry) = DockerRegistry::start(RegistryAccess::Password).unwrap() else {
+        return;
+    };
+    let credentials = Credentials::Login {
+        username: DockerRegistry::USER.to_owned(),
+        password: Secret::new(DockerRegistry::PASSWORD.to_owned()),
+    };
+    for (index, wanted) in BOTH.into_iter().enumerate() {
+        let reference = format!("{}/base:{index}", registry.host());
+        let login = format!("{}:{}", DockerRegistry::USER, DockerRegistry::PASSWORD);
+        let (good, output) = tool(
+            "skopeo",
+            &[
+                "copy",
+                "--quiet",
+                "--dest-tls-verify=false",
+                &format!("--dest-creds={login}"),
+                &format!("docker-daemon:{BASE}"),
+                &format!("docker://{reference}"),
+            ],
+        )
+        .unwrap();
+        assert!(good, "{output}");
+        let world = world(
+            "login",
+            &[],
+            &format!("FROM {reference}\nRUN echo in > /in\n"),
+        );
+        let error = try_build(&world, wanted, &Task::new()).unwrap_err();
+        assert_eq!(
+            error.class,
+            ErrorClass::Failed,
+            "{wanted:?}: nobody may pull"
+        );
+        let mut task = Task::new();
+        let builder = builder(&world, wanted).with_logins(Arc::new(credentials.clone()));
+        let built = runtime().block_on(builder.build(&world.request, &world.shared, &task.context));
+        let (built, lines) = whole(&world, built, task.lines());
+        assert_eq!(content(&world, &built, "in"), "in");
+        assert!(
+            !lines.join("\n").contains(DockerRegistry::PASSWORD),
+            "{lines:?}"
+        );
+        let _ = docker(&["rmi", &reference, "shipline.local/login:staging"]);
+    }
+}
+
+#[test]
+fn the_engine_of_a_docker_context_is_found() {
+    if !base("the_engine_of_a_docker_context_is_found") {
+        return;
+    }
+    let Ok(host) = docker(&[
+        "context",
+        "inspect",
+        "--format",
+        "{{.Endpoints.docker.Host}}",
+    ]) else {
+        return;
+    };
+    let world = world("context", &[], &format!("FROM {BASE}\nRUN echo x > /x\n"));
+    let folder = world.directory.path().join("docker");
+    let name = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(b"lab"));
+    let meta = folder.join("contexts/meta").join(name);
+    fs::create_dir_all(&meta).unwrap();
+    fs::write(
+        meta.join("meta.json"),
+        json!({"Name": "lab", "Endpoints": {"docker": {"Host": host.trim()}}}).to_string(),
+    )
+    .unwrap();
+    fs::write(folder.join("config.json"), r#"{"currentContext":"lab"}"#).unwrap();
+    let settings = DockerSettings {
+        config_folder: Some(folder),
+        ..DockerSettings::default()
+    };
+    let mut task = Task::new();
+    let built = runtime().block_on(builder_with(&world, settings).build(
+        &world.request,
+        &world.shared,
+        &task.context,
+    ));
+    let (built, _) = whole(&world, built, task.lines());
+    assert_eq!(content(&world, &built, "x"), "x");
+}
+
+#[test]
+fn podman_builds_classically() {
+    let Some(podman) = Podman::start().unwrap() else {
+        return;
+    };
+    let Some(tar) = base_archive() else {
+        return;
+    };
+    podman.import(&tar, BASE).unwrap();
+    let settings = DockerSettings {
+        host: Some(format!("unix://{}", podman.socket().display())),
+        ..DockerSettings::default()
+    };
+    let dockerfile = format!(
+        "FROM {BASE} AS build\nCOPY . /src\nRUN echo shared > /shared\nARG API\nRUN echo \"$API\" > /api\nFROM scratch\nCOPY --from=build /src /shared /api /\nUSER 7\n"
+    );
+    let mut world = world(
+        "podman",
+        &[(".dockerignore", "no\n"), ("no", ""), ("yes", "y")],
+        &dockerfile,
+    );
+    let mut digests = Vec::new();
+    for variant in ["staging", "production"] {
+        world.request.id.variant = Some(variant.parse().unwrap());
+        world.request.args =
+            BTreeMap::from([("API".to_owned(), Value::Public(variant.to_owned()))]);
+        let mut task = Task::new();
+        let built = runtime().block_on(builder_with(&world, settings.clone()).build(
+            &world.request,
+            &world.shared,
+            &task.context,
+        ));
+        let (built, lines) = whole(&world, built, task.lines());
+        assert_eq!(content(&world, &built, "api"), variant);
+        assert_eq!(content(&world, &built, "shared"), "shared");
+        let files = seen(&world.store, &built);
+        assert!(
+            files.contains_key("yes") && !files.contains_key("no"),
+            "{files:?}"
+        );
+        let config = world.config(&built);
+        assert_eq!(config["config"]["User"], "7");
+        assert_eq!(config["config"]["Labels"]["commit"], "abc");
+        assert!(
+            lines.iter().any(|line| line.contains("RUN echo shared")),
+            "{lines:?}"
+        );
+        digests.push(built.digest);
+    }
+    assert_ne!(digests[0], digests[1]);
+
+    world.request.secrets = BTreeMap::from([(
+        "x".to_owned(),
+        Value::Secret(Secret::new("hidden".to_owned())),
+    )]);
+    let task = Task::new();
+    let error = runtime()
+        .block_on(builder_with(&world, settings.clone()).build(
+            &world.request,
+            &world.shared,
+            &task.context,
+        ))
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::Unavailable);
+    assert!(told(&error).contains("BuildKit"), "{}", told(&error));
+
+    world.request.secrets.clear();
+    fs::write(
+        world.context("Dockerfile"),
+        format!("FROM {BASE}\nRUN exit 37\n"),
+    )
+    .unwrap();
+    let task = Task::new();
+    let error = runtime()
+        .block_on(builder_with(&world, settings).build(
+            &world.request,
+            &world.shared,
+            &task.context,
+        ))
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::Failed);
+    assert!(told(&error).contains("37"), "{}", told(&error));
 }

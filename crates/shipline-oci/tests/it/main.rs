@@ -16,6 +16,7 @@ mod docker;
 mod ecr;
 mod kill;
 mod moto;
+mod parity;
 mod pull;
 mod redirects;
 mod referrers;

@@ -31,6 +31,16 @@ pub(crate) fn write_context(root: &Path, context: &[(&str, &str)]) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         if let Some(target) = content.strip_prefix("->") {
             symlink(target, &path).unwrap();
+        } else if matches!(*content, "+tar" | "+tgz") {
+            let mut bytes = archive();
+            if *content == "+tgz" {
+                let mut encoder =
+                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+                std::io::Write::write_all(&mut encoder, &bytes).unwrap();
+                bytes = encoder.finish().unwrap();
+            }
+            fs::write(&path, bytes).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         } else {
             let text = content.strip_prefix("+x").unwrap_or(content);
             fs::write(&path, text).unwrap();
@@ -42,6 +52,39 @@ pub(crate) fn write_context(root: &Path, context: &[(&str, &str)]) {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         }
     }
+}
+
+/// The archive that `+tar` stands for: odd modes and owners, links of both kinds, a file whose directory is not listed.
+pub(crate) fn archive() -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut add = |kind: tar::EntryType, path: &str, mode, uid, gid, link: &str, text: &str| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_uid(uid);
+        header.set_gid(gid);
+        header.set_mtime(0);
+        header.set_size(text.len() as u64);
+        if link.is_empty() {
+            tar.append_data(&mut header, path, text.as_bytes()).unwrap();
+        } else {
+            tar.append_link(&mut header, path, link).unwrap();
+        }
+    };
+    add(tar::EntryType::Directory, "dir", 0o1777, 3, 4, "", "");
+    add(tar::EntryType::Regular, "dir/file", 0o4750, 5, 6, "", "abc");
+    add(
+        tar::EntryType::Link,
+        "./dir/hard",
+        0o4750,
+        5,
+        6,
+        "dir/file",
+        "",
+    );
+    add(tar::EntryType::Symlink, "dir/link", 0o777, 5, 6, "file", "");
+    add(tar::EntryType::Regular, "implied/x", 0o600, 9, 9, "", "x");
+    tar.into_inner().unwrap()
 }
 
 /// A directory with a context, a store and a cache.
@@ -150,50 +193,88 @@ impl World {
     }
 }
 
-/// The files of an image, its layers put over each other.
+/// The files of an image that the embedded builder made, its layers put over each other.
 pub(crate) fn files(store: &LayoutStore, digest: &Digest) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
-    for layer in store.manifest(digest).unwrap().unwrap().layers {
-        let gzip = flate2::read::MultiGzDecoder::new(store.open(&layer.digest).unwrap());
-        let mut tar = tar::Archive::new(gzip);
+    for tar in tars(store, digest) {
         let mut before = Vec::new();
-        for entry in tar.entries().unwrap() {
-            let mut entry = entry.unwrap();
-            let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
+        for entry in tar::Archive::new(tar.as_slice()).entries().unwrap() {
+            let entry = entry.unwrap();
+            let path = entry.path_bytes().into_owned();
             assert!(
-                before.as_slice() < path.as_bytes(),
-                "{path} is not in order"
+                before < path,
+                "{} is not in order",
+                String::from_utf8_lossy(&path)
             );
-            before = path.clone().into_bytes();
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).unwrap();
+            before = path;
             let header = entry.header();
             assert_eq!(header.mtime().unwrap(), 315_532_800);
             assert_eq!(
                 (header.username_bytes(), header.groupname_bytes()),
                 (Some(&b""[..]), Some(&b""[..]))
             );
-            let (kind, content) = match header.entry_type() {
-                kind if kind.is_dir() => ("d", String::new()),
-                kind if kind.is_symlink() => (
-                    "l",
-                    format!(
-                        " {}",
-                        String::from_utf8(entry.link_name_bytes().unwrap().into_owned()).unwrap()
-                    ),
-                ),
-                _ => ("f", format!(" {}", String::from_utf8_lossy(&bytes))),
-            };
-            files.insert(
-                path.trim_end_matches('/').to_owned(),
-                format!(
-                    "{kind} {:o} {}:{}{content}",
-                    header.mode().unwrap(),
-                    header.uid().unwrap(),
-                    header.gid().unwrap()
-                ),
-            );
         }
+        put_over(&mut files, &tar);
     }
     files
+}
+
+/// The layers' tars, decompressed.
+pub(crate) fn tars(store: &LayoutStore, digest: &Digest) -> Vec<Vec<u8>> {
+    let manifest = store.manifest(digest).unwrap().unwrap();
+    let tar = |layer: &shipline_engine::backend::Descriptor| {
+        let mut tar = Vec::new();
+        flate2::read::MultiGzDecoder::new(store.open(&layer.digest).unwrap())
+            .read_to_end(&mut tar)
+            .unwrap();
+        tar
+    };
+    manifest.layers.iter().map(tar).collect()
+}
+
+/// Puts a layer over what containers see, in the form of the table. Hard links are files of their own.
+pub(crate) fn put_over(files: &mut BTreeMap<String, String>, tar: &[u8]) {
+    for entry in tar::Archive::new(tar).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
+        let path = path.trim_start_matches("./").trim_end_matches('/');
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let below = |path: &str| format!("{path}/");
+        if let Some(gone) = name.strip_prefix(".wh.") {
+            let gone = if folder.is_empty() {
+                gone.to_owned()
+            } else {
+                format!("{folder}/{gone}")
+            };
+            files.retain(|path, _| *path != gone && !path.starts_with(&below(&gone)));
+            continue;
+        }
+        if path.is_empty() {
+            continue;
+        }
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        let header = entry.header();
+        let link = || String::from_utf8(entry.link_name_bytes().unwrap().into_owned()).unwrap();
+        let kind = header.entry_type();
+        if !kind.is_dir() {
+            files.retain(|other, _| !other.starts_with(&below(path)));
+        }
+        let file = if kind.is_hard_link() {
+            files[link().trim_start_matches("./")].clone()
+        } else {
+            let (kind, content) = match kind {
+                kind if kind.is_dir() => ("d", String::new()),
+                kind if kind.is_symlink() => ("l", format!(" {}", link())),
+                _ => ("f", format!(" {}", String::from_utf8_lossy(&bytes))),
+            };
+            let (mode, uid, gid) = (
+                header.mode().unwrap() & 0o7777,
+                header.uid().unwrap(),
+                header.gid().unwrap(),
+            );
+            format!("{kind} {mode:o} {uid}:{gid}{content}")
+        };
+        files.insert(path.to_owned(), file);
+    }
 }

@@ -11,6 +11,8 @@ use crate::ecr::TestCertificate;
 pub enum RegistryAccess {
     /// Everybody, in plain HTTP.
     Open,
+    /// [`DockerRegistry::USER`] only, in plain HTTP.
+    Password,
     /// [`DockerRegistry::USER`] only, with TLS.
     Protected,
 }
@@ -46,17 +48,17 @@ impl DockerRegistry {
         );
         match access {
             RegistryAccess::Open => {}
+            RegistryAccess::Password => config.push_str(&password(directory.path())?),
             RegistryAccess::Protected => {
                 let certificate = TestCertificate::new(&["localhost", "127.0.0.1"])?;
                 std::fs::write(at("ca.pem"), &certificate.ca)?;
                 std::fs::write(at("certificate.pem"), &certificate.certificate)?;
                 std::fs::write(at("key.pem"), &certificate.key)?;
-                std::fs::write(at("htpasswd"), format!("{}:{HASH}\n", Self::USER))?;
                 config.push_str(&format!(
-                    "  tls: {{ certificate: {}, key: {} }}\nauth: {{ htpasswd: {{ realm: tests, path: {} }} }}\n",
+                    "  tls: {{ certificate: {}, key: {} }}\n{}",
                     at("certificate.pem").display(),
                     at("key.pem").display(),
-                    at("htpasswd").display()
+                    password(directory.path())?
                 ));
             }
         }
@@ -93,4 +95,14 @@ impl DockerRegistry {
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
+}
+
+/// Lets nobody in but the one user.
+fn password(directory: &Path) -> io::Result<String> {
+    let file = directory.join("htpasswd");
+    std::fs::write(&file, format!("{}:{HASH}\n", DockerRegistry::USER))?;
+    Ok(format!(
+        "auth: {{ htpasswd: {{ realm: tests, path: {} }} }}\n",
+        file.display()
+    ))
 }

@@ -1,8 +1,10 @@
 //! Real services that tests start, where the machine has them.
 
 mod docker_registry;
+pub mod engine;
 mod ministack;
 mod moto;
+mod podman;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 pub use docker_registry::{DockerRegistry, RegistryAccess};
 pub use ministack::Ministack;
 pub use moto::Moto;
+pub use podman::Podman;
 
 /// Set in CI: what is missing fails the test that wants it.
 const REQUIRE_ALL: &str = "SHIPLINE_TEST_REQUIRE_ALL";

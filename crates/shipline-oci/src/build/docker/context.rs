@@ -1,4 +1,5 @@
-//! The build context as a tar stream: the same files that the embedded builder sees, never whole in memory.
+//! The build context as a tar stream, for the classic builder: the same files that the embedded builder sees, never whole in
+//! memory.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -12,7 +13,6 @@ use shipline_engine::error::BackendError;
 use shipline_engine::task::TaskContext;
 use tokio::sync::mpsc;
 
-use super::Flavour;
 use crate::build::embedded::{Content, Context, NodeKind, Seen, Source, join, show};
 use crate::build::ignore::Ignore;
 use crate::layout::disk_error;
@@ -34,45 +34,34 @@ pub(super) type Chunks = tokio_stream::wrappers::ReceiverStream<io::Result<Bytes
 pub(super) fn stream(
     request: &BuildRequest,
     rewritten: Option<String>,
-    flavour: Flavour,
     task: &TaskContext,
 ) -> Result<(Chunks, String), BackendError> {
     let ignore = crate::build::read_ignore(request)?;
+    let rewritten = rewritten.map(String::into_bytes);
     let (dockerfile, outside, instead) =
         match (request.dockerfile.strip_prefix(&request.context), rewritten) {
-            (Ok(inside), rewritten) => {
-                let name = inside.to_string_lossy().into_owned();
-                let instead = rewritten.map(|text| (name.clone().into_bytes(), text.into_bytes()));
-                (name, None, instead)
-            }
-            (Err(_), Some(text)) => (OUTSIDE.to_owned(), Some(text.into_bytes()), None),
+            (Ok(inside), rewritten) => (inside.to_string_lossy().into_owned(), None, rewritten),
+            (Err(_), Some(text)) => (OUTSIDE.to_owned(), Some(text), None),
             (Err(_), None) => {
                 let bytes = fs::read(&request.dockerfile)
                     .map_err(|error| disk_error("read", &request.dockerfile, error))?;
                 (OUTSIDE.to_owned(), Some(bytes), None)
             }
         };
-    let mut always = Vec::new();
-    if outside.is_none() {
-        always.push(dockerfile.clone());
-    }
-    match flavour {
-        Flavour::Classic => always.push(IGNORE_FILE.to_owned()),
-        Flavour::BuildKit => {}
-    }
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(4);
     let (root, task) = (request.context.clone(), task.clone());
+    let named = dockerfile.clone();
     tokio::task::spawn_blocking(move || {
         let writer = ChunkWriter {
             sender: sender.clone(),
             buffer: Vec::with_capacity(CHUNK),
         };
-        let sent = Sent {
-            always: &always,
-            outside: outside.as_deref(),
+        let file = Recipe {
+            path: named,
+            outside,
             instead,
         };
-        if let Err(error) = write_tar(writer, &root, ignore, sent, &task) {
+        if let Err(error) = write_tar(writer, &root, ignore, &file, &task) {
             // The engine's side may be gone already: then its own error is the one to tell.
             let _ = sender.blocking_send(Err(error));
         }
@@ -83,50 +72,69 @@ pub(super) fn stream(
     ))
 }
 
-/// What is sent beside the context as the ignore file leaves it.
-struct Sent<'a> {
-    /// Paths of the context that no rule hides.
-    always: &'a [String],
-    /// A Dockerfile that is not in the context.
-    outside: Option<&'a [u8]>,
-    /// A path of the context and the bytes that are sent for it.
-    instead: Option<(Vec<u8>, Vec<u8>)>,
+/// The Dockerfile, which an engine finds in the context only.
+struct Recipe {
+    /// Its path there.
+    path: String,
+    /// Its bytes, where it stands outside the context.
+    outside: Option<Vec<u8>>,
+    /// What is sent for the one in the context.
+    instead: Option<Vec<u8>>,
 }
 
 fn write_tar(
     writer: ChunkWriter,
     root: &Path,
     ignore: Ignore,
-    sent: Sent<'_>,
+    recipe: &Recipe,
     task: &TaskContext,
 ) -> io::Result<()> {
-    let Sent {
-        always,
-        outside,
-        instead,
-    } = sent;
     let mut walk = Walk {
-        instead,
         context: Context::new(root, ignore),
         archive: tar::Builder::new(writer),
         hollow: Vec::new(),
+        recipe,
         task,
     };
     walk.directory(&[])?;
-    let everything = Context::new(root, Ignore::default());
-    for path in always {
-        let path = path.as_bytes();
-        let hidden = matches!(walk.see(path)?, Seen::Nothing | Seen::Hollow);
-        if hidden && let Seen::Node(node) = everything.see(path).map_err(io::Error::other)? {
-            walk.append(path, &node.kind, node.mode)?;
+    let path = recipe.path.as_bytes();
+    let hidden = match &recipe.outside {
+        Some(bytes) => {
+            walk.text(OUTSIDE, bytes)?;
+            true
         }
-    }
-    if let Some(bytes) = outside {
-        let mut header = header(tar::EntryType::Regular, 0o644);
-        header.set_size(bytes.len() as u64);
-        walk.archive.append_data(&mut header, OUTSIDE, bytes)?;
+        None => {
+            let everything = Context::new(root, Ignore::default());
+            let hidden = matches!(walk.see(path)?, Seen::Nothing | Seen::Hollow);
+            if hidden && let Seen::Node(node) = everything.see(path).map_err(io::Error::other)? {
+                walk.append(path, &node.kind, node.mode)?;
+            }
+            hidden
+        }
+    };
+    let rules_hidden = matches!(
+        walk.see(IGNORE_FILE.as_bytes())?,
+        Seen::Nothing | Seen::Hollow
+    );
+    // The classic builder reads the Dockerfile and then removes it, and the ignore file, where the ignore file names them.
+    // The context is filtered already: the file needs to say nothing else.
+    if hidden && rules_hidden {
+        let rules = format!("{IGNORE_FILE}\n{}\n", literal(&recipe.path));
+        walk.text(IGNORE_FILE, rules.as_bytes())?;
     }
     walk.archive.into_inner()?.flush()
+}
+
+/// A pattern of ignore files that names one path.
+fn literal(path: &str) -> String {
+    let mut pattern = String::new();
+    for c in path.chars() {
+        if matches!(c, '*' | '?' | '[' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
 }
 
 struct Walk<'a> {
@@ -134,14 +142,20 @@ struct Walk<'a> {
     archive: tar::Builder<ChunkWriter>,
     /// Ignored directories above the current one, in which nothing was kept so far.
     hollow: Vec<Vec<u8>>,
-    /// A path and the bytes that are sent for it.
-    instead: Option<(Vec<u8>, Vec<u8>)>,
+    recipe: &'a Recipe,
     task: &'a TaskContext,
 }
 
 impl Walk<'_> {
     fn see(&self, path: &[u8]) -> io::Result<Seen> {
         self.context.see(path).map_err(io::Error::other)
+    }
+
+    /// Adds a file that is not on the disk.
+    fn text(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut header = header(tar::EntryType::Regular, 0o644);
+        header.set_size(bytes.len() as u64);
+        self.archive.append_data(&mut header, name, bytes)
     }
 
     fn directory(&mut self, path: &[u8]) -> io::Result<()> {
@@ -172,16 +186,12 @@ impl Walk<'_> {
     }
 
     fn append(&mut self, path: &[u8], kind: &NodeKind, mode: u32) -> io::Result<()> {
-        let name = Path::new(OsStr::from_bytes(path));
-        if let Some((at, bytes)) = &self.instead
-            && at == path
+        if let Some(bytes) = &self.recipe.instead
+            && self.recipe.path.as_bytes() == path
         {
-            let mut header = header(tar::EntryType::Regular, 0o644);
-            header.set_size(bytes.len() as u64);
-            return self
-                .archive
-                .append_data(&mut header, name, bytes.as_slice());
+            return self.text(&self.recipe.path, bytes);
         }
+        let name = Path::new(OsStr::from_bytes(path));
         match kind {
             NodeKind::Directory => {
                 let mut header = header(tar::EntryType::Directory, mode);

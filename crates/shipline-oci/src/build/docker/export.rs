@@ -79,11 +79,18 @@ pub(super) async fn into_store(
         .map_err(|error| failed(request).because(error))?;
     let expected: Vec<Digest> = inspected
         .root_fs
-        .and_then(|fs| fs.layers)
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|layer| Digest::new(layer).ok())
+        .iter()
+        .flat_map(|fs| fs.layers.iter().flatten())
+        .filter_map(|layer| Digest::new(layer.as_str()).ok())
         .collect();
+    if inspected
+        .root_fs
+        .as_ref()
+        .is_some_and(|fs| fs.layers.iter().flatten().next().is_none())
+    {
+        let config = super::bare::config(docker, id, inspected, request).await?;
+        return finish(request, store.as_ref(), &config, &[]);
+    }
     let (sender, receiver) = mpsc::channel(WAITING_CHUNKS);
     let reading = {
         let (request, store, task) = (request.clone(), Arc::clone(store), task.clone());
@@ -453,6 +460,18 @@ fn finish(
         return Err(
             failed(request).because("the layers in the archive are not those of its config")
         );
+    }
+    let wanted = &request.platform;
+    if (&parsed.os, &parsed.architecture) != (&wanted.os, &wanted.architecture) {
+        return Err(BackendError::new(
+            ErrorClass::Invalid,
+            format!("build {} for {wanted}", request.id),
+        )
+        .because(format!(
+            "the engine built it for {}/{}",
+            parsed.os, parsed.architecture
+        ))
+        .hint("The classic builder does not heed `platform`, and a base brings its own: build with BuildKit, on a base for that platform."));
     }
     let config_descriptor = Descriptor {
         media_type: image::OCI_CONFIG.to_owned(),

@@ -4,9 +4,12 @@
 //! as with the embedded builder, and the digest is known before anything is published.
 
 mod address;
+mod bare;
 mod bases;
 mod context;
 mod export;
+mod files;
+mod login;
 mod memory;
 mod progress;
 mod session;
@@ -19,7 +22,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::models::{BuildInfoAux, SystemVersion};
-use bollard::query_parameters::{BuildImageOptions, BuildImageOptionsBuilder};
+use bollard::query_parameters::BuildImageOptionsBuilder;
 use futures_util::StreamExt as _;
 use shipline_engine::backend::{BuildRequest, ImageBuilder, ImageStore};
 use shipline_engine::error::{BackendError, ErrorClass};
@@ -27,10 +30,13 @@ use shipline_engine::event::BuiltImage;
 use shipline_engine::task::TaskContext;
 
 use super::BaseImages;
+use crate::credentials::{CredentialSource, Credentials};
 
 use self::address::Address;
 pub use self::address::{DockerSettings, Wanted};
 use self::bases::Bases;
+use self::files::BuildFiles;
+use self::login::Logins;
 use self::progress::Progress;
 use self::session::Session;
 
@@ -44,6 +50,7 @@ pub struct DockerBuilder {
     known_layers: PathBuf,
     threads: NonZeroUsize,
     bases: Option<Arc<dyn BaseImages>>,
+    logins: Arc<dyn CredentialSource>,
 }
 
 /// Which of the engine's builders is used.
@@ -63,6 +70,7 @@ impl DockerBuilder {
             known_layers: cache.into().join("docker-layers"),
             threads,
             bases: None,
+            logins: Arc::new(Credentials::Anonymous),
         }
     }
 
@@ -70,6 +78,13 @@ impl DockerBuilder {
     #[must_use]
     pub fn with_bases(mut self, bases: Arc<dyn BaseImages>) -> Self {
         self.bases = Some(bases);
+        self
+    }
+
+    /// With logins for the registries that the engine pulls from. Without, it pulls as nobody.
+    #[must_use]
+    pub fn with_logins(mut self, logins: Arc<dyn CredentialSource>) -> Self {
+        self.logins = logins;
         self
     }
 
@@ -172,8 +187,9 @@ impl ImageBuilder for DockerBuilder {
             request.labels.entry(name).or_insert(value);
         }
         let request = &request;
+        let logins = Logins(Arc::clone(&self.logins));
         let image = engine
-            .build(flavour, request, bases.dockerfile(), task)
+            .build(flavour, request, bases.dockerfile(), logins, task)
             .await?;
         task.note(format!(
             "takes image {} out of the engine",
@@ -205,30 +221,37 @@ impl Engine {
         flavour: Flavour,
         request: &BuildRequest,
         dockerfile: Option<String>,
+        logins: Logins,
         task: &TaskContext,
     ) -> Result<String, BackendError> {
-        let (chunks, dockerfile) = context::stream(request, dockerfile, flavour, task)?;
-        let options = options(request, &dockerfile);
-        let (docker, session) = match flavour {
-            Flavour::Classic => (adjusted(&self.docker, request, None), None),
+        let mut known = None;
+        let (docker, session, options, body) = match flavour {
+            Flavour::Classic => {
+                let (chunks, dockerfile) = context::stream(request, dockerfile, task)?;
+                let docker = adjusted(&self.docker, request, None);
+                known = Some(logins.of(request).await?);
+                let body = bollard::body_try_stream(chunks);
+                (docker, None, options(request, &dockerfile).build(), body)
+            }
             Flavour::BuildKit => {
                 let secrets: HashMap<String, Vec<u8>> = request
                     .secrets
                     .iter()
                     .map(|(id, value)| (id.clone(), value.expose().as_bytes().to_vec()))
                     .collect();
-                let session =
-                    Session::open(&self.address, session_id(request, task), secrets).await?;
-                (
-                    adjusted(&self.docker, request, Some(&session.id)),
-                    Some(session),
-                )
+                let files = BuildFiles::of(request, dockerfile, task)?;
+                let id = session_id(request, task);
+                let session = Session::open(&self.address, id, secrets, files, logins).await?;
+                let docker = adjusted(&self.docker, request, Some(&session.id));
+                let options = options(request, files::DOCKERFILE).remote("client-session");
+                // The library wants a body, and the engine one that is empty.
+                let body = bollard::body_full(bytes::Bytes::new());
+                (docker, Some(session), options.build(), body)
             }
         };
         let mut progress = Progress::default();
         let mut image = None;
-        let mut messages =
-            Box::pin(docker.build_image(options, None, Some(bollard::body_try_stream(chunks))));
+        let mut messages = Box::pin(docker.build_image(options, known, Some(body)));
         let ending = loop {
             let message = tokio::select! {
                 // The engine stops a build whose client goes away: dropping the stream is how a build is cancelled.
@@ -319,11 +342,18 @@ fn adjusted(docker: &Docker, request: &BuildRequest, session: Option<&str>) -> D
         {
             *request.uri_mut() = changed;
         }
+        // Engines read the URL-safe alphabet, and the library writes the other.
+        if let Some(logins) = request.headers_mut().get_mut("x-registry-config")
+            && let Ok(text) = logins.to_str()
+            && let Ok(safe) = text.replace('+', "-").replace('/', "_").parse()
+        {
+            *logins = safe;
+        }
         request
     })
 }
 
-fn options(request: &BuildRequest, dockerfile: &str) -> BuildImageOptions {
+fn options(request: &BuildRequest, dockerfile: &str) -> BuildImageOptionsBuilder {
     let args: HashMap<String, String> = request
         .args
         .iter()
@@ -351,7 +381,7 @@ fn options(request: &BuildRequest, dockerfile: &str) -> BuildImageOptions {
     if !request.cache_from.is_empty() {
         options = options.cachefrom(&request.cache_from);
     }
-    options.build()
+    options
 }
 
 /// The image's name in the engine. It never leaves it: it keeps the latest build from being collected, and the next one

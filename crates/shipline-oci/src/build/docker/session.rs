@@ -1,7 +1,8 @@
-//! BuildKit's session: a second connection to the engine over which it asks us for secrets, by gRPC with the roles turned round.
+//! BuildKit's session: a second connection to the engine over which it asks us for secrets, for the files of the
+//! build and for logins, by gRPC with the roles turned round.
 //!
-//! The library's own session gives either secrets or logs. This one serves secrets only, beside the library's `/build`, whose
-//! response stream carries the logs.
+//! The library's own session gives either secrets or logs. This one stands beside the library's `/build`, whose response
+//! stream carries the logs.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -15,6 +16,8 @@ use bollard_buildkit_proto::health::{
 };
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::{Secrets, SecretsServer};
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
+use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
+use bollard_buildkit_proto::moby::filesync::v1::file_sync_server::FileSyncServer;
 use shipline_engine::error::{BackendError, ErrorClass};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -22,6 +25,8 @@ use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status};
 
 use super::address::Address;
+use super::files::BuildFiles;
+use super::login::Logins;
 
 /// The longest response head that an engine may send.
 const LONGEST_HEAD: usize = 16 * 1024;
@@ -33,11 +38,13 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Opens the session and serves `secrets` on it. `id` must be unique on the engine.
+    /// Opens the session and serves `secrets`, `files` and `logins` on it. `id` must be unique on the engine.
     pub(super) async fn open(
         address: &Address,
         id: String,
         secrets: HashMap<String, Vec<u8>>,
+        files: BuildFiles,
+        logins: Logins,
     ) -> Result<Self, BackendError> {
         let connection = upgrade(address, &id).await.map_err(|error| {
             BackendError::new(
@@ -52,6 +59,8 @@ impl Session {
             let _ = tonic::transport::Server::builder()
                 .add_service(HealthServer::new(AlwaysHealthy))
                 .add_service(SecretsServer::new(HeldSecrets(Arc::new(secrets))))
+                .add_service(FileSyncServer::new(files))
+                .add_service(AuthServer::new(logins))
                 .serve_with_incoming(incoming)
                 .await;
         });
@@ -70,10 +79,14 @@ async fn upgrade(address: &Address, id: &str) -> std::io::Result<Connection> {
         Address::Unix(path) => Connection(Box::pin(UnixStream::connect(path).await?)),
         Address::Tcp(host) => Connection(Box::pin(TcpStream::connect(host).await?)),
     };
+    // The shared key is what BuildKit compares folders by, with sizes and times, to take over what it has of an earlier session.
+    // Our times say nothing, so that every session has a key of its own.
     let request = format!(
         "POST /session HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\
-         X-Docker-Expose-Session-Uuid: {id}\r\nX-Docker-Expose-Session-Name: shipline\r\nX-Docker-Expose-Session-Sharedkey: \r\n\
+         X-Docker-Expose-Session-Uuid: {id}\r\nX-Docker-Expose-Session-Name: shipline\r\nX-Docker-Expose-Session-Sharedkey: {id}\r\n\
          X-Docker-Expose-Session-Grpc-Method: /moby.buildkit.secrets.v1.Secrets/GetSecret\r\n\
+         X-Docker-Expose-Session-Grpc-Method: /moby.filesync.v1.FileSync/DiffCopy\r\n\
+         X-Docker-Expose-Session-Grpc-Method: /moby.filesync.v1.Auth/Credentials\r\n\
          X-Docker-Expose-Session-Grpc-Method: /grpc.health.v1.Health/Check\r\n\r\n"
     );
     connection.write_all(request.as_bytes()).await?;

@@ -70,6 +70,15 @@ pub enum CopyKind {
     Add,
 }
 
+/// What becomes of the folders above a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parents {
+    /// They stay behind.
+    Dropped,
+    /// They come along (`--parents`).
+    Kept,
+}
+
 /// A `COPY` or `ADD`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copy {
@@ -87,6 +96,8 @@ pub struct Copy {
     pub chmod: Option<String>,
     /// Patterns of what is left out.
     pub exclude: Vec<String>,
+    /// `--parents`.
+    pub parents: Parents,
 }
 
 /// One source of a `COPY`.
@@ -292,6 +303,7 @@ fn copy(logical: &LogicalLine, flags: &[Flag], rest: &str) -> Result<Copy, Docke
         chown: None,
         chmod: None,
         exclude: Vec::new(),
+        parents: Parents::Dropped,
     };
     for flag in flags {
         let value = || {
@@ -306,15 +318,15 @@ fn copy(logical: &LogicalLine, flags: &[Flag], rest: &str) -> Result<Copy, Docke
             ("chmod", _) => copy.chmod = Some(value()?),
             ("exclude", _) => copy.exclude.push(value()?),
             // Layers do not depend on those below them here, so that a link is what every COPY is.
-            ("link", _) => match flag.value.as_deref() {
-                None | Some("true" | "false") => {}
-                Some(other) => {
-                    return Err(wrong(format!("`--link={other}` is neither true nor false")));
-                }
-            },
+            ("link", _) => {
+                is_on(flag).map_err(wrong)?;
+            }
             ("parents", CopyKind::Copy) => {
-                return Err(wrong("`--parents` is not supported".to_owned())
-                    .remedy("Write one COPY for each folder, or use `engine: docker`."));
+                copy.parents = if is_on(flag).map_err(wrong)? {
+                    Parents::Kept
+                } else {
+                    Parents::Dropped
+                };
             }
             ("checksum" | "keep-git-dir" | "unpack", CopyKind::Add) => {
                 return Err(wrong(format!("`--{}` is not supported", flag.name))
@@ -322,12 +334,24 @@ fn copy(logical: &LogicalLine, flags: &[Flag], rest: &str) -> Result<Copy, Docke
             }
             (name, _) => {
                 return Err(wrong(format!("{keyword} has no flag `--{name}`")).remedy(
-                    "Known are `--from` (COPY only), `--chown`, `--chmod`, `--link` and `--exclude`.",
+                    "Known are `--from` and `--parents` (COPY only), `--chown`, `--chmod`, `--link` and `--exclude`.",
                 ));
             }
         }
     }
     Ok(copy)
+}
+
+/// A flag that is on where it has no value.
+fn is_on(flag: &Flag) -> Result<bool, String> {
+    match flag.value.as_deref() {
+        None | Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(other) => Err(format!(
+            "`--{}={other}` is neither true nor false",
+            flag.name
+        )),
+    }
 }
 
 /// Whether an ADD's source is fetched from elsewhere.
@@ -522,11 +546,8 @@ mod tests {
             ),
             ("&& npm ci", "`&&` is no instruction", "escape character"),
             ("COPY a", "at least one source", ""),
-            (
-                "COPY --parents a b",
-                "`--parents` is not supported",
-                "engine: docker",
-            ),
+            ("COPY --parents=no a b", "neither true nor false", ""),
+            ("ADD --parents a b", "no flag `--parents`", ""),
             ("COPY --chmdo=1 a b", "no flag `--chmdo`", "Known are"),
             ("ADD --from=x a b", "no flag `--from`", ""),
             ("COPY --from= a b", "has no value", ""),

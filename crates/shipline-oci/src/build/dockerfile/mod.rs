@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 pub use error::DockerfileError;
 pub use instruction::{
-    CommandForm, Copy, CopyKind, CopySource, HealthcheckForm, Instruction, InstructionKind,
+    CommandForm, Copy, CopyKind, CopySource, HealthcheckForm, Instruction, InstructionKind, Parents,
 };
 pub(crate) use instruction::{is_remote, trigger};
 pub use lexer::Heredoc;

@@ -102,11 +102,11 @@ impl Scope {
         }
     }
 
-    /// The environment hides args of the same name.
+    /// What was said last counts: an ARG after an ENV of the same name hides it in what follows, and not in the image.
     pub(crate) fn get(&self, name: &str) -> Option<String> {
-        self.environment
+        self.args
             .get(name)
-            .or_else(|| self.args.get(name))
+            .or_else(|| self.environment.get(name))
             .cloned()
     }
 
@@ -126,6 +126,7 @@ impl Scope {
     }
 
     pub(crate) fn set(&mut self, name: String, value: String) {
+        self.args.remove(&name);
         self.environment.insert(name, value);
     }
 

@@ -1,6 +1,6 @@
 //! Tars as sources: the layers of a base image, and the local archives that ADD unpacks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -13,8 +13,15 @@ use super::tree::{
     Archive, Content, ImagePath, LastLink, Node, NodeKind, Stamp, Tree, join, normal,
 };
 
+/// What is in an archive.
+pub(crate) struct Unpacked {
+    pub(crate) tree: Tree,
+    /// Directories that it does not list, and that its entries need.
+    pub(crate) implied: BTreeSet<ImagePath>,
+}
+
 /// The tree of an archive, where a file is one; `None` where it is any other file.
-pub(crate) fn unpack(content: &Content) -> Result<Option<Tree>, String> {
+pub(crate) fn unpack(content: &Content) -> Result<Option<Unpacked>, String> {
     let Content::Disk(file) = content else {
         // Texts and entries of tars are small or have been unpacked once: Docker looks into files only.
         return Ok(None);
@@ -45,14 +52,14 @@ pub(crate) fn unpack(content: &Content) -> Result<Option<Tree>, String> {
     }
     let archive = Archive::File(Arc::clone(file));
     let mut tree = Tree::default();
-    apply(
+    let implied = apply(
         &mut tree,
         &archive,
         io::Cursor::new(header).chain(reader),
         Marks::AsFiles,
     )
     .map_err(failed)?;
-    Ok(Some(tree))
+    Ok(Some(Unpacked { tree, implied }))
 }
 
 /// Whether `.wh.` names remove what lies below, as in layers.
@@ -62,13 +69,14 @@ pub(crate) enum Marks {
     AsFiles,
 }
 
-/// Puts the entries of a tar over a tree.
+/// Puts the entries of a tar over a tree. Gives the directories that it needs and does not list.
 pub(crate) fn apply(
     tree: &mut Tree,
     archive: &Archive,
     reader: impl Read,
     marks: Marks,
-) -> io::Result<()> {
+) -> io::Result<BTreeSet<ImagePath>> {
+    let mut implied = BTreeSet::new();
     let mut tar = tar::Archive::new(reader);
     for entry in tar.entries()? {
         let entry = entry?;
@@ -126,8 +134,10 @@ pub(crate) fn apply(
         for (end, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
             if tree.get(&path[..end]).is_none() {
                 tree.insert(path[..end].to_vec(), Node::directory());
+                implied.insert(path[..end].to_vec());
             }
         }
+        implied.remove(&path);
         tree.insert(
             path,
             Node {
@@ -138,7 +148,7 @@ pub(crate) fn apply(
             },
         );
     }
-    Ok(())
+    Ok(implied)
 }
 
 /// Files of tars that a layer needs, written next to each other on the disk: tars can be read in their own order only.

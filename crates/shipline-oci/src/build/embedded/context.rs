@@ -240,12 +240,18 @@ pub(crate) fn glob(source: &dyn Source, pattern: &str) -> Result<Vec<ImagePath>,
     use crate::build::pattern::{Flavour, Pattern, clean, has_wildcard};
     let pattern = clean(&format!("/{pattern}"));
     let mut found: Vec<ImagePath> = vec![Vec::new()];
+    // What stands before the first wildcard leads over links; what a wildcard finds is looked at as it is, as Docker's walk does.
+    let mut walking = false;
     for part in pattern.split('/').filter(|part| !part.is_empty()) {
         let mut next = Vec::new();
         if has_wildcard(part) {
             let compiled = Pattern::new(part, Flavour::Match).map_err(|error| error.to_string())?;
             for directory in &found {
-                let real = follow(source, directory)?;
+                let real = if walking {
+                    directory.clone()
+                } else {
+                    follow(source, directory)?
+                };
                 let is_directory = match source.see(&real)? {
                     Seen::Node(node) => node.is_directory(),
                     Seen::Hollow => true,
@@ -263,9 +269,21 @@ pub(crate) fn glob(source: &dyn Source, pattern: &str) -> Result<Vec<ImagePath>,
                     }
                 }
             }
+            walking = true;
         } else {
             let plain = unescape(part);
-            next.extend(found.iter().map(|path| join(path, plain.as_bytes())));
+            for above in &found {
+                let path = join(above, plain.as_bytes());
+                let there = !walking
+                    || match source.see(above)? {
+                        Seen::Node(node) => node.is_directory(),
+                        Seen::Hollow => true,
+                        Seen::Nothing => false,
+                    } && source.see(&path)? != Seen::Nothing;
+                if there {
+                    next.push(path);
+                }
+            }
         }
         found = next;
     }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::archive;
+use super::archive::{self, Unpacked};
 use super::context::{Seen, Source, follow, glob};
 use super::mode::ModeChange;
 use super::tree::{
     Content, ImagePath, LastLink, Node, NodeKind, Tree, join, name, normal, parts, show,
 };
-use crate::build::dockerfile::CopyKind;
+use crate::build::dockerfile::{CopyKind, Parents};
 use crate::build::ignore::{Ignore, Matched};
 
 /// What a layer holds, by path.
@@ -22,6 +22,7 @@ pub(crate) struct Rules {
     pub(crate) owner: Option<(u64, u64)>,
     pub(crate) mode: Option<ModeChange>,
     pub(crate) exclude: Ignore,
+    pub(crate) parents: Parents,
 }
 
 /// One source of a COPY, expanded.
@@ -38,12 +39,28 @@ pub(crate) struct Copying<'a> {
     pub(crate) changes: Changes,
     pub(crate) rules: Rules,
     pub(crate) source: &'a dyn Source,
+    /// For people.
+    pub(crate) notes: Vec<String>,
+    /// Paths that `--parents` took.
+    pub(super) taken: usize,
+}
+
+impl<'a> Copying<'a> {
+    pub(crate) fn new(tree: &'a mut Tree, rules: Rules, source: &'a dyn Source) -> Self {
+        Self {
+            tree,
+            changes: Changes::new(),
+            rules,
+            source,
+            notes: Vec::new(),
+            taken: 0,
+        }
+    }
 }
 
 impl Copying<'_> {
-    /// Copies all items to `destination` (absolute; a trailing slash says that it is a directory). Gives notes for people.
-    pub(crate) fn run(&mut self, items: &[Item], destination: &str) -> Result<Vec<String>, String> {
-        let mut notes = Vec::new();
+    /// Copies all items to `destination` (absolute; a trailing slash says that it is a directory).
+    pub(crate) fn run(&mut self, items: &[Item], destination: &str) -> Result<(), String> {
         let slash = destination.ends_with('/');
         let target = self
             .tree
@@ -68,11 +85,14 @@ impl Copying<'_> {
                     let path = self.file_target(&target, slash, name.as_bytes());
                     self.file(path, node)?;
                 }
+                Item::Path(pattern) if self.rules.parents == Parents::Kept => {
+                    self.with_parents(pattern, &target)?;
+                }
                 Item::Path(pattern) => {
                     let found = glob(self.source, pattern)?;
                     let wild = crate::build::pattern::has_wildcard(pattern);
                     if wild && found.is_empty() {
-                        notes.push(format!(
+                        self.notes.push(format!(
                             "`{pattern}` matches nothing in {}",
                             self.source.describe()
                         ));
@@ -89,7 +109,7 @@ impl Copying<'_> {
                 }
             }
         }
-        Ok(notes)
+        Ok(())
     }
 
     /// Where a file goes: into the destination where that is a directory, else it is the destination.
@@ -124,13 +144,16 @@ impl Copying<'_> {
             Seen::Nothing => Err(missing()),
             Seen::Hollow => {
                 let before = self.changes.len();
-                self.contents(&real, target, None)?;
+                self.contents(&real, target)?;
                 if self.changes.len() == before {
                     return Err(missing());
                 }
                 Ok(())
             }
-            Seen::Node(node) if node.is_directory() => self.contents(&real, target, Some(node)),
+            Seen::Node(node) if node.is_directory() => {
+                self.destination(target)?;
+                self.contents(&real, target)
+            }
             Seen::Node(node) => {
                 let excluded = {
                     let (_, excluded) = self.rules.exclude.enter(
@@ -146,7 +169,7 @@ impl Copying<'_> {
                     && let NodeKind::File { content, .. } = &node.kind
                     && let Some(unpacked) = archive::unpack(content)?
                 {
-                    return self.unpacked(unpacked, target);
+                    return self.unpacked(&unpacked, target);
                 }
                 let path = self.file_target(target, slash, name(path));
                 self.file(path, node)
@@ -154,31 +177,32 @@ impl Copying<'_> {
         }
     }
 
-    /// Copies what a directory holds into `target`, which takes the directory's mode and owner only where it is new.
-    fn contents(
-        &mut self,
-        directory: &[u8],
-        target: &[u8],
-        node: Option<Node>,
-    ) -> Result<(), String> {
-        match self.tree.get(target) {
-            Some(there) if there.is_directory() => {}
-            Some(_) => {
-                return Err(format!(
-                    "`{}` is not a directory, and a directory is copied to it",
-                    show(target)
-                ));
-            }
-            None => {
-                if let Some(node) = node {
-                    self.parents(target)?;
-                    let node = self.changed(node);
-                    self.place(target.to_vec(), node);
-                }
-            }
-        }
+    /// Copies what a directory holds into `target`. Nothing of the directory itself is copied: where `target` is new, it is
+    /// made like the directories above it.
+    fn contents(&mut self, directory: &[u8], target: &[u8]) -> Result<(), String> {
         let root = self.rules.exclude.root();
         self.children(directory, target, &[], &root)
+    }
+
+    /// Makes the directory into which things are copied.
+    pub(super) fn destination(&mut self, target: &[u8]) -> Result<(), String> {
+        self.made(target, Way::Copied)
+    }
+
+    /// Makes a destination's directory, with those above it, where it is not there yet.
+    fn made(&mut self, target: &[u8], way: Way) -> Result<(), String> {
+        match self.tree.get(target) {
+            Some(there) if there.is_directory() => Ok(()),
+            Some(_) => Err(format!(
+                "`{}` is not a directory, and {} it",
+                show(target),
+                match way {
+                    Way::Copied => "a directory is copied to",
+                    Way::Unpacked => "an archive is unpacked into",
+                }
+            )),
+            None => self.parents(&join(target, b"x"), way),
+        }
     }
 
     fn children(
@@ -224,7 +248,7 @@ impl Copying<'_> {
     }
 
     /// Makes a directory, or takes the one that is there; gives the path under which it is really found.
-    fn directory(&mut self, path: ImagePath, node: Node) -> Result<ImagePath, String> {
+    pub(super) fn directory(&mut self, path: ImagePath, node: Node) -> Result<ImagePath, String> {
         let there = self.tree.get(&path);
         let real = match there.map(|there| there.kind) {
             Some(NodeKind::Symlink { .. }) => {
@@ -246,14 +270,14 @@ impl Copying<'_> {
                 ));
             }
         };
-        self.parents(&real)?;
+        self.parents(&real, Way::Copied)?;
         let node = self.changed(node);
         self.place(real.clone(), node);
         Ok(real)
     }
 
     /// Puts a file, link or the like at a path.
-    fn file(&mut self, path: ImagePath, node: Node) -> Result<(), String> {
+    pub(super) fn file(&mut self, path: ImagePath, node: Node) -> Result<(), String> {
         if node.kind == NodeKind::Other {
             return Err(format!(
                 "`{}` would be a device or pipe, which cannot be copied",
@@ -270,14 +294,15 @@ impl Copying<'_> {
                 show(&path)
             ));
         }
-        self.parents(&path)?;
+        self.parents(&path, Way::Copied)?;
         let node = self.changed(node);
         self.place(path, node);
         Ok(())
     }
 
-    /// Makes the directories above a path that are not there yet.
-    fn parents(&mut self, path: &[u8]) -> Result<(), String> {
+    /// Makes the directories above a path that are not there yet. They have the owner of what is copied, and its mode where
+    /// that is octal (BuildKit since Docker 28.1; before, they had 0755). For an archive the mode says nothing.
+    fn parents(&mut self, path: &[u8], way: Way) -> Result<(), String> {
         let Some(end) = path.iter().rposition(|b| *b == b'/') else {
             return Ok(());
         };
@@ -293,13 +318,24 @@ impl Copying<'_> {
             }
             None => {}
         }
-        self.parents(parent)?;
+        self.parents(parent, way)?;
         let (uid, gid) = self.rules.owner.unwrap_or((0, 0));
+        let mode = match (way, &self.rules.mode) {
+            (Way::Copied, Some(ModeChange::Octal(mode))) => mode & 0o777,
+            (Way::Copied, Some(ModeChange::Symbolic(_)) | None) | (Way::Unpacked, _) => 0o755,
+        };
+        if mode & 0o111 == 0 {
+            self.notes.push(format!(
+                "the directory `{}` gets the mode {mode:04o} of --chmod, so that only root can enter it: make it with WORKDIR before, or give --chmod an x (`u=rwX,go=rX`)",
+                show(parent)
+            ));
+        }
         self.place(
             parent.to_vec(),
             Node {
                 uid,
                 gid,
+                mode,
                 ..Node::directory()
             },
         );
@@ -325,38 +361,65 @@ impl Copying<'_> {
         self.changes.insert(path, node);
     }
 
-    /// Puts an unpacked archive into `target`.
-    fn unpacked(&mut self, tree: Tree, target: &[u8]) -> Result<(), String> {
-        match self.tree.get(target) {
-            Some(node) if node.is_directory() => {}
-            Some(_) => {
-                return Err(format!(
-                    "`{}` is not a directory, and an archive is unpacked into it",
-                    show(target)
-                ));
-            }
-            None => {
-                self.parents(&join(target, b"x"))?;
-            }
-        }
-        self.merge(&tree, &[], target)
+    /// Puts an unpacked archive into `target`. Its entries keep their modes, and replace what is in their way: a directory of
+    /// an archive is no invitation to follow a link.
+    fn unpacked(&mut self, archive: &Unpacked, target: &[u8]) -> Result<(), String> {
+        self.made(target, Way::Unpacked)?;
+        self.merge(archive, &[], target)
     }
 
-    fn merge(&mut self, from: &Tree, directory: &[u8], target: &[u8]) -> Result<(), String> {
-        for child in from.children(directory) {
+    fn merge(&mut self, archive: &Unpacked, directory: &[u8], target: &[u8]) -> Result<(), String> {
+        for child in archive.tree.children(directory) {
             let path = join(directory, &child);
-            let to = join(target, &child);
-            match from.get(&path) {
-                Some(node) if node.is_directory() => {
-                    let to = self.directory(to, node)?;
-                    self.merge(from, &path, &to)?;
+            let mut to = join(target, &child);
+            let Some(mut node) = archive.tree.get(&path) else {
+                continue;
+            };
+            if archive.implied.contains(&path) {
+                // Made on the way to an entry, if it is not there: then nobody said whose it is.
+                let real = self.tree.resolve(&to, LastLink::Follow)?;
+                match self.tree.get(&real) {
+                    Some(there) if there.is_directory() => to = real,
+                    None if real == to => self.place(to.clone(), node.clone()),
+                    Some(_) | None => {
+                        return Err(format!(
+                            "`{}` is not a directory, and an archive has entries below it",
+                            show(&to)
+                        ));
+                    }
                 }
-                Some(node) => self.file(to, node)?,
-                None => {}
+            } else {
+                if let Some((uid, gid)) = self.rules.owner {
+                    (node.uid, node.gid) = (uid, gid);
+                }
+                if node.kind == NodeKind::Other {
+                    return Err(format!(
+                        "`{}` would be a device or pipe, which cannot be unpacked",
+                        show(&to)
+                    ));
+                }
+                let merges = node.is_directory()
+                    && self.tree.get(&to).is_some_and(|there| there.is_directory());
+                if !merges {
+                    self.tree.remove(&to);
+                    let below = join(&to, b"");
+                    self.changes.retain(|path, _| !path.starts_with(&below));
+                }
+                self.place(to.clone(), node.clone());
+            }
+            if node.is_directory() {
+                self.merge(archive, &path, &to)?;
             }
         }
         Ok(())
     }
+}
+
+/// How things come to a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Copied,
+    Unpacked,
 }
 
 /// A destination as an absolute path: below the working directory where it is relative, its trailing slash kept.
@@ -375,8 +438,12 @@ pub(crate) fn absolute(destination: &str, workdir: &str) -> String {
     }
 }
 
-/// Makes a directory with everything above it where it is not there yet: WORKDIR.
-pub(crate) fn make_directory(tree: &mut Tree, path: &str) -> Result<Changes, String> {
+/// Makes a directory with everything above it where it is not there yet, for this user and group: WORKDIR.
+pub(crate) fn make_directory(
+    tree: &mut Tree,
+    path: &str,
+    (uid, gid): (u64, u64),
+) -> Result<Changes, String> {
     let mut changes = Changes::new();
     let real = tree.resolve(path.as_bytes(), LastLink::Follow)?;
     let mut at = ImagePath::new();
@@ -386,8 +453,13 @@ pub(crate) fn make_directory(tree: &mut Tree, path: &str) -> Result<Changes, Str
             Some(node) if node.is_directory() => {}
             Some(_) => return Err(format!("`{}` is not a directory", show(&at))),
             None => {
-                tree.insert(at.clone(), Node::directory());
-                changes.insert(at.clone(), Node::directory());
+                let node = Node {
+                    uid,
+                    gid,
+                    ..Node::directory()
+                };
+                tree.insert(at.clone(), node.clone());
+                changes.insert(at.clone(), node);
             }
         }
     }

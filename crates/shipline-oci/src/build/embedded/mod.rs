@@ -13,6 +13,7 @@ mod copy;
 mod layer;
 mod mode;
 mod owner;
+mod parents;
 mod session;
 mod stage;
 mod tarball;

@@ -35,9 +35,10 @@ impl ModeChange {
             let mut who = 0;
             for letter in part[..letters].chars() {
                 who |= match letter {
-                    'u' => 0o4700,
-                    'g' => 0o2070,
-                    'o' => 0o1007,
+                    'u' => 0o5700,
+                    'g' => 0o3070,
+                    // Only the others have no sticky bit to change: so BSD's chmod has it, whose rules Docker took.
+                    'o' => 0o0007,
                     'a' => 0o7777,
                     _ => return Err(wrong()),
                 };
@@ -85,10 +86,16 @@ impl ModeChange {
                     };
                 }
                 let bits = bits & clause.who;
+                // `=` takes away set-user and set-group bits too, unless it copies rights; the sticky bit stays.
+                let cleared = if clause.rights.contains(['u', 'g', 'o']) {
+                    0o777
+                } else {
+                    0o6777
+                };
                 match clause.operator {
                     '+' => mode | bits,
                     '-' => mode & !bits,
-                    _ => (mode & !(clause.who & 0o777)) | bits,
+                    _ => (mode & !(clause.who & cleared)) | bits,
                 }
             }),
         }
@@ -121,6 +128,20 @@ mod tests {
             ("u+s", 0o755, false, 0o4755),
             ("+t", 0o777, true, 0o1777),
             ("u-x+w", 0o555, false, 0o655),
+            ("a=rx", 0o7755, false, 0o1555),
+            ("u=", 0o7755, false, 0o3055),
+            ("g=r", 0o7755, false, 0o5745),
+            ("o=r", 0o7755, false, 0o7754),
+            ("a=t", 0o7755, false, 0o1000),
+            ("a-t", 0o7755, false, 0o6755),
+            ("o-t", 0o7755, false, 0o7755),
+            ("o+t", 0o644, false, 0o644),
+            ("u+t", 0o644, false, 0o1644),
+            ("-s", 0o7755, false, 0o1755),
+            ("+s", 0o755, false, 0o6755),
+            ("o+s", 0o644, false, 0o644),
+            ("g=u", 0o7755, false, 0o7775),
+            ("u=s", 0o7755, false, 0o7055),
         ] {
             assert_eq!(
                 ModeChange::parse(text).unwrap().apply(before, directory),

@@ -1,4 +1,4 @@
-//! `--chown`: numbers as they are, names by the image's own `/etc/passwd` and `/etc/group`.
+//! `--chown` and USER: numbers as they are, names by the image's own `/etc/passwd` and `/etc/group`.
 
 use shipline_engine::backend::ImageStore;
 
@@ -32,7 +32,9 @@ pub(crate) fn owner(text: &str, tree: &Tree, store: &dyn ImageStore) -> Result<(
         }
     };
     let gid = match group {
-        None | Some("") => own_group,
+        None => own_group,
+        // A colon without a group is group 0, as BuildKit reads it.
+        Some("") => 0,
         Some(group) => match group.parse::<u32>() {
             Ok(number) => u64::from(number),
             Err(_) => {
@@ -44,6 +46,44 @@ pub(crate) fn owner(text: &str, tree: &Tree, store: &dyn ImageStore) -> Result<(
         },
     };
     Ok((uid, gid))
+}
+
+/// Whose a directory is that WORKDIR makes.
+pub(crate) struct WorkdirOwner {
+    /// User and group.
+    pub(crate) numbers: (u64, u64),
+    /// Where USER names somebody who is not known: for people.
+    pub(crate) note: Option<String>,
+}
+
+/// User and group of the USER that is set (`""` where none is). Unlike `--chown`, USER may name somebody whom only the running
+/// container knows: then the directory is root's, and a group that is not known is the user's own.
+pub(crate) fn user(
+    text: &str,
+    tree: &Tree,
+    store: &dyn ImageStore,
+) -> Result<WorkdirOwner, String> {
+    if text.is_empty() {
+        return Ok(WorkdirOwner {
+            numbers: (0, 0),
+            note: None,
+        });
+    }
+    if let Ok(numbers) = owner(text, tree, store) {
+        return Ok(WorkdirOwner {
+            numbers,
+            note: None,
+        });
+    }
+    let name = text.split(':').next().unwrap_or_default();
+    let numbers = owner(name, tree, store).unwrap_or((0, 0));
+    Ok(WorkdirOwner {
+        numbers,
+        note: Some(format!(
+            "USER `{text}` is not in the stage's /etc/passwd and /etc/group, so that this directory belongs to {}:{}",
+            numbers.0, numbers.1
+        )),
+    })
 }
 
 fn unknown(text: &str, kind: &str, name: &str, file: &str) -> String {

@@ -7,7 +7,7 @@ use shipline_engine::backend::Descriptor;
 
 use super::copy::{Changes, Copying, Item, Rules, absolute, make_directory};
 use super::mode::ModeChange;
-use super::owner::owner;
+use super::owner::{owner, user};
 use super::session::Session;
 use super::tree::Tree;
 use crate::build::dockerfile::expand::{expand, expand_text, expand_words};
@@ -187,7 +187,7 @@ impl Stage {
                     Some("") | None => path,
                     Some(path) => path.to_owned(),
                 };
-                changes = make_directory(&mut self.tree, &path).map_err(wrong)?;
+                changes = self.workdir(&path, line, session)?;
                 self.config.working_dir = path;
             }
             InstructionKind::User(user) => self.config.user = text(user)?,
@@ -309,19 +309,33 @@ impl Stage {
                     .collect::<Result<Vec<_>, _>>()?,
             )
             .map_err(wrong)?,
+            parents: copy.parents,
         };
         let destination = absolute(&text(&copy.destination)?, &self.config.working_dir);
         let source = session.source(index, copy.from.as_deref(), line)?;
-        let mut copying = Copying {
-            tree: &mut self.tree,
-            changes: Changes::new(),
-            rules,
-            source: source.as_ref(),
-        };
-        let notes = copying.run(&items, &destination).map_err(wrong)?;
-        let changes = copying.changes;
+        let mut copying = Copying::new(&mut self.tree, rules, source.as_ref());
+        copying.run(&items, &destination).map_err(wrong)?;
+        let (changes, notes) = (copying.changes, copying.notes);
         drop(source);
         for note in notes {
+            session.note(line, &note);
+        }
+        Ok(changes)
+    }
+
+    /// Makes a working directory. As with BuildKit, what is new belongs to the user who is set.
+    fn workdir(
+        &mut self,
+        path: &str,
+        line: usize,
+        session: &Session<'_>,
+    ) -> Result<Changes, DockerfileError> {
+        let wrong = |why: String| DockerfileError::new(line, why);
+        let owner = user(&self.config.user, &self.tree, session.store).map_err(wrong)?;
+        let changes = make_directory(&mut self.tree, path, owner.numbers).map_err(wrong)?;
+        if !changes.is_empty()
+            && let Some(note) = owner.note
+        {
             session.note(line, &note);
         }
         Ok(changes)
