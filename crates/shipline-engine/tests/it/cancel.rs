@@ -37,7 +37,7 @@ fn signals_at(
 async fn the_first_signal_lets_commands_end_gracefully() {
     let mut world = World::new(&[(
         "TEST_WEB",
-        "trap 'echo bye; exit 0' TERM; echo ready; sleep 1000 & wait",
+        "trap 'echo bye; exit 0' TERM; sleep 1000 & echo ready; wait",
     )]);
     let (signals, reporter) = signals_at("ready", &[CancelReason::Interrupt]);
     let ran = world.run_with(signals, vec![reporter]).await;
