@@ -108,6 +108,11 @@ pub fn facts(facts: &Facts) -> String {
             )
         }
         Facts::Scanned {
+            bytes: 0,
+            findings: 0,
+            ..
+        } => "nothing to look for".to_owned(),
+        Facts::Scanned {
             bytes: looked_at,
             findings,
             suppressed,

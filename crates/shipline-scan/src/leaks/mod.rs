@@ -1,7 +1,8 @@
 //! Environment leaks: another environment's `api_urls` inside an image that is made for one environment.
 //!
-//! Looked at are the variant's own layers, file by file (gzip files unpacked), and the values of its config. Not seen is
-//! what is compressed otherwise (brotli, zstd, zip, jar: a note names such files), encrypted, in base64 or UTF-16, or put together at run time.
+//! Looked at are all layers, those of a base image too (it ships with the rest), file by file (gzip files unpacked), and the
+//! values of the config. Not seen is what is compressed otherwise (brotli, zstd, zip, jar: a note names such files),
+//! encrypted, in base64 or UTF-16, or put together at run time.
 
 mod escape;
 mod exception;
@@ -9,7 +10,7 @@ mod image;
 mod search;
 mod url;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use shipline_engine::backend::{Descriptor, ImageStore, ScanReport, Scanner};
@@ -43,7 +44,6 @@ const STEP: u64 = 4 * 1024 * 1024;
 pub struct LeakScanner {
     search: Search,
     exceptions: Exceptions,
-    base_layers: BTreeSet<Digest>,
 }
 
 impl LeakScanner {
@@ -75,15 +75,7 @@ impl LeakScanner {
         Ok(Self {
             search,
             exceptions: Exceptions::new(ignore, today)?,
-            base_layers: BTreeSet::new(),
         })
-    }
-
-    /// Leaves layers of base images out: they are not the variant's own.
-    #[must_use]
-    pub fn without_layers(mut self, base_layers: impl IntoIterator<Item = Digest>) -> Self {
-        self.base_layers.extend(base_layers);
-        self
     }
 }
 
@@ -97,8 +89,7 @@ impl Scanner for LeakScanner {
         let urls: Vec<String> = urls
             .map(|url| format!("{} {}", url.environment, url.written))
             .collect();
-        let layers: Vec<&str> = self.base_layers.iter().map(Digest::as_str).collect();
-        let known = (VERSION, urls, self.exceptions.key(), layers);
+        let known = (VERSION, urls, self.exceptions.key());
         Some(format!("{known:?}"))
     }
 
@@ -140,9 +131,7 @@ impl Scanner for LeakScanner {
         };
         look.config(store, &manifest.config)?;
         for (index, layer) in manifest.layers.iter().enumerate() {
-            if !self.base_layers.contains(&layer.digest) {
-                look.layer(store, index, layer)?;
-            }
+            look.layer(store, index, layer)?;
         }
         let mut report = look.report;
         report.notes.extend(not_read(&look.packed));
