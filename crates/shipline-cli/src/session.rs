@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use shipline_engine::error::ErrorClass;
 use shipline_engine::lock::{Holder, StateLock, Wait};
@@ -18,6 +19,9 @@ pub(crate) const FILE: &str = "pipeline.yaml";
 
 /// The folder of everything that Shipline keeps in a clone.
 pub(crate) const STATE: &str = ".shipline";
+
+/// How long the end of a command waits for threads that still block.
+const CLEARING_UP: Duration = Duration::from_secs(5);
 
 /// A repository with a checked configuration.
 pub(crate) struct Session {
@@ -79,10 +83,11 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// Waits for no thread that blocks: what it does is as if the process had been killed, and every write withstands that.
+    /// Threads that block may clear up behind themselves, but nobody waits for ever for one that hangs: then it is as if the
+    /// process had been killed, and every write withstands that.
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            runtime.shutdown_timeout(CLEARING_UP);
         }
     }
 }
