@@ -25,6 +25,7 @@ const CHORES: &str = "
 Chores of this repository:
   test [--provision]            Runs formatting, lints, documentation and all tests
   soak [KILLS [SEED]]           Kills runs at random moments and looks whether the next one completes
+  clones                        Builds the sample in two clones under two umasks and compares the images
   bench [images|plan|gitops]    Measures, side by side with peers";
 
 fn main() -> ExitCode {
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
             println!("{CHORES}");
             return code;
         }
-        Some((&("bench" | "soak"), ["--help" | "-h", ..])) => {
+        Some((&("bench" | "clones" | "soak"), ["--help" | "-h", ..])) => {
             println!("{}", CHORES.trim_start());
             return ExitCode::SUCCESS;
         }
