@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{failed, write_whole};
+use crate::disk::{failed, sweep, write_whole};
 use crate::error::{BackendError, ErrorClass};
 
 /// Who holds the lock.
@@ -51,10 +51,15 @@ struct Stored {
 pub fn prepare_state(state: &Path) -> Result<(), BackendError> {
     fs::create_dir_all(state).map_err(|cause| failed("create", state, cause))?;
     let ignore = state.join(".gitignore");
-    if fs::read(&ignore).is_ok_and(|text| text == b"*\n") {
+    let is_there = || fs::read(&ignore).is_ok_and(|text| text == b"*\n");
+    if is_there() {
         return Ok(());
     }
-    write_whole(&ignore, b"*\n")
+    match write_whole(&ignore, b"*\n") {
+        // Another process wrote it meanwhile, and took ours for something half-written.
+        Err(_) if is_there() => Ok(()),
+        written => written,
+    }
 }
 
 impl StateLock {
@@ -95,6 +100,7 @@ impl StateLock {
             Err((_, errno)) => return Err(cannot(errno)),
         };
         write(&file, holder).map_err(|cause| failed("write", &path, cause))?;
+        sweep(state);
         Ok(Self { _file: file })
     }
 }
@@ -180,5 +186,20 @@ mod tests {
         assert_eq!(hears.recv().unwrap(), Some(holder("first")));
         drop(first);
         second.join().unwrap();
+    }
+
+    #[test]
+    fn who_takes_it_removes_what_killed_processes_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join(".shipline");
+        fs::create_dir(&state).unwrap();
+        fs::write(state.join(".gitignore.1-0.tmp"), "").unwrap();
+        let _held = StateLock::acquire(&state, &holder("a"), Wait::Never, &mut |_| panic!());
+        let mut names: Vec<_> = fs::read_dir(&state)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, [".gitignore", "lock"]);
     }
 }
