@@ -15,6 +15,7 @@ mod distribution;
 mod docker;
 mod ecr;
 mod kill;
+mod lost;
 mod moto;
 mod parity;
 mod pull;

@@ -47,6 +47,17 @@ impl Task {
         }
         lines
     }
+
+    /// Why it said that it tries again, since it was last asked anything.
+    pub(crate) fn retries(&mut self) -> Vec<String> {
+        let mut retries = Vec::new();
+        while let Ok((_, message)) = self.messages.try_recv() {
+            if let TaskMessage::Retrying { error, .. } = message {
+                retries.push(error);
+            }
+        }
+        retries
+    }
 }
 
 pub(crate) fn store(root: &Path) -> (LayoutStore, Arc<dyn ImageStore>) {

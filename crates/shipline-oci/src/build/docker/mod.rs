@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::Docker;
@@ -25,9 +26,9 @@ use bollard::models::{BuildInfoAux, SystemVersion};
 use bollard::query_parameters::BuildImageOptionsBuilder;
 use futures_util::StreamExt as _;
 use shipline_engine::backend::{BuildRequest, ImageBuilder, ImageStore};
-use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::error::{BackendError, Cause, ErrorClass};
 use shipline_engine::event::BuiltImage;
-use shipline_engine::task::TaskContext;
+use shipline_engine::task::{TaskContext, TaskMessage};
 
 use super::BaseImages;
 use crate::credentials::{CredentialSource, Credentials};
@@ -42,6 +43,9 @@ use self::session::Session;
 
 /// How long one answer of the engine may take to begin, in seconds. Builds themselves are bounded by the task's own limit.
 const ANSWER_LIMIT: u64 = 24 * 60 * 60;
+
+/// How often a build begins again because the engine lost an image under it.
+const LOST_IMAGES: u32 = 5;
 
 /// Builds with a Docker engine.
 #[derive(Clone)]
@@ -189,7 +193,7 @@ impl ImageBuilder for DockerBuilder {
         let request = &request;
         let logins = Logins(Arc::clone(&self.logins));
         let image = engine
-            .build(flavour, request, bases.dockerfile(), logins, task)
+            .build_again_where_lost(flavour, request, bases.dockerfile(), logins, task)
             .await?;
         task.note(format!(
             "takes image {} out of the engine",
@@ -215,6 +219,37 @@ impl ImageBuilder for DockerBuilder {
 }
 
 impl Engine {
+    /// Builds, and again where the engine lost an image under the build: what it has done is in its cache.
+    async fn build_again_where_lost(
+        &self,
+        flavour: Flavour,
+        request: &BuildRequest,
+        dockerfile: Option<String>,
+        logins: Logins,
+        task: &TaskContext,
+    ) -> Result<String, BackendError> {
+        let mut left = LOST_IMAGES;
+        loop {
+            let built = self
+                .build(flavour, request, dockerfile.clone(), logins.clone(), task)
+                .await;
+            match built {
+                Err(error) if error.class == ErrorClass::Retryable && left > 0 => {
+                    left -= 1;
+                    task.say(TaskMessage::Retrying {
+                        error: match &error.cause {
+                            Some(cause) => format!("{error}: {cause}"),
+                            None => error.to_string(),
+                        },
+                        after: Duration::ZERO,
+                    })
+                    .await;
+                }
+                built => return built,
+            }
+        }
+    }
+
     /// Runs the build to its end and gives the image's ID.
     async fn build(
         &self,
@@ -291,12 +326,27 @@ impl Engine {
     }
 }
 
-fn failed(request: &BuildRequest, cause: impl Into<shipline_engine::error::Cause>) -> BackendError {
+fn failed(request: &BuildRequest, cause: impl Into<Cause>) -> BackendError {
+    let cause = cause.into();
+    let class = if lost_an_image(&cause.to_string()) {
+        ErrorClass::Retryable
+    } else {
+        ErrorClass::Failed
+    };
     BackendError::new(
-        ErrorClass::Failed,
+        class,
         format!("build {} from {}", request.id, request.dockerfile.display()),
     )
     .because(cause)
+}
+
+/// Whether the engine says that an image went away between two of its own looks. The classic builder looks at every image
+/// beside the one that it looks for, and gives up where somebody removes any of them; or its last step's image is pruned
+/// before the next step. The engine has no code for it, and names such an image by its ID alone.
+fn lost_an_image(message: &str) -> bool {
+    ["unable to find image \"sha256:", "No such image: sha256:"]
+        .iter()
+        .any(|text| message.contains(text))
 }
 
 /// Unique on the engine: run, task and process decide it.
