@@ -1,5 +1,6 @@
 //! `pipeline.lock`: base images pinned, moved on purpose, and taken from the store without network.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use shipline_engine::backend::{ImageStore, Registry as _};
@@ -270,4 +271,36 @@ fn entries_that_nothing_needs_go_and_others_stay() {
     assert!(broken.stderr.contains("lock update"), "{}", broken.stderr);
     let _ = world.run(&["lock", "update"]).expect(0);
     assert!(world.read("pipeline.lock").contains(newest.as_str()));
+}
+
+#[test]
+fn what_a_credential_helper_says_is_masked() {
+    let bases = Bases::new();
+    let world = &bases.world;
+    bases.lock("api", "1");
+    world.replace(
+        "pipeline.yaml",
+        "    path: api\n",
+        "    path: api\n    environment: { TOKEN: \"${secret.API_TOKEN}\" }\n",
+    );
+    let helpers = format!(r#"{{"credHelpers":{{"{}":"leaky"}}}}"#, bases.fake.host());
+    std::fs::write(world.path("home/.docker/config.json"), helpers).unwrap();
+    let helper = world.path("home/docker-credential-leaky");
+    let script = "#!/bin/sh\necho \"cannot log in with $API_TOKEN\"\nexit 1\n";
+    std::fs::write(&helper, script).unwrap();
+    std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    world.commit("Lock with a leaky helper");
+    let path = format!(
+        "{}:{}",
+        world.path("home").display(),
+        std::env::var("PATH").unwrap()
+    );
+    let variables = [("PATH", path.as_str()), ("API_TOKEN", "s3cr3t-v4lue")];
+    let run = world.run_with(&["lock", "update"], &variables);
+    assert!(
+        run.stderr.contains("cannot log in with ***"),
+        "{}",
+        run.stderr
+    );
+    assert!(!run.stderr.contains("s3cr3t"), "{}", run.stderr);
 }

@@ -56,6 +56,56 @@ fn secrets_are_masked_everywhere() {
 }
 
 #[test]
+fn secrets_are_masked_in_what_is_no_event_too() {
+    let secret = "s3cr3t/v4lue of-the+tests";
+    let encoded = "s3cr3t%2Fv4lue%20of-the%2Btests";
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline")).with("API_TOKEN", secret);
+    world.replace(
+        "pipeline.yaml",
+        "  api:\n    path: api\n",
+        "  api:\n    path: api\n    environment: { TOKEN: \"${secret.API_TOKEN}\" }\n",
+    );
+    world.commit("Know a secret");
+    let elsewhere = format!("/nowhere/{secret}");
+    let image = format!("api={encoded}");
+    for (arguments, code, left) in [
+        (
+            &[
+                "gitops",
+                "set",
+                "api=1",
+                "-e",
+                "staging",
+                "--repository",
+                &elsewhere,
+            ][..],
+            1,
+            "/nowhere/***",
+        ),
+        (&["gitops", "set", &image, "-e", "staging"], 2, "`***`"),
+        (&["gitops", "set", "api=1", "-e", secret], 2, "***"),
+        (&["plan", "backend", "--base", secret], 2, "`***`"),
+        (&["runs", "show", secret], 2, "***"),
+        (&["plan", secret, "--no-such-option"], 2, "no-such-option"),
+        (&["plan", "backend", secret], 2, "'***'"),
+    ] {
+        let run = world.run(arguments).expect(code);
+        assert!(run.stderr.contains(left), "{arguments:?}: {}", run.stderr);
+        for text in [&run.stdout, &run.stderr] {
+            assert!(
+                !text.contains(secret) && !text.contains(encoded),
+                "{arguments:?}: {text}"
+            );
+        }
+    }
+
+    world.write("pipeline.yaml", &format!("version: 1\ntoken: {secret}\ncomponents: {{ a: {{ path: \"${{secret.API_TOKEN}}\" }} }}\n"));
+    let run = world.run(&["plan", "backend"]).expect(2);
+    assert!(run.stderr.contains("token: ***"), "{}", run.stderr);
+    assert!(!run.stderr.contains("v4lue"), "{}", run.stderr);
+}
+
+#[test]
 fn missing_variables_are_named_all_at_once_before_anything_runs() {
     let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
     world.replace("pipeline.yaml", "  api:\n    path: api\n", "  api:\n    path: api\n    environment: { A: \"${env.FIRST}\", B: \"${secret.SECOND}\" }\n");

@@ -9,6 +9,7 @@ use shipline_model::plan::{Plan, TaskId};
 use shipline_report::Signposts;
 
 use crate::args::Selection;
+use crate::secrets;
 use crate::settings::Settings;
 
 /// How the program was called, for messages that name a command to repeat.
@@ -103,8 +104,10 @@ impl Again {
     pub(crate) fn signposts(self, state: &Path, settings: &Settings) -> Signposts {
         let (state, from) = (state.to_owned(), settings.started_in.clone());
         Signposts {
-            repeat: Box::new(move |_, task| self.task(task)),
-            log: Box::new(move |run, task| shown(&record::log_path(&state, run, task), &from)),
+            repeat: Box::new(move |_, task| secrets::mask(self.task(task))),
+            log: Box::new(move |run, task| {
+                secrets::mask(shown(&record::log_path(&state, run, task), &from))
+            }),
         }
     }
 }

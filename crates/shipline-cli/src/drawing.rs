@@ -1,10 +1,14 @@
 //! Problems of `pipeline.yaml`, drawn at their places.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError,
     MietteSpanContents, SourceCode, SourceSpan, SpanContents,
 };
-use shipline_model::config::{ConfigErrors, Problem};
+use shipline_engine::redact::Redactor;
+use shipline_model::config::ConfigErrors;
 use shipline_report::Palette;
 
 use crate::settings::Screen;
@@ -18,8 +22,14 @@ const LONGEST: usize = 200;
 /// Characters that are drawn before the place of a problem in a line that is too long.
 const BEFORE: usize = 60;
 
-/// All problems of a file whose text is `text`, as they are printed on `screen`.
-pub(crate) fn draw(errors: &ConfigErrors, text: &str, screen: Screen) -> String {
+/// All problems of a file whose text is `text`, as they are printed on `screen`. Secrets are masked before anything is drawn:
+/// afterwards one could be broken into two lines.
+pub(crate) fn draw(
+    errors: &ConfigErrors,
+    text: &str,
+    screen: Screen,
+    redactor: &Redactor,
+) -> String {
     let (palette, width) = (screen.palette(), screen.width());
     let theme = match palette {
         Palette::Colour => GraphicalTheme::unicode(),
@@ -30,14 +40,20 @@ pub(crate) fn draw(errors: &ConfigErrors, text: &str, screen: Screen) -> String 
         .with_links(false);
     let mut drawn = format!("{} {errors}\n", palette.bad("error:"));
     for problem in errors.problems().iter().take(DRAWN) {
+        let (text, span) = masked(text, &problem.span, redactor);
         let placed = Placed {
-            excerpt: Excerpt::of(errors.file_name(), text, &problem.span),
-            problem,
+            excerpt: Excerpt::of(errors.file_name(), &text, &span),
+            message: redactor.mask(&problem.to_string()).into_owned(),
+            label: redactor.mask(&problem.label).into_owned(),
+            help: problem
+                .help
+                .as_ref()
+                .map(|help| redactor.mask(help).into_owned()),
         };
         drawn.push('\n');
         if handler.render_report(&mut drawn, &placed).is_err() {
             // Writing into a String cannot fail; a problem whose place is wrong still says what it is.
-            drawn.push_str(&format!("{problem}\n"));
+            drawn.push_str(&format!("{placed}\n"));
         }
     }
     let more = errors.problems().len().saturating_sub(DRAWN);
@@ -45,6 +61,33 @@ pub(crate) fn draw(errors: &ConfigErrors, text: &str, screen: Screen) -> String 
         drawn.push_str(&format!("\nand {more} more\n"));
     }
     drawn
+}
+
+/// The text without secrets, line by line, and where the place is in it: in a line with a secret, the whole line.
+fn masked<'t>(
+    text: &'t str,
+    span: &Range<usize>,
+    redactor: &Redactor,
+) -> (Cow<'t, str>, Range<usize>) {
+    if let Cow::Borrowed(_) = redactor.mask(text) {
+        return (Cow::Borrowed(text), span.clone());
+    }
+    let (mut masked, mut place, mut at) = (String::new(), None, 0);
+    for line in text.split_inclusive('\n') {
+        let start = masked.len();
+        let without = redactor.mask(line);
+        if place.is_none() && span.start < at + line.len() {
+            let whole = start..start + without.trim_end().len();
+            place = Some(match without {
+                Cow::Borrowed(_) => start + span.start - at..start + span.end - at,
+                Cow::Owned(_) => whole,
+            });
+        }
+        masked.push_str(&without);
+        at += line.len();
+    }
+    let place = place.unwrap_or(masked.len()..masked.len());
+    (Cow::Owned(masked), place)
 }
 
 /// The lines around a place; of long ones only what stands near it.
@@ -60,7 +103,7 @@ struct Excerpt {
 }
 
 impl Excerpt {
-    fn of(name: &str, text: &str, span: &std::ops::Range<usize>) -> Self {
+    fn of(name: &str, text: &str, span: &Range<usize>) -> Self {
         let at = span.start.min(text.len());
         let first = text[..at].rfind('\n').map_or(0, |end| end + 1);
         let line = text[..first].matches('\n').count();
@@ -136,24 +179,27 @@ impl SourceCode for Excerpt {
     }
 }
 
-/// A problem with the lines around its place.
+/// A problem with the lines around its place, as it is drawn.
 #[derive(Debug)]
-struct Placed<'p> {
-    problem: &'p Problem,
+struct Placed {
+    message: String,
+    label: String,
+    help: Option<String>,
     excerpt: Excerpt,
 }
 
-impl std::fmt::Display for Placed<'_> {
+impl std::fmt::Display for Placed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.problem.fmt(f)
+        f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Placed<'_> {}
+impl std::error::Error for Placed {}
 
-impl Diagnostic for Placed<'_> {
+impl Diagnostic for Placed {
     fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
-        self.problem.help()
+        let help = self.help.as_ref()?;
+        Some(Box::new(help))
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
@@ -161,7 +207,7 @@ impl Diagnostic for Placed<'_> {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let label = LabeledSpan::new_with_span(Some(self.problem.label.clone()), self.excerpt.span);
+        let label = LabeledSpan::new_with_span(Some(self.label.clone()), self.excerpt.span);
         Some(Box::new(std::iter::once(label)))
     }
 }
@@ -174,7 +220,7 @@ mod tests {
 
     fn drawn(text: &str) -> String {
         let errors = config::load("pipeline.yaml", text).expect_err("it is wrong");
-        draw(&errors, text, Screen::Plain)
+        draw(&errors, text, Screen::Plain, &Redactor::default())
     }
 
     #[test]
@@ -198,6 +244,20 @@ mod tests {
                 "  help: did you mean `project`?",
             ]
         );
+    }
+
+    #[test]
+    fn secrets_in_the_file_are_not_drawn() {
+        let secret = "ghp_0123456789".repeat(12);
+        let text = format!(
+            "version: 1\nproject: x\nenvironmnts: {{}}\nprofiles:\n  ci: {{ gitops: {{ tken: {secret} }} }}\n{secret}: 1\n"
+        );
+        let errors = config::load("pipeline.yaml", &text).expect_err("it is wrong");
+        let drawn = draw(&errors, &text, Screen::Plain, &Redactor::new([&secret]));
+        assert!(!drawn.contains("ghp_01"), "{drawn}");
+        assert!(drawn.contains("ci: { gitops: { tken: *** } }"), "{drawn}");
+        assert!(drawn.contains("***: unknown key"), "{drawn}");
+        assert!(drawn.contains("pipeline.yaml:3:1"), "{drawn}");
     }
 
     #[test]

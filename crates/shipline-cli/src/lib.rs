@@ -41,24 +41,14 @@ pub fn main(program: &'static str) -> ExitCode {
     if let Some(code) = shipline_engine::process::supervise_if_asked(&arguments) {
         return ExitCode::from(code);
     }
+    std::panic::set_hook(Box::new(secrets::report_panic));
     let command = args::command(program);
     let cli = match command
         .try_get_matches_from(&arguments)
         .and_then(|matches| Cli::from_arg_matches(&matches))
     {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version go to standard output and are no error; clap knows which is which.
-            let _ = error.print();
-            if let Some(hint) = args::known_pipelines(&error, &arguments) {
-                command::print_error(&format!("\n  hint: {hint}\n"));
-            }
-            return ExitCode::from(if error.use_stderr() {
-                exit::USAGE
-            } else {
-                exit::PASSED
-            });
-        }
+        Err(error) => return refused(&error, &arguments),
     };
     let program = Program {
         name: program,
@@ -67,6 +57,7 @@ pub fn main(program: &'static str) -> ExitCode {
     let mut palette = Palette::Plain;
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let settings = Settings::from_environment()?;
+        secrets::know("", &settings);
         palette = settings.screen.palette();
         run(cli, settings, &program)
     }));
@@ -84,6 +75,30 @@ pub fn main(program: &'static str) -> ExitCode {
             ExitCode::from(error.code())
         }
     }
+}
+
+/// Says what clap has to say of a command line: help and versions go to standard output and are no error.
+fn refused(error: &clap::Error, arguments: &[std::ffi::OsString]) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::from(exit::PASSED);
+    }
+    let settings = Settings::from_environment().ok();
+    if let Some(settings) = &settings {
+        secrets::know("", settings);
+        // Only for the secrets that it names: what is wrong with it is not what was asked.
+        let _ = session::state(settings);
+    }
+    let palette = settings.map_or(Palette::Plain, |settings| settings.screen.palette());
+    let text = error.render();
+    command::print_error(&match palette {
+        Palette::Colour => text.ansi().to_string(),
+        Palette::Plain => text.to_string(),
+    });
+    if let Some(hint) = args::known_pipelines(error, arguments) {
+        command::print_error(&format!("\n  hint: {hint}\n"));
+    }
+    ExitCode::from(exit::USAGE)
 }
 
 fn run(cli: Cli, mut settings: Settings, program: &Program) -> Result<u8, CommandError> {

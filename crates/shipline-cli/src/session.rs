@@ -12,6 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::command::print_error;
 use crate::drawing;
 use crate::error::{CommandError, ErrorKind};
+use crate::secrets;
 use crate::settings::Settings;
 
 /// The file that everything starts from.
@@ -47,8 +48,13 @@ impl Session {
                 .hint("save the file as UTF-8")
         })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        let config = config::load(FILE, text)
-            .map_err(|errors| CommandError::drawn(drawing::draw(&errors, text, settings.screen)))?;
+        secrets::know(text, settings);
+        let config = config::load(FILE, text).map_err(|errors| {
+            let redactor = secrets::redactor();
+            CommandError::drawn(drawing::draw(&errors, text, settings.screen, &redactor))
+        })?;
+        // An escape of YAML's may hide what is written here as it is.
+        secrets::know(&config::show(&config), settings);
         for warning in config::warnings(&config) {
             print_error(&format!(
                 "warning: {FILE}: {warning}\n  hint: {}\n",
@@ -125,7 +131,11 @@ pub(crate) fn lock(
 /// The folder of everything that Shipline keeps in the clone that the settings' directory is in. `pipeline.yaml` is not read:
 /// past runs can be looked at while it is wrong.
 pub(crate) fn state(settings: &Settings) -> Result<PathBuf, CommandError> {
-    Ok(find(&settings.directory)?.join(STATE))
+    let root = find(&settings.directory)?;
+    // Whatever it holds: what it calls a secret is one.
+    let text = std::fs::read(root.join(FILE)).unwrap_or_default();
+    secrets::know(&String::from_utf8_lossy(&text), settings);
+    Ok(root.join(STATE))
 }
 
 fn find(start: &Path) -> Result<PathBuf, CommandError> {

@@ -13,14 +13,14 @@ use std::io::Write as _;
 use crate::args;
 use crate::error::{CommandError, ErrorKind};
 use crate::exit;
+use crate::secrets;
 
-/// Prints data. A reader that went away (`| head`) is no error.
+/// Prints data, without the secrets that are known. A reader that went away (`| head`) is no error.
 pub(crate) fn print(text: &str) -> Result<u8, CommandError> {
+    let redactor = secrets::redactor();
+    let text = redactor.mask_bytes(text.as_bytes());
     let mut stdout = std::io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    match stdout.write_all(&text).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(CommandError::new(
             ErrorKind::Failed,
             "standard output cannot be written",
@@ -30,10 +30,12 @@ pub(crate) fn print(text: &str) -> Result<u8, CommandError> {
     }
 }
 
-/// Prints what is no data.
+/// Prints what is no data, without the secrets that are known: what a server or a program answers may repeat them.
 pub(crate) fn print_error(text: &str) {
+    let redactor = secrets::redactor();
+    let text = redactor.mask_bytes(text.as_bytes());
     // There is nowhere to tell that standard error is gone.
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    let _ = std::io::stderr().lock().write_all(&text);
 }
 
 /// `completions SHELL`: for the installed program; nobody completes what stands behind `cargo xtask`.

@@ -1,7 +1,5 @@
 //! `pipeline NAME`: plan and run.
 
-use std::sync::Arc;
-
 use sha2::{Digest as _, Sha256};
 use shipline_engine::cache::Cache;
 use shipline_engine::lock::Wait;
@@ -12,7 +10,7 @@ use shipline_model::tag::TagInstant;
 
 use crate::again::{self, Again, Program};
 use crate::args::PipelineArgs;
-use crate::command::{plan, print_error};
+use crate::command::{plan, print, print_error};
 use crate::error::{CommandError, ErrorKind};
 use crate::exit;
 use crate::fingerprint::Fingerprints;
@@ -35,9 +33,9 @@ pub(crate) fn run(
     planning::select(&session, &args.selection)?;
     if args.dry_run {
         let plan = plan::make(&session, &args.selection, settings)?;
-        return plan::show(&session, settings, &shipline_model::plan::render(&plan));
+        return print(&shipline_model::plan::render(&plan));
     }
-    let command = again::whole(&args.selection, program);
+    let command = secrets::mask(again::whole(&args.selection, program));
     let wait = if args.no_wait {
         Wait::Never
     } else {
@@ -155,7 +153,7 @@ fn options(
             OnFailure::Stop
         },
         faults: settings.faults.clone(),
-        redactor: Arc::new(secrets::redactor(&session.config, settings)),
+        redactor: secrets::redactor(),
         environment: settings.command_environment.clone(),
         variables: settings.variables.clone(),
         program: settings.program.clone(),

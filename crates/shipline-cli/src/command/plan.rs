@@ -11,7 +11,6 @@ use crate::error::CommandError;
 use crate::fingerprint::Fingerprints;
 use crate::locking;
 use crate::planning::{self, Facts};
-use crate::secrets;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::wiring;
@@ -20,12 +19,7 @@ use crate::wiring;
 pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<u8, CommandError> {
     let session = Session::open(settings)?;
     let plan = make(&session, &args.selection, settings)?;
-    show(&session, settings, &shipline_model::plan::render(&plan))
-}
-
-/// Prints what is to be run, without the secrets that commands and args hold.
-pub(super) fn show(session: &Session, settings: &Settings, text: &str) -> Result<u8, CommandError> {
-    print(&secrets::redactor(&session.config, settings).mask(text))
+    print(&shipline_model::plan::render(&plan))
 }
 
 /// `explain NAME COMPONENT`.
@@ -47,11 +41,7 @@ pub(crate) fn explain(args: &ExplainArgs, settings: &Settings) -> Result<u8, Com
         ))
         .hint(did_you_mean(args.component.as_str(), known)));
     }
-    show(
-        &session,
-        settings,
-        &shipline_model::plan::explain(&plan, &args.component),
-    )
+    print(&shipline_model::plan::explain(&plan, &args.component))
 }
 
 /// The plan of a selection. Nothing is run, made or published; what is remembered of tools is all that may be written.
