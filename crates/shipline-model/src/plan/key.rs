@@ -8,7 +8,7 @@ use crate::name::{Digest, EnvironmentName};
 use crate::value::Value;
 
 /// Grows with every change of what is hashed, or of what our own builders make of the same input.
-const VERSION: &str = "shipline-key-1";
+const VERSION: &str = "shipline-key-2";
 
 /// Hashes named fields: no two lists of fields give the same bytes.
 struct Hasher(Sha256);
@@ -102,9 +102,10 @@ fn image_fields(hasher: &mut Hasher, image: &ImageSpec) {
     }
 }
 
-/// The key of one image: its source key, its variant and its resolved args and secrets.
+/// The key of one image: its source key, the project that its labels name, its variant and its resolved args and secrets.
 pub(super) fn build_key<'a>(
     source: &SourceKey,
+    project: &str,
     variant: Option<&EnvironmentName>,
     args: impl Iterator<Item = (&'a String, &'a Value)>,
     secrets: impl Iterator<Item = (&'a String, &'a Value)>,
@@ -112,6 +113,7 @@ pub(super) fn build_key<'a>(
 ) -> BuildKey {
     let mut hasher = Hasher::new("build");
     hasher.field("source", &source.0);
+    hasher.field("project", project);
     hasher.optional("variant", variant.map(EnvironmentName::as_str));
     for (name, value) in args {
         hasher.field(&format!("arg {name}"), &shown(value, fingerprint));

@@ -285,6 +285,7 @@ fn images(
         args.extend(own);
         let build_key = key::build_key(
             source_key,
+            &request.config.project,
             variant,
             args.iter(),
             secrets.iter(),
@@ -385,7 +386,7 @@ fn continued<'a>(
     match other {
         None => Ok(build),
         Some(draft) => Err(format!(
-            "run {} built {} with other args",
+            "run {} built {} with other args or under another project name",
             build.run, draft.id
         )),
     }

@@ -92,7 +92,7 @@ fn other_args_of_one_twin_build_both_anew() {
     world.remember(&first, "web", &[Some("staging"), Some("production")]);
     world.instant = TagInstant::new("20270101000000").unwrap();
     let world = world.set("API", "https://elsewhere/api");
-    let why = "build: run earlier built web@staging with other args";
+    let why = "build: run earlier built web@staging with other args or under another project name";
     assert_eq!(
         actions(&world.made(), "web"),
         [
@@ -230,6 +230,12 @@ fn keys_change_with_all_that_decides_and_with_nothing_else() {
         true,
         [true, false],
         "an arg of one twin",
+    );
+    same(
+        file("project: ", "project: not-"),
+        true,
+        [false, false],
+        "the project, which labels name",
     );
     let mut world = new();
     world.trees.insert(name("web"), "other".to_owned());
