@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use shipline_engine::backend::{DesiredState, GitopsRepo, ImageStore, SourceRepo, Target};
 use shipline_engine::cache::Cache;
 use shipline_engine::error::ErrorClass;
+use shipline_engine::tools::Tools;
 use shipline_git::{Asked, BaseRequest, Deployed, DeployedTag, PullRequest, change_set};
 use shipline_model::config::{
     Component, Delivery, Environment, MissingAt, Pipeline, Profile, StageKind, Variants,
@@ -309,23 +310,19 @@ pub(crate) fn plan(
         .collect();
     let bases = locked.digests(|name| affected.iter().any(|component| component.name == *name))?;
     let mut trees = BTreeMap::new();
-    let mut tools = BTreeSet::new();
+    let mut tools = BTreeMap::new();
+    let environment = &settings.command_environment;
+    let mut asking = Tools::new(&session.root, environment, facts.cache);
     for component in &affected {
         if component.path.is_some() {
             trees.insert(
                 component.name.clone(),
                 facts.source.key(&plan::sources(component))?,
             );
-            tools.extend(component.tools.iter().cloned());
+            tools.insert(component.name.clone(), asking.of(component, facts.source));
         }
     }
-    let tools: Vec<String> = tools.into_iter().collect();
-    let tools = shipline_engine::tools::versions(
-        &tools,
-        &settings.command_environment,
-        &session.root,
-        facts.cache,
-    )?;
+    asking.finish()?;
     let known = facts.cache.known(facts.store)?;
     let instant = TagInstant::from_unix(settings.now)
         .map_err(|error| CommandError::usage(error.to_string()))?;

@@ -327,7 +327,7 @@ impl Cache {
 
     /// The version that the program with this identity gave.
     pub(crate) fn tool(&self, name: &str, identity: &str) -> Option<String> {
-        let tool: Tool = self.read("tools", &hash(&[name]))?;
+        let tool: Tool = self.read("tools", &hash(&[name, identity]))?;
         (tool.identity == identity).then_some(tool.version)
     }
 
@@ -337,7 +337,7 @@ impl Cache {
             identity: identity.to_owned(),
             version: version.to_owned(),
         };
-        let _ = self.write("tools", &hash(&[name]), tool);
+        let _ = self.write("tools", &hash(&[name, identity]), tool);
     }
 
     /// Removes the oldest entries of each kind beyond a thousand, and what killed processes left half-written. The lock of the

@@ -1,4 +1,9 @@
-//! Versions of the programs that a component's results depend on.
+//! What runs a component's commands: the versions of its programs, and the files that pick them.
+//!
+//! Programs are asked in the component's own folder of the work tree, where they find the files by which they pick a version
+//! (`rust-toolchain.toml`, `.nvmrc`, …) as they will in the workspace: its files are those of the folder, and above it programs
+//! see the repository's root. A file that they would see here and not there (one that git ignores, or one between root and
+//! component that the component does not use) makes the answer of the root count as well: one of both is what will run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,45 +12,175 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+use shipline_model::config::Component;
+use shipline_model::name::RepoPath;
+use shipline_model::plan::sources;
+
+use crate::backend::SourceRepo;
 use crate::cache::Cache;
 use crate::error::{BackendError, ErrorClass};
 use crate::process::quick;
 
-/// How long a program may take to say its version.
-const LIMIT: Duration = Duration::from_secs(20);
+/// How long a program may take to say its version: rustup first installs a toolchain that is not there yet.
+const LIMIT: Duration = Duration::from_secs(120);
 
-/// What `NAME --version` prints for each name, found on the `PATH` of `environment` and run in `directory`. A program is asked
-/// once and then known by its file (rustup's proxies also by all that they go by); a shell script or another switch that picks
-/// the program that runs is asked every time.
-/// Blocking.
-///
-/// # Errors
-/// `Unavailable` with all programs that are not there or do not answer.
-pub fn versions(
-    names: &[String],
-    environment: &BTreeMap<String, String>,
-    directory: &Path,
-    cache: &Cache,
-) -> Result<BTreeMap<String, String>, BackendError> {
-    let mut found = BTreeMap::new();
-    let mut problems = Vec::new();
-    for name in names {
-        match version(name, environment, directory, cache) {
-            Ok(version) => {
-                found.insert(name.clone(), version);
-            }
-            Err(problem) => problems.push(problem),
+/// Files by which a program, or what stands before it on the `PATH`, picks a version.
+const PICKING: &[&str] = &[
+    ".go-version",
+    ".java-version",
+    ".mise.toml",
+    ".node-version",
+    ".nvmrc",
+    ".prototools",
+    ".python-version",
+    ".ruby-version",
+    ".sdkmanrc",
+    ".tool-versions",
+    "global.json",
+    "mise.toml",
+    "rust-toolchain",
+    "rust-toolchain.toml",
+];
+
+/// Files that say it among other things: who goes by them is asked anew, and their text stands in no key.
+const ALSO_PICKING: &[&str] = &["package.json", ".yarnrc.yml"];
+
+/// Asks the programs of a run's components for their versions.
+pub struct Tools<'a> {
+    root: &'a Path,
+    environment: &'a BTreeMap<String, String>,
+    cache: &'a Cache,
+    /// Answers by program and by what picks it in a folder.
+    answers: BTreeMap<(String, String), Result<String, String>>,
+    problems: Vec<String>,
+}
+
+impl<'a> Tools<'a> {
+    /// For components of the repository at `root`, whose commands see `environment`.
+    #[must_use]
+    pub fn new(
+        root: &'a Path,
+        environment: &'a BTreeMap<String, String>,
+        cache: &'a Cache,
+    ) -> Self {
+        Self {
+            root,
+            environment,
+            cache,
+            answers: BTreeMap::new(),
+            problems: Vec::new(),
         }
     }
-    if problems.is_empty() {
-        return Ok(found);
+
+    /// What `NAME --version` prints for each of the component's tools, by name, and the SHA-256 of each file that picks versions
+    /// between the root and the component, by path. A program is asked once and then known by its file (rustup's proxies also by
+    /// all that they go by); a shell script or another switch that picks the program that runs is asked every time.
+    /// Blocking. What a program has to complain of is told by [`Tools::finish`].
+    #[must_use]
+    pub fn of(
+        &mut self,
+        component: &Component,
+        source: &dyn SourceRepo,
+    ) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        let Some(path) = &component.path else {
+            return found;
+        };
+        let picking = self.picking(path);
+        let own = sources(component);
+        let mut hidden = false;
+        for (file, text) in &picking {
+            found.insert(format!("file {file}"), hex::encode(Sha256::digest(text)));
+            // What stands in the root is seen from the workspace too.
+            hidden |= file.as_str().contains('/') && !is_source(file, &own, source);
+        }
+        let mut places = vec![("", self.folder(path))];
+        if hidden {
+            places.push((" in the root", self.root.to_owned()));
+        }
+        for (place, folder) in places {
+            let picked = state(&folder, PICKING) + &state(&folder, ALSO_PICKING);
+            for name in &component.tools {
+                if let Some(version) = self.version(name, &folder, &picked) {
+                    found.insert(format!("tool {name}{place}"), version);
+                }
+            }
+        }
+        found
     }
-    let mut message = "find the versions of tools".to_owned();
-    for problem in &problems {
-        let _ = write!(message, "; {problem}");
+
+    /// Ends the asking.
+    ///
+    /// # Errors
+    /// `Unavailable` with all programs that are not there or did not answer.
+    pub fn finish(self) -> Result<(), BackendError> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        let mut message = "find the versions of tools".to_owned();
+        for problem in &self.problems {
+            // Writing into a String cannot fail.
+            let _ = write!(message, "; {problem}");
+        }
+        Err(BackendError::new(ErrorClass::Unavailable, message)
+            .hint("install them, or take them out of the component's `tools`"))
     }
-    Err(BackendError::new(ErrorClass::Unavailable, message)
-        .hint("install them, or take them out of the component's `tools`"))
+
+    /// The files that pick versions in the root, in the component's folder and between them, with their texts.
+    fn picking(&self, path: &RepoPath) -> Vec<(RepoPath, Vec<u8>)> {
+        let mut files = Vec::new();
+        let mut folders = vec![""];
+        if path.as_str() != "." {
+            let ends = path.as_str().match_indices('/').map(|(end, _)| end);
+            folders.extend(ends.map(|end| &path.as_str()[..end]));
+            folders.push(path.as_str());
+        }
+        for folder in folders {
+            for name in PICKING {
+                let file = match folder {
+                    "" => (*name).to_owned(),
+                    folder => format!("{folder}/{name}"),
+                };
+                if let Ok(text) = fs::read(self.root.join(&file))
+                    && let Ok(file) = RepoPath::new(file)
+                {
+                    files.push((file, text));
+                }
+            }
+        }
+        files
+    }
+
+    /// The component's folder, or in a sparse checkout the nearest one above it.
+    fn folder(&self, path: &RepoPath) -> PathBuf {
+        let folder = self.root.join(path.as_str());
+        let there = folder.ancestors().find(|folder| folder.is_dir());
+        there.unwrap_or(self.root).to_owned()
+    }
+
+    /// A program's version in a folder where all of `picked` may pick it.
+    fn version(&mut self, name: &str, folder: &Path, picked: &str) -> Option<String> {
+        let (environment, cache) = (self.environment, self.cache);
+        let answer = self
+            .answers
+            .entry((name.to_owned(), picked.to_owned()))
+            .or_insert_with(|| version(name, environment, folder, cache));
+        match answer {
+            Ok(version) => Some(version.clone()),
+            Err(problem) => {
+                if !self.problems.contains(problem) {
+                    self.problems.push(problem.clone());
+                }
+                None
+            }
+        }
+    }
+}
+
+/// Whether the workspace holds the file: it belongs to the component, and git would take it.
+fn is_source(file: &RepoPath, own: &[RepoPath], source: &dyn SourceRepo) -> bool {
+    own.iter().any(|own| own.contains(file.as_str())) && matches!(source.read(file), Ok(Some(_)))
 }
 
 fn version(
@@ -116,6 +251,10 @@ fn identity(
     if is_proxy || named("rustup") {
         identity.push_str(&rustup_state(environment, directory)?);
     }
+    // Corepack's programs, and yarn itself, run what the package says.
+    if ["corepack", "yarn", "pnpm"].into_iter().any(named) {
+        identity.push_str(&state(directory, ALSO_PICKING));
+    }
     Some(identity)
 }
 
@@ -140,13 +279,14 @@ fn is_shell_script(path: &Path, meta: &fs::Metadata) -> bool {
     first.starts_with(b"#!") && first.trim_ascii_end().ends_with(b"sh")
 }
 
-/// Everything by which rustup picks a toolchain: its settings, what is installed, the variable and the files of the folders.
+/// Everything by which rustup picks a toolchain: its settings, what is installed, the variable, and the files of the folder and
+/// of those above it.
 fn rustup_state(environment: &BTreeMap<String, String>, directory: &Path) -> Option<String> {
     let home = match environment.get("RUSTUP_HOME") {
         Some(home) => PathBuf::from(home),
         None => Path::new(environment.get("HOME")?).join(".rustup"),
     };
-    let mut state = format!("{:?}\n", environment.get("RUSTUP_TOOLCHAIN"));
+    let mut text = format!("{:?}\n", environment.get("RUSTUP_TOOLCHAIN"));
     let mut paths = vec![home.join("settings.toml")];
     for folder in ["toolchains", "update-hashes"] {
         paths.extend(
@@ -157,67 +297,197 @@ fn rustup_state(environment: &BTreeMap<String, String>, directory: &Path) -> Opt
                 .map(|entry| entry.path()),
         );
     }
-    for folder in directory.ancestors() {
-        paths.push(folder.join("rust-toolchain"));
-        paths.push(folder.join("rust-toolchain.toml"));
-    }
     paths.sort();
     for path in paths {
         if let Ok(meta) = fs::metadata(&path) {
-            state.push_str(&look(&path, &meta));
+            text.push_str(&look(&path, &meta));
         }
     }
-    Some(state)
+    text.push_str(&state(
+        directory,
+        &["rust-toolchain", "rust-toolchain.toml"],
+    ));
+    Some(text)
+}
+
+/// What tells the files of these names in a folder and above it from any others.
+fn state(folder: &Path, names: &[&str]) -> String {
+    let mut text = String::new();
+    for folder in folder.ancestors() {
+        for name in names {
+            let path = folder.join(name);
+            if let Ok(meta) = fs::metadata(&path) {
+                text.push_str(&look(&path, &meta));
+            }
+        }
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
+    use shipline_model::config;
+    use shipline_model::name::CommitId;
+    use shipline_model::plan::{Head, PathChange};
+
     use super::*;
+    use crate::backend::{Ancestry, Materialized, SourceSet};
 
     fn program(path: &Path, text: &str) {
         fs::write(path, text).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
+    fn component(path: &str, tools: &[&str]) -> Component {
+        let text = format!(
+            "version: 1\nproject: x\nenvironments:\n  staging: {{ delivery: automatic }}\ncomponents:\n  one: {{ path: \"{path}\", uses: [lib], tools: {tools:?}, test: run }}\npipelines:\n  all: {{ components: [one], stages: {{ t: {{ kind: test }} }} }}\n"
+        );
+        let config = config::load("pipeline.yaml", &text).unwrap();
+        config.components.into_values().next().unwrap()
+    }
+
+    /// Sources of which only `read` is asked.
+    struct Taken(&'static [&'static str]);
+
+    impl SourceRepo for Taken {
+        fn read(&self, path: &RepoPath) -> Result<Option<Vec<u8>>, BackendError> {
+            Ok(self.0.contains(&path.as_str()).then(Vec::new))
+        }
+        fn head(&self) -> Result<Head, BackendError> {
+            unreachable!()
+        }
+        fn resolve(&self, _: &str) -> Result<CommitId, BackendError> {
+            unreachable!()
+        }
+        fn ancestry(&self, _: &CommitId) -> Result<Ancestry, BackendError> {
+            unreachable!()
+        }
+        fn merge_base(&self, _: &CommitId) -> Result<Option<CommitId>, BackendError> {
+            unreachable!()
+        }
+        fn changes(&self, _: &CommitId) -> Result<Vec<PathChange>, BackendError> {
+            unreachable!()
+        }
+        fn key(&self, _: &[RepoPath]) -> Result<String, BackendError> {
+            unreachable!()
+        }
+        fn read_at(&self, _: &CommitId, _: &RepoPath) -> Result<Option<Vec<u8>>, BackendError> {
+            unreachable!()
+        }
+        fn materialize(&self, _: &SourceSet, _: &Path) -> Result<Materialized, BackendError> {
+            unreachable!()
+        }
+        fn extras(&self, _: &SourceSet, _: &Path) -> Result<Vec<RepoPath>, BackendError> {
+            unreachable!()
+        }
+    }
+
+    /// A root with `bin` on the `PATH`.
+    struct Root {
+        folder: tempfile::TempDir,
+        environment: BTreeMap<String, String>,
+    }
+
+    impl Root {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            for name in ["bin", "services/one"] {
+                fs::create_dir_all(folder.path().join(name)).unwrap();
+            }
+            let bin = folder.path().join("bin").display().to_string();
+            Self {
+                folder,
+                environment: BTreeMap::from([("PATH".to_owned(), bin)]),
+            }
+        }
+
+        fn program(&self, name: &str, text: &str) {
+            program(&self.folder.path().join("bin").join(name), text);
+        }
+
+        fn write(&self, path: &str, text: &str) {
+            fs::write(self.folder.path().join(path), text).unwrap();
+        }
+
+        fn ask(
+            &self,
+            tools: &[&str],
+            taken: &'static [&'static str],
+        ) -> Result<BTreeMap<String, String>, BackendError> {
+            let cache = Cache::new(&self.folder.path().join(".shipline"));
+            let mut asked = Tools::new(self.folder.path(), &self.environment, &cache);
+            let found = asked.of(&component("services/one", tools), &Taken(taken));
+            asked.finish().map(|()| found)
+        }
+    }
+
     #[test]
     fn versions_are_asked_for_and_problems_named_together() {
-        let folder = tempfile::tempdir().unwrap();
-        let bin = folder.path().join("bin");
-        fs::create_dir(&bin).unwrap();
-        program(&bin.join("one"), "#!/bin/sh\necho one 1.2.3");
-        program(
-            &bin.join("broken"),
-            "#!/bin/sh\necho no such option >&2\nexit 4",
-        );
-        let environment = BTreeMap::from([("PATH".to_owned(), bin.display().to_string())]);
-        let cache = Cache::new(&folder.path().join(".shipline"));
-        let ask = |names: &[&str]| {
-            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            versions(&names, &environment, folder.path(), &cache)
-        };
-        assert_eq!(ask(&["one"]).unwrap()["one"], "one 1.2.3");
-        program(&bin.join("one"), "#!/bin/sh\necho one 1.2.4");
-        assert_eq!(ask(&["one"]).unwrap()["one"], "one 1.2.4");
-        let error = ask(&["one", "broken", "absent"]).unwrap_err().message;
+        let root = Root::new();
+        root.program("one", "#!/bin/sh\necho one 1.2.3");
+        root.program("broken", "#!/bin/sh\necho no such option >&2\nexit 4");
+        let one = || root.ask(&["one"], &[]).unwrap()["tool one"].clone();
+        assert_eq!(one(), "one 1.2.3");
+        root.program("one", "#!/bin/sh\necho one 1.2.4");
+        assert_eq!(one(), "one 1.2.4");
+        let error = root.ask(&["one", "broken", "absent"], &[]).unwrap_err();
+        let error = error.message;
         assert!(error.contains("`absent` is not on the PATH"), "{error}");
         assert!(error.contains("exit status: 4"), "{error}");
     }
 
     #[test]
-    fn a_binary_is_asked_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let bin = folder.path().join("bin");
-        fs::create_dir(&bin).unwrap();
-        let cache = Cache::new(&folder.path().join(".shipline"));
-        let fake = bin.join("tool");
-        program(&fake, "\u{7f}ELF: cannot run");
-        let environment = BTreeMap::from([("PATH".to_owned(), bin.display().to_string())]);
-        let known = identity(&fake, &environment, folder.path()).unwrap();
-        cache.record_tool("tool", &known, "tool 9");
-        let names = ["tool".to_owned()];
-        assert_eq!(
-            versions(&names, &environment, folder.path(), &cache).unwrap()["tool"],
-            "tool 9"
+    fn a_program_is_asked_where_the_components_commands_run() {
+        let root = Root::new();
+        // As version managers do it: the nearest file counts.
+        root.program(
+            "node",
+            "#!/bin/sh\nwhile [ ! -e .nvmrc ] && [ \"$PWD\" != / ]; do cd ..; done\nread v <.nvmrc\necho \"v$v\"",
         );
+        root.write(".nvmrc", "20\n");
+        let before = root.ask(&["node"], &[]).unwrap();
+        assert_eq!(before["tool node"], "v20");
+        root.write("services/one/.nvmrc", "22\n");
+        let own = root.ask(&["node"], &["services/one/.nvmrc"]).unwrap();
+        assert_eq!(own["tool node"], "v22");
+        assert!(!own.contains_key("tool node in the root"), "{own:?}");
+
+        // What the workspace does not hold decides nothing there: then it is the root's.
+        let ignored = root.ask(&["node"], &[]).unwrap();
+        assert_eq!(ignored["tool node in the root"], "v20");
+        fs::remove_file(root.folder.path().join("services/one/.nvmrc")).unwrap();
+        root.write("services/.nvmrc", "18\n");
+        let above = root.ask(&["node"], &["services/.nvmrc"]).unwrap();
+        assert_eq!(above["tool node in the root"], "v20");
+    }
+
+    #[test]
+    fn files_that_pick_versions_count_whoever_reads_them() {
+        let root = Root::new();
+        assert_eq!(root.ask(&[], &[]).unwrap(), BTreeMap::new());
+        root.write("rust-toolchain.toml", "[toolchain]\nchannel = \"1.90\"\n");
+        let first = root.ask(&[], &[]).unwrap();
+        assert_eq!(
+            first.keys().collect::<Vec<_>>(),
+            ["file rust-toolchain.toml"]
+        );
+        root.write("rust-toolchain.toml", "[toolchain]\nchannel = \"1.91\"\n");
+        assert_ne!(root.ask(&[], &[]).unwrap(), first);
+        root.write("services/one/.python-version", "3.13\n");
+        let both = root.ask(&[], &["services/one/.python-version"]).unwrap();
+        assert!(both.contains_key("file services/one/.python-version"));
+    }
+
+    #[test]
+    fn a_binary_is_asked_once_in_each_of_two_places() {
+        let root = Root::new();
+        let cache = Cache::new(&root.folder.path().join(".shipline"));
+        root.program("tool", "\u{7f}ELF: cannot run");
+        let fake = root.folder.path().join("bin/tool");
+        let here = root.folder.path().join("services/one");
+        let known = identity(&fake, &root.environment, &here).unwrap();
+        cache.record_tool("tool", &known, "tool 9");
+        cache.record_tool("tool", "elsewhere", "tool 8");
+        assert_eq!(root.ask(&["tool"], &[]).unwrap()["tool tool"], "tool 9");
     }
 }

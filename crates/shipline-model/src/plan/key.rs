@@ -1,5 +1,7 @@
 //! Source and build keys: SHA-256 over everything that decides a result, each field with its name and length.
 
+use std::collections::BTreeMap;
+
 use sha2::{Digest as _, Sha256};
 
 use super::types::{BuildKey, SourceKey};
@@ -46,8 +48,8 @@ pub(super) struct SourceInputs<'a> {
     pub(super) pipeline: &'a Pipeline,
     /// Key of everything at `path` and `uses`.
     pub(super) tree: &'a str,
-    /// Versions of `tools`, by name.
-    pub(super) tools: &'a [(String, String)],
+    /// What runs the commands, by name.
+    pub(super) tools: &'a BTreeMap<String, String>,
     /// Digests of base images, in the Dockerfile's order.
     pub(super) bases: &'a [(String, Digest)],
     /// Resolved `environment`; secrets as fingerprints.
@@ -78,7 +80,7 @@ pub(super) fn source_key(inputs: &SourceInputs<'_>) -> SourceKey {
         hasher.field(&format!("environment {name}"), value);
     }
     for (name, version) in inputs.tools {
-        hasher.field(&format!("tool {name}"), version);
+        hasher.field(name, version);
     }
     if let Some(image) = &component.image {
         image_fields(&mut hasher, image);

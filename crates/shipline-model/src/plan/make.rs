@@ -55,8 +55,8 @@ pub struct PlanRequest<'a> {
     pub publishing: Publishing,
     /// Key of everything at `path` and `uses`, for each affected component that has a path.
     pub trees: &'a BTreeMap<ComponentName, String>,
-    /// Versions of programs by name.
-    pub tools: &'a BTreeMap<String, String>,
+    /// What runs each component's commands, by name: versions of programs, and the files that pick them.
+    pub tools: &'a BTreeMap<ComponentName, BTreeMap<String, String>>,
     /// Locked digests of base images by component, in the Dockerfile's order.
     pub bases: &'a BTreeMap<ComponentName, Vec<(String, Digest)>>,
     /// What is known from earlier runs.
@@ -229,20 +229,8 @@ fn source_key(
         .trees
         .get(&component.name)
         .ok_or_else(|| PlanError::NoTree(component.name.clone()))?;
-    let tools: Vec<(String, String)> = component
-        .tools
-        .iter()
-        .map(|tool| {
-            (
-                tool.clone(),
-                request
-                    .tools
-                    .get(tool)
-                    .cloned()
-                    .unwrap_or_else(|| "not found".to_owned()),
-            )
-        })
-        .collect();
+    let none = BTreeMap::new();
+    let tools = request.tools.get(&component.name).unwrap_or(&none);
     let environment: Vec<(String, String)> = resolver
         .values(&component.environment)
         .iter()
@@ -256,7 +244,7 @@ fn source_key(
         component,
         pipeline,
         tree,
-        tools: &tools,
+        tools,
         bases,
         environment: &environment,
     }))

@@ -71,7 +71,7 @@ struct World {
     caching: Caching,
     publishing: Publishing,
     trees: BTreeMap<ComponentName, String>,
-    tools: BTreeMap<String, String>,
+    tools: BTreeMap<ComponentName, BTreeMap<String, String>>,
     bases: BTreeMap<ComponentName, Vec<(String, Digest)>>,
     known: Known,
     instant: TagInstant,
@@ -115,7 +115,7 @@ impl World {
             caching: Caching::Use,
             publishing: Publishing::Publish,
             trees: names.map(|it| (name(it), format!("tree of {it}"))).into(),
-            tools: BTreeMap::from([("node".to_owned(), "v22".to_owned())]),
+            tools: BTreeMap::from([(name("web"), tool("v22"))]),
             bases: BTreeMap::new(),
             known: Known::default(),
             instant: TagInstant::new("20261124030405").unwrap(),
@@ -190,6 +190,10 @@ impl World {
         self.variables.insert(variable.to_owned(), value.to_owned());
         self
     }
+}
+
+fn tool(version: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([("tool node".to_owned(), version.to_owned())])
 }
 
 fn digest() -> Digest {

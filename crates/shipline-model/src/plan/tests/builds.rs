@@ -241,8 +241,11 @@ fn keys_change_with_all_that_decides_and_with_nothing_else() {
     world.trees.insert(name("web"), "other".to_owned());
     same(world, false, [false, false], "the sources");
     let mut world = new();
-    world.tools.insert("node".to_owned(), "v24".to_owned());
+    world.tools.insert(name("web"), tool("v24"));
     same(world, false, [false, false], "a tool");
+    let mut world = new();
+    world.tools.insert(name("api"), tool("v24"));
+    same(world, true, [true, true], "another component's tool");
     let mut world = new();
     world
         .bases
