@@ -81,6 +81,8 @@ points! {
     RegistryTags = "registry-tags";
     /// The deployment commit exists, the ref does not name it.
     GitopsCommit = "gitops-commit";
+    /// The ref is locked, on this machine, and does not name the deployment commit.
+    GitopsLocked = "gitops-locked";
     /// The ref names the deployment commit.
     GitopsRef = "gitops-ref";
     /// The last event has been written, the outcome file has not.

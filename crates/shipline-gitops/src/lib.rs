@@ -14,6 +14,7 @@ mod remote;
 mod repository;
 mod seed;
 mod snapshot;
+mod swap;
 
 pub use error::{EditRefused, RefusedKind, Spot};
 pub use location::Location;

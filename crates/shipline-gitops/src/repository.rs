@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use git2::{ErrorCode, Oid, Repository, RepositoryInitOptions, Signature};
 use shipline_engine::backend::{Deployment, DesiredState, GitopsRepo, Target};
@@ -15,15 +15,13 @@ use crate::error::{git, io, require_written};
 use crate::patience::Patience;
 use crate::seed;
 use crate::snapshot::{History, IDENTITY, Snapshot};
+use crate::swap::{Swap, swap};
 
 /// Names the commit that the repository was created with.
 const SEED_REF: &str = "refs/shipline/seed";
 
 /// A ref is let go of within a few milliseconds.
 const SHORTEST: Duration = Duration::from_millis(4);
-
-/// A ref's lock of this age was left by a process that is no more: a ref is written in milliseconds.
-const STALE: Duration = Duration::from_secs(30);
 
 /// Where a local GitOps repository is and how it is written.
 #[derive(Debug, Clone)]
@@ -87,41 +85,6 @@ impl LocalGitops {
                 error
             }
         })
-    }
-
-    /// Moves the branch from `old` to `new` if it still is at `old`.
-    fn swap(&self, repository: &Repository, old: Oid, new: Oid) -> Result<Swap, BackendError> {
-        let log = "shipline: deploy";
-        let Err(cause) = repository.reference_matching(&self.reference, new, true, old, log) else {
-            return Ok(Swap::Done);
-        };
-        if cause.code() == ErrorCode::Locked {
-            self.remove_stale_lock(repository);
-            return Ok(Swap::Lost);
-        }
-        // Whatever the reason is called: what counts is whether the branch has moved.
-        if self.head(repository)? != old {
-            return Ok(Swap::Lost);
-        }
-        Err(git(
-            format!("move branch {} of {}", self.settings.branch, self.name()),
-            cause,
-        ))
-    }
-
-    /// A process that is killed while it writes a ref leaves the lock, and git never removes it.
-    fn remove_stale_lock(&self, repository: &Repository) {
-        let lock = repository
-            .commondir()
-            .join(format!("{}.lock", self.reference));
-        let age = fs::metadata(&lock)
-            .and_then(|meta| meta.modified())
-            .ok()
-            .and_then(|modified| SystemTime::now().duration_since(modified).ok());
-        if age.is_some_and(|age| age >= STALE) {
-            // Where it cannot be removed, the deadline's error names it.
-            let _ = fs::remove_file(&lock);
-        }
     }
 
     fn contended(&self, patience: &Patience) -> BackendError {
@@ -230,11 +193,6 @@ impl LocalGitops {
     }
 }
 
-enum Swap {
-    Done,
-    Lost,
-}
-
 /// Whether there are no refs but those that planting a seed begins with.
 fn is_unplanted(repository: &Repository) -> bool {
     let is_seed = |name: &[u8]| name == SEED_REF.as_bytes();
@@ -308,7 +266,12 @@ impl GitopsRepo for LocalGitops {
             }
             let commit = snapshot.commit(deployment, &plan)?;
             self.settings.faults.reach(FaultPoint::GitopsCommit);
-            match self.swap(&repository, head, commit)? {
+            match swap(
+                &repository,
+                &self.reference,
+                (head, commit),
+                &self.settings.faults,
+            )? {
                 Swap::Done => {
                     self.settings.faults.reach(FaultPoint::GitopsRef);
                     if checkout != Checkout::Elsewhere {
