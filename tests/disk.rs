@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use shipline_testkit::needs;
+use shipline_testkit::service::engine::EngineImages;
 use shipline_testkit::service::{DockerRegistry, RegistryAccess};
 use shipline_testkit::small_disk::SmallDisk;
 use shipline_testkit::tiny;
@@ -162,19 +163,22 @@ fn a_disk_that_is_full_while_docker_exports() {
         return;
     }
     let world = world();
+    let images = EngineImages::new("disk");
+    let name = images.component();
+    tiny::rename(&world, "api", name);
     world.write(
-        "api/Dockerfile",
+        &format!("{name}/Dockerfile"),
         "FROM scratch\nCOPY out/busybox /bin/busybox\nRUN [\"/bin/busybox\", \"dd\", \"if=/dev/urandom\", \"of=/noise\", \"bs=1M\", \"count=8\"]\n",
     );
     world.write(
-        "api/build.sh",
+        &format!("{name}/build.sh"),
         "set -eu\nmkdir -p out\ncp /bin/busybox out/busybox\n",
     );
     world.commit("Need an engine");
     let Some(disk) = disk(test, &world, 6 << 10) else {
         return;
     };
-    let command = ["pipeline", "backend", "--component", "api"];
+    let command = ["pipeline", "backend", "--component", name];
     let ran = world.run(&command);
     assert_stopped(&world, &ran, "an image of eight megabytes");
     assert!(ran.stderr.contains("Free some space"), "{}", ran.stderr);

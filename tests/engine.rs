@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 
 use shipline_testkit::needs;
 use shipline_testkit::secret::Trace;
-use shipline_testkit::service::engine::{BASE, base, docker, runs, wait_until};
+use shipline_testkit::service::engine::{BASE, EngineImages, base, docker, runs, wait_until};
 use shipline_testkit::tiny;
 use shipline_testkit::world::{Ran, World};
 
@@ -17,31 +17,14 @@ const PRODUCTION: &str = "https://tiny.example/api/users";
 /// The engine's builders, and how a person chooses: as for docker's own client.
 const BUILDERS: [(&str, &str); 2] = [("BuildKit", "1"), ("classic", "0")];
 
-/// The tiny platform with a `web` that an engine must build; the component has a name that no other test's images have.
-fn world(name: &str, dockerfile: &str) -> World {
+/// The tiny platform with a `web` that an engine must build, under the name of these images.
+fn world(images: &EngineImages, dockerfile: &str) -> World {
+    let name = images.component();
     let mut world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
     if let Ok(host) = std::env::var("DOCKER_HOST") {
         world = world.with("DOCKER_HOST", &host);
     }
-    for folder in ["web", "gitops/staging/web", "gitops/production/web"] {
-        let to = folder.replace("web", name);
-        std::fs::rename(world.repository().join(folder), world.repository().join(to)).unwrap();
-    }
-    for folder in ["staging", "production"] {
-        let manifest = format!("gitops/{folder}/{name}/deployment.yaml");
-        let text = world.read(&manifest).replace("web", name);
-        world.write(&manifest, &text);
-    }
-    world.replace(
-        "pipeline.yaml",
-        "  web:\n    path: web",
-        &format!("  {name}:\n    path: {name}"),
-    );
-    world.replace(
-        "pipeline.yaml",
-        "components: [web]",
-        &format!("components: [{name}]"),
-    );
+    tiny::rename(&world, "web", name);
     // What the host would make of the args would tell the twins' contexts apart.
     world.replace(
         "pipeline.yaml",
@@ -66,8 +49,8 @@ fn nonce() -> String {
 }
 
 /// What the image of the registry says when it runs, taken into the engine by a foreign tool.
-fn said(world: &World, name: &str) -> String {
-    let reference = format!("shipline.local/ran-{}", name.replace(':', ":ran-"));
+fn said(world: &World, images: &EngineImages, name: &str) -> String {
+    let reference = images.reference("ran");
     let copied = world
         .command("skopeo")
         .args(["copy", "--quiet"])
@@ -80,9 +63,7 @@ fn said(world: &World, name: &str) -> String {
         "{}",
         String::from_utf8_lossy(&copied.stderr)
     );
-    let said = docker(&["run", "--rm", "--network", "none", &reference]).unwrap();
-    docker(&["rmi", &reference]).unwrap();
-    said
+    docker(&["run", "--rm", "--network", "none", &reference]).unwrap()
 }
 
 fn tags_of(world: &World, name: &str) -> [(String, String, &'static str); 2] {
@@ -100,12 +81,6 @@ fn tags_of(world: &World, name: &str) -> [(String, String, &'static str); 2] {
     ]
 }
 
-fn forget(name: &str) {
-    for variant in ["staging", "production"] {
-        let _ = docker(&["rmi", &format!("shipline.local/{name}:{variant}")]);
-    }
-}
-
 #[test]
 fn twins_are_built_by_both_builders_and_run() {
     let test = "twins_are_built_by_both_builders_and_run";
@@ -113,12 +88,12 @@ fn twins_are_built_by_both_builders_and_run() {
         return;
     }
     for (builder, switch) in BUILDERS {
-        let name = format!("engine-{}", builder.to_lowercase());
+        let own = EngineImages::new("engine-twins");
         let dockerfile = format!(
             "FROM {BASE} AS build\nCOPY . /src\nRUN echo made once > /shared\nARG API_BASE\nRUN echo \"$API_BASE\" > /page\n\
              FROM {BASE}\nCOPY --from=build /src /src\nCOPY --from=build /shared /page /srv/\nCMD [\"/bin/cat\", \"/srv/page\"]\n"
         );
-        let world = world(&name, &dockerfile).with("DOCKER_BUILDKIT", switch);
+        let world = world(&own, &dockerfile).with("DOCKER_BUILDKIT", switch);
         let run = tiny::green(&world, &["pipeline", "web"]);
         let word = if switch == "0" {
             "the classic builder"
@@ -138,9 +113,9 @@ fn twins_are_built_by_both_builders_and_run() {
             "{}",
             run.stderr
         );
-        let images = tags_of(&world, &name);
-        for (tag, digest, own) in &images {
-            assert_eq!(said(&world, tag), format!("{own}\n"), "{builder}");
+        let images = tags_of(&world, own.component());
+        for (tag, digest, url) in &images {
+            assert_eq!(said(&world, &own, tag), format!("{url}\n"), "{builder}");
             let files = tiny::image_files(&world, digest);
             let file = |wanted: &str| files.iter().find(|(path, _)| path == wanted);
             assert_eq!(file("srv/shared").unwrap().1, "made once\n");
@@ -153,7 +128,6 @@ fn twins_are_built_by_both_builders_and_run() {
         assert_ne!(images[0].1, images[1].1);
         let again = tiny::green(&world, &["pipeline", "web", "--all"]);
         assert!(!again.stderr.contains("builds with"), "{}", again.stderr);
-        forget(&name);
     }
 }
 
@@ -162,13 +136,13 @@ fn a_build_secret_stays_nowhere() {
     if !base("a_build_secret_stays_nowhere") {
         return;
     }
-    let name = "engine-secret";
+    let images = EngineImages::new("engine-secret");
     // The step does what a careless one does: it says the secret in every way that it can.
     let dockerfile = format!(
         "FROM {BASE}\nCOPY nonce /\nARG API_BASE\nRUN --mount=type=secret,id=token cat /run/secrets/token && echo \
          && /bin/busybox base64 -w 0 /run/secrets/token && echo && wc -c < /run/secrets/token > /size\nCOPY index.html /\n"
     );
-    let world = world(name, &dockerfile);
+    let world = world(&images, &dockerfile);
     world.replace(
         "pipeline.yaml",
         "      variants:",
@@ -204,7 +178,7 @@ fn a_build_secret_stays_nowhere() {
         }
     }
     for variant in ["staging", "production"] {
-        let reference = format!("shipline.local/{name}:{variant}");
+        let reference = images.reference(variant);
         let history = docker(&["history", "--no-trunc", &reference]).unwrap();
         trace.assert_not_in(history.as_bytes(), "docker history");
         let inspected = docker(&["image", "inspect", &reference]).unwrap();
@@ -222,7 +196,6 @@ fn a_build_secret_stays_nowhere() {
         "{}",
         classic.stderr
     );
-    forget(name);
 }
 
 #[test]
@@ -256,12 +229,10 @@ fn pid(child: &Child) -> Pid {
 /// Starts a pipeline whose build sleeps, ends it by `signal` while the engine runs the step, and waits until the engine is quiet.
 fn end_by(signal: Signal, switch: &str, number: u8) -> Ran {
     let command = format!("sleep 7{number}{:07}", std::process::id());
-    let name = format!("engine-end-{number}");
-    let world = world(
-        &name,
-        &format!("FROM {BASE}\nCOPY nonce /\nRUN {command}\n"),
-    )
-    .with("DOCKER_BUILDKIT", switch);
+    let images = EngineImages::new("engine-end");
+    // No step before it: the classic builder would keep its image, which says nothing of whose it is.
+    let world =
+        world(&images, &format!("FROM {BASE}\nRUN {command}\n")).with("DOCKER_BUILDKIT", switch);
     let mut child = world.start(&["pipeline", "web"]);
     let mut ended = false;
     wait_until("the step runs", || {

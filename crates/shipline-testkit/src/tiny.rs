@@ -24,6 +24,33 @@ pub fn world(program: &str) -> World {
     World::new(program, &fixture)
 }
 
+/// Gives a component another name: its folder, its key and its manifests.
+///
+/// # Panics
+/// Where it is none of this platform.
+pub fn rename(world: &World, component: &str, name: &str) {
+    let rename = |from: String, to: String| {
+        let repository = world.repository();
+        std::fs::rename(repository.join(from), repository.join(to)).unwrap();
+    };
+    rename(component.to_owned(), name.to_owned());
+    for environment in ["staging", "production"] {
+        let folder = format!("gitops/{environment}/{name}");
+        rename(format!("gitops/{environment}/{component}"), folder.clone());
+        world.replace(&format!("{folder}/deployment.yaml"), component, name);
+    }
+    world.replace(
+        "pipeline.yaml",
+        &format!("  {component}:\n    path: {component}"),
+        &format!("  {name}:\n    path: {name}"),
+    );
+    world.replace(
+        "pipeline.yaml",
+        &format!("components: [{component}"),
+        &format!("components: [{name}"),
+    );
+}
+
 /// Runs git on the local GitOps repository.
 ///
 /// # Panics

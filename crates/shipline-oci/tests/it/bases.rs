@@ -27,7 +27,7 @@ use crate::distribution::{once, shared_store};
 use shipline_testkit::needs;
 use shipline_testkit::service::engine::docker;
 
-use crate::docker::{BOTH, content, runtime, told};
+use crate::docker::{BOTH, content, runtime, told, world};
 use crate::support::Task;
 use crate::world::World;
 
@@ -151,8 +151,7 @@ fn an_engine_builds_on_what_is_recorded() {
             "ARG TAG=now-{number}\nFROM {}/base:${{TAG}} \\\n  AS one\nFROM one\nCOPY a /a\n",
             published.registry.host()
         );
-        let mut world = World::new(&[("a", "x")], &dockerfile);
-        world.request.id.component = "frontend".parse().unwrap();
+        let world = world("bases", &[("a", "x")], &dockerfile);
         let mut pins = Pins::default();
         pins.components.insert("frontend".parse().unwrap());
         let key = LockKey::new(&reference.parse().unwrap(), &world.request.platform);

@@ -21,7 +21,9 @@ use shipline_oci::build::docker::{DockerBuilder, DockerSettings, Wanted};
 use shipline_oci::credentials::Credentials;
 use shipline_oci::store::LayoutStore;
 use shipline_testkit::needs;
-use shipline_testkit::service::engine::{BASE, base, base_archive, docker, runs, wait_until};
+use shipline_testkit::service::engine::{
+    BASE, COMPONENT_LABEL, EngineImages, base, base_archive, docker, runs, wait_until,
+};
 use shipline_testkit::service::{DockerRegistry, Podman, RegistryAccess};
 
 use crate::support::{Task, tool};
@@ -91,11 +93,30 @@ pub(crate) fn told(error: &BackendError) -> String {
     format!("{text} | {}", error.hints.join(" "))
 }
 
-/// For a component of its own: tests run side by side on one engine.
+/// For a component of its own: tests run side by side on one engine, and so do clones of the repository.
 pub(crate) fn world(component: &str, context: &[(&str, &str)], dockerfile: &str) -> World {
     let mut world = World::new(context, dockerfile);
-    world.request.id.component = component.parse().unwrap();
+    let images = EngineImages::new(component);
+    let name = images.component().to_owned();
+    world.request.id.component = name.parse().unwrap();
     world
+        .request
+        .labels
+        .insert(COMPONENT_LABEL.to_owned(), name);
+    world.engine = Some(images);
+    world
+}
+
+/// The name in the engine of the image that a world built last.
+fn reference(world: &World) -> String {
+    world.engine.as_ref().unwrap().reference("staging")
+}
+
+/// The labels of an image, without the one by which tests find their images.
+fn labels(world: &World, built: &BuiltImage) -> serde_json::Value {
+    let mut labels = world.config(built)["config"]["Labels"].take();
+    labels.as_object_mut().unwrap().remove(COMPONENT_LABEL);
+    labels
 }
 
 /// What a container of the image sees, in the form of the table.
@@ -136,10 +157,7 @@ fn twins_have_their_own_args_and_share_the_rest() {
             let (built, lines) = build(&world, wanted);
             assert_eq!(content(&world, &built, "api"), api, "{wanted:?}");
             assert_eq!(content(&world, &built, "shared"), "shared");
-            assert_eq!(
-                world.config(&built)["config"]["Labels"],
-                json!({"commit": "abc"})
-            );
+            assert_eq!(labels(&world, &built), json!({"commit": "abc"}));
             if !digests.is_empty() {
                 assert!(
                     lines
@@ -188,7 +206,7 @@ fn a_build_secret_is_used_and_kept_nowhere() {
             .windows(secret.len())
             .any(|window| window == secret.as_bytes())
     };
-    let history = docker(&["history", "--no-trunc", "shipline.local/secret:staging"]).unwrap();
+    let history = docker(&["history", "--no-trunc", &reference(&world)]).unwrap();
     assert!(!holds(history.as_bytes()), "{history}");
     assert!(!holds(lines.join("\n").as_bytes()));
     assert!(!holds(world.config(&built).to_string().as_bytes()));
@@ -261,12 +279,15 @@ fn stages_labels_and_the_ignore_file() {
             .collect();
         assert_eq!(files, expected, "{wanted:?}");
         assert_eq!(
-            world.config(&built)["config"]["Labels"],
+            labels(&world, &built),
             json!({"own": "1", "commit": "abc"}),
             "{wanted:?}"
         );
         assert_eq!(
-            world.store.named("stages@staging").unwrap(),
+            world
+                .store
+                .named(&format!("{}@staging", world.request.id.component))
+                .unwrap(),
             Some(built.digest)
         );
     }
@@ -356,12 +377,12 @@ fn the_built_image_loads_and_runs() {
     if !base("the_built_image_loads_and_runs") {
         return;
     }
-    for (index, wanted) in BOTH.into_iter().enumerate() {
+    for wanted in BOTH {
         let dockerfile = format!("FROM {BASE}\nRUN echo made > /it\nCMD [\"/bin/cat\", \"/it\"]\n");
         let world = world("loads", &[], &dockerfile);
         let (built, _) = build(&world, wanted);
         let archive = world.directory.path().join("image.tar");
-        let reference = format!("shipline.local/loaded:{index}");
+        let reference = world.engine.as_ref().unwrap().reference("loaded");
         world
             .store
             .export_docker_archive(
@@ -373,7 +394,6 @@ fn the_built_image_loads_and_runs() {
         docker(&["load", "-i", archive.to_str().unwrap()]).unwrap();
         let said = docker(&["run", "--rm", "--network", "none", &reference]).unwrap();
         assert_eq!(said, "made\n", "{wanted:?}");
-        docker(&["rmi", &reference]).unwrap();
     }
 }
 
@@ -478,12 +498,12 @@ fn a_cache_is_imported_from_a_registry() {
     };
     let (first, lines) = build(&world, Wanted::Best);
     assert!(!steps(&lines), "{lines:?}");
-    let reference = format!("{}/cache:1", registry.host());
-    docker(&["tag", "shipline.local/cache:staging", &reference]).unwrap();
-    docker(&["push", &reference]).unwrap();
-    docker(&["rmi", &reference, "shipline.local/cache:staging"]).unwrap();
+    let (ours, pushed) = (reference(&world), format!("{}/cache:1", registry.host()));
+    docker(&["tag", &ours, &pushed]).unwrap();
+    docker(&["push", &pushed]).unwrap();
+    docker(&["rmi", &pushed, &ours]).unwrap();
     forget();
-    world.request.cache_from = vec![reference];
+    world.request.cache_from = vec![pushed];
     let (second, lines) = build(&world, Wanted::Best);
     assert!(
         steps(&lines),
@@ -492,7 +512,7 @@ fn a_cache_is_imported_from_a_registry() {
     let layers = |built: &BuiltImage| world.config(built)["rootfs"]["diff_ids"].clone();
     assert_eq!(layers(&first), layers(&second));
     // Nothing is taken where nothing is said: it was the registry.
-    docker(&["rmi", "shipline.local/cache:staging"]).unwrap();
+    docker(&["rmi", &ours]).unwrap();
     forget();
     world.request.cache_from.clear();
     let (_, lines) = build(&world, Wanted::Best);
@@ -548,7 +568,7 @@ fn bases_are_pulled_with_the_logins_that_are_known() {
             !lines.join("\n").contains(DockerRegistry::PASSWORD),
             "{lines:?}"
         );
-        let _ = docker(&["rmi", &reference, "shipline.local/login:staging"]);
+        let _ = docker(&["rmi", &reference]);
     }
 }
 

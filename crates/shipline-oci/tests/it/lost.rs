@@ -15,7 +15,6 @@ use shipline_engine::backend::ImageBuilder as _;
 use shipline_engine::error::ErrorClass;
 use shipline_oci::build::docker::{DockerBuilder, DockerSettings, Wanted};
 use shipline_testkit::needs;
-use shipline_testkit::service::engine::docker;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
@@ -117,7 +116,6 @@ fn a_build_whose_engine_loses_an_image_begins_again() {
         assert!(retries[0].contains("unable to find image"), "{retries:?}");
         assert!(retries[1].contains("No such image"), "{retries:?}");
     });
-    let _ = docker(&["rmi", "shipline.local/lost:staging"]);
 }
 
 #[test]

@@ -252,11 +252,7 @@ fn hold(wanted: Wanted) {
             eprintln!("left to newer engines: {}", case.name);
             continue;
         }
-        let component = match wanted {
-            Wanted::Best => "parity",
-            Wanted::Classic => "parity-classic",
-        };
-        let found = compare(&world(component, case.context, case.dockerfile), wanted);
+        let found = compare(&world("parity", case.context, case.dockerfile), wanted);
         let listed: Vec<&str> = DIFFERENCES
             .iter()
             .filter(|difference| difference.row == case.name && engine.is(difference.who, wanted))
@@ -283,7 +279,6 @@ fn hold(wanted: Wanted) {
 fn buildkit_makes_what_the_embedded_builder_makes() {
     if needs::docker("buildkit_makes_what_the_embedded_builder_makes") {
         hold(Wanted::Best);
-        let _ = docker(&["rmi", "shipline.local/parity:staging"]);
     }
 }
 
@@ -291,7 +286,6 @@ fn buildkit_makes_what_the_embedded_builder_makes() {
 fn the_classic_builder_makes_what_the_embedded_builder_makes() {
     if needs::docker("the_classic_builder_makes_what_the_embedded_builder_makes") {
         hold(Wanted::Classic);
-        let _ = docker(&["rmi", "shipline.local/parity-classic:staging"]);
     }
 }
 
@@ -322,8 +316,8 @@ fn images_on_a_base_are_the_same_from_all() {
     if !needs::docker("images_on_a_base_are_the_same_from_all") {
         return;
     }
-    let reference = "shipline.local/parity-base:1";
-    let base = World::new(
+    let base = world(
+        "parity-base",
         &[
             ("base/etc/passwd", "app:x:9:8::/:/\n"),
             ("base/etc/group", "staff:x:50:\n"),
@@ -336,6 +330,7 @@ fn images_on_a_base_are_the_same_from_all() {
         BASE,
     );
     let built = base.build();
+    let reference = &base.engine.as_ref().unwrap().reference("1");
     let archive = base.directory.path().join("base.tar");
     base.store
         .export_docker_archive(
@@ -368,5 +363,4 @@ fn images_on_a_base_are_the_same_from_all() {
             assert_eq!(found, BTreeMap::new(), "{wanted:?}: {text}");
         }
     }
-    let _ = docker(&["rmi", reference, "shipline.local/parity-on-base:staging"]);
 }

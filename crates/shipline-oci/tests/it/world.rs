@@ -18,6 +18,7 @@ use shipline_model::name::Digest;
 use shipline_model::plan::ImageId;
 use shipline_oci::build::{BaseImages, Builders, EmbeddedBuilder};
 use shipline_oci::store::LayoutStore;
+use shipline_testkit::service::engine::EngineImages;
 
 use crate::support::{Task, store};
 
@@ -96,6 +97,8 @@ pub(crate) struct World {
     pub(crate) threads: usize,
     pub(crate) bases: Option<Arc<dyn BaseImages>>,
     pub(crate) settling: Option<Duration>,
+    /// What a Docker engine builds of it; removed from there in the end.
+    pub(crate) engine: Option<EngineImages>,
 }
 
 impl World {
@@ -136,6 +139,7 @@ impl World {
             threads: 2,
             bases: None,
             settling: None,
+            engine: None,
         }
     }
 

@@ -1,4 +1,5 @@
-//! The Docker engine of this machine, and the base image that tests build on: nothing can be pulled where tests run.
+//! The Docker engine of this machine, the base image that tests build on (nothing can be pulled where tests run), and names for
+//! what they build: one engine serves several clones at once.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,16 +7,22 @@
     reason = "a test double that cannot work fails its test at once"
 )]
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use sha2::Digest as _;
+
 use crate::needs;
 
 /// The base image of the tests in the engine: a static busybox and nothing else.
-pub const BASE: &str = "shipline-test-base:2";
+pub const BASE: &str = "shipline-test-base:3";
+
+/// The label by which an image says what component it is of.
+pub const COMPONENT_LABEL: &str = "io.shipline.component";
 
 /// Runs the engine's own client: its output, or what it complains of.
 ///
@@ -47,7 +54,7 @@ pub fn base(test: &str) -> bool {
             test,
             *MADE.get_or_init(|| {
                 docker(&["image", "inspect", BASE]).is_ok()
-                    || base_archive().is_some_and(|tar| import(&tar))
+                    || base_archive().is_some_and(|tar| load(&tar))
             }),
             "a static /bin/busybox",
         )
@@ -85,9 +92,11 @@ pub fn base_archive() -> Option<Vec<u8>> {
     Some(tar.into_inner().unwrap())
 }
 
-fn import(tar: &[u8]) -> bool {
+/// Loads the base image. The archive says everything, so that two who do this at once get one image and not two under one name
+/// after the other, as `docker import` would make them.
+fn load(tar: &[u8]) -> bool {
     let child = Command::new("docker")
-        .args(["import", "-", BASE])
+        .args(["load", "--quiet"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn();
@@ -95,9 +104,92 @@ fn import(tar: &[u8]) -> bool {
         let written = child
             .stdin
             .take()
-            .is_some_and(|mut input| input.write_all(tar).is_ok());
+            .is_some_and(|mut input| input.write_all(&archive_of(tar)).is_ok());
         child.wait().is_ok_and(|status| status.success()) && written
     })
+}
+
+/// What `docker save` would make of the base image.
+fn archive_of(layer: &[u8]) -> Vec<u8> {
+    let config = serde_json::json!({
+        "architecture": "amd64",
+        "os": "linux",
+        "created": "2025-01-01T00:00:00Z",
+        "config": {},
+        "rootfs": {
+            "type": "layers",
+            "diff_ids": [format!("sha256:{}", hex::encode(sha2::Sha256::digest(layer)))],
+        },
+    })
+    .to_string();
+    let manifest = serde_json::json!([{
+        "Config": "config.json",
+        "RepoTags": [BASE],
+        "Layers": ["layer.tar"],
+    }])
+    .to_string();
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, bytes) in [
+        ("layer.tar", layer),
+        ("config.json", config.as_bytes()),
+        ("manifest.json", manifest.as_bytes()),
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        header.set_size(bytes.len() as u64);
+        archive.append_data(&mut header, name, bytes).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+/// The images of one component that a test builds. Its name is no other's, in whatever clone of the repository; the images are
+/// found by their label and removed when this is dropped, those that lost their name to a later build too.
+#[derive(Debug)]
+pub struct EngineImages {
+    component: String,
+}
+
+impl EngineImages {
+    /// For a component whose name begins with `stem`.
+    #[must_use]
+    pub fn new(stem: &str) -> Self {
+        // The keys of a hash map are the one source of randomness in the standard library.
+        let random = RandomState::new().build_hasher().finish();
+        Self {
+            component: format!("{stem}-{:08x}", random >> 32),
+        }
+    }
+
+    /// The component's name.
+    #[must_use]
+    pub fn component(&self) -> &str {
+        &self.component
+    }
+
+    /// The name in the engine of the component's image with this tag.
+    #[must_use]
+    pub fn reference(&self, tag: &str) -> String {
+        format!("shipline.local/{}:{tag}", self.component)
+    }
+}
+
+impl Drop for EngineImages {
+    fn drop(&mut self) {
+        let label = format!("label={COMPONENT_LABEL}={}", self.component);
+        let found = docker(&["images", "--quiet", "--no-trunc", "--filter", &label]);
+        let mut images: Vec<String> = found
+            .unwrap_or_default()
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        images.sort();
+        images.dedup();
+        for image in images {
+            // One may be gone already: as a part of another, or because somebody cleans up beside us.
+            let _ = docker(&["rmi", "--force", &image]);
+        }
+    }
 }
 
 /// Whether a process with exactly these arguments runs on this machine, in a container or not.
