@@ -34,22 +34,49 @@ fn socket() -> Option<PathBuf> {
     host.strip_prefix("unix://").map(PathBuf::from)
 }
 
-/// Relays each connection's only request to the engine; the first `losses` builds fail as if it had lost an image. Gives the
-/// address, and how many builds were asked for.
-async fn relay(engine: PathBuf, losses: usize) -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("tcp://{}", listener.local_addr().unwrap());
-    let builds = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&builds);
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(answer(client, engine.clone(), losses, Arc::clone(&counter)));
-        }
-    });
-    (address, builds)
+/// When the image is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Building,
+    Inspecting,
+    Saving,
 }
 
-async fn answer(mut client: TcpStream, engine: PathBuf, losses: usize, builds: Arc<AtomicUsize>) {
+impl When {
+    /// Whether this request meets it.
+    fn is(self, line: &str) -> bool {
+        let of_an_image = line.starts_with("GET ") && line.contains("/images/sha256:");
+        match self {
+            Self::Building => line.starts_with("POST ") && line.contains("/build?"),
+            Self::Inspecting => of_an_image && line.contains("/json"),
+            Self::Saving => of_an_image && line.contains("/get"),
+        }
+    }
+}
+
+/// Relays each connection's only request to the engine; the first `losses` that are as said fail as if it had lost an image.
+/// Gives the address, and how many of them there were.
+async fn relay(engine: PathBuf, when: When, losses: usize) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("tcp://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (engine, counter) = (engine.clone(), Arc::clone(&counter));
+            tokio::spawn(answer(client, engine, when, losses, counter));
+        }
+    });
+    (address, asked)
+}
+
+async fn answer(
+    mut client: TcpStream,
+    engine: PathBuf,
+    when: When,
+    losses: usize,
+    asked: Arc<AtomicUsize>,
+) {
     let mut head = Vec::new();
     let end = loop {
         if let Some(end) = head.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
@@ -60,13 +87,19 @@ async fn answer(mut client: TcpStream, engine: PathBuf, losses: usize, builds: A
         }
     };
     let line = String::from_utf8_lossy(&head[..end]).into_owned();
-    let build = line.starts_with("POST ") && line.contains("/build?");
-    if build && builds.fetch_add(1, Ordering::SeqCst) < losses {
-        let text = LOST[(builds.load(Ordering::SeqCst) - 1) % LOST.len()];
-        let body =
-            format!("{{\"errorDetail\":{{\"message\":\"{text}\"}},\"error\":\"{text}\"}}\r\n");
+    if when.is(&line) && asked.fetch_add(1, Ordering::SeqCst) < losses {
+        let text = LOST[(asked.load(Ordering::SeqCst) - 1) % LOST.len()];
+        let (status, body) = match when {
+            When::Building => (
+                "200 OK",
+                format!("{{\"errorDetail\":{{\"message\":\"{text}\"}},\"error\":\"{text}\"}}\r\n"),
+            ),
+            When::Inspecting | When::Saving => {
+                ("404 Not Found", format!("{{\"message\":\"{text}\"}}"))
+            }
+        };
         let answer = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
             body.len()
         );
         // The context is taken in before the connection is closed, so that the answer arrives.
@@ -103,7 +136,7 @@ fn a_build_whose_engine_loses_an_image_begins_again() {
     }
     let world = world("lost", &[("x", "it is there")], "FROM scratch\nCOPY x /\n");
     runtime().block_on(async {
-        let (host, builds) = relay(socket().unwrap(), 2).await;
+        let (host, builds) = relay(socket().unwrap(), When::Building, 2).await;
         let mut task = Task::new();
         let built = builder(&world, host)
             .build(&world.request, &world.shared, &task.context)
@@ -119,6 +152,30 @@ fn a_build_whose_engine_loses_an_image_begins_again() {
 }
 
 #[test]
+fn an_image_that_is_lost_before_it_is_taken_is_built_again() {
+    let test = "an_image_that_is_lost_before_it_is_taken_is_built_again";
+    if !needs::docker(test) || !needs::component(test, socket().is_some(), "an engine on a socket")
+    {
+        return;
+    }
+    for when in [When::Inspecting, When::Saving] {
+        let world = world("taken", &[("x", "it is there")], "FROM scratch\nCOPY x /\n");
+        runtime().block_on(async {
+            let (host, asked) = relay(socket().unwrap(), when, 1).await;
+            let mut task = Task::new();
+            let built = builder(&world, host)
+                .build(&world.request, &world.shared, &task.context)
+                .await
+                .unwrap_or_else(|error| panic!("{when:?}: {}", told(&error)));
+            assert!(asked.load(Ordering::SeqCst) > 1, "{when:?}");
+            assert_eq!(content(&world, &built, "x"), "it is there");
+            let retries = task.retries();
+            assert_eq!(retries.len(), 1, "{when:?}: {retries:?}");
+        });
+    }
+}
+
+#[test]
 fn an_engine_that_loses_images_for_ever_fails_the_build() {
     let test = "an_engine_that_loses_images_for_ever_fails_the_build";
     if !needs::docker(test) || !needs::component(test, socket().is_some(), "an engine on a socket")
@@ -127,7 +184,7 @@ fn an_engine_that_loses_images_for_ever_fails_the_build() {
     }
     let world = world("lost-ever", &[("x", "x")], "FROM scratch\nCOPY x /\n");
     runtime().block_on(async {
-        let (host, builds) = relay(socket().unwrap(), usize::MAX).await;
+        let (host, builds) = relay(socket().unwrap(), When::Building, usize::MAX).await;
         let mut task = Task::new();
         let error = builder(&world, host)
             .build(&world.request, &world.shared, &task.context)

@@ -76,7 +76,7 @@ pub(super) async fn into_store(
     let inspected = docker
         .inspect_image(id)
         .await
-        .map_err(|error| failed(request).because(error))?;
+        .map_err(|error| lost_or_failed(request, error))?;
     let expected: Vec<Digest> = inspected
         .root_fs
         .iter()
@@ -152,6 +152,18 @@ fn failed(request: &BuildRequest) -> BackendError {
         ErrorClass::Failed,
         format!("take {} out of the engine", request.id),
     )
+}
+
+/// An image that was built a moment ago and is not there any more can be built again.
+fn lost_or_failed(request: &BuildRequest, error: bollard::errors::Error) -> BackendError {
+    let mut failed = failed(request);
+    if let bollard::errors::Error::DockerResponseServerError {
+        status_code: 404, ..
+    } = error
+    {
+        failed.class = ErrorClass::Retryable;
+    }
+    failed.because(error)
 }
 
 /// Reads a `docker save` archive, in the old form (`<id>/layer.tar`, `<id>.json`) and the OCI form (`blobs/sha256/…`).

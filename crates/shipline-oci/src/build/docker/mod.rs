@@ -45,7 +45,11 @@ use self::session::Session;
 const ANSWER_LIMIT: u64 = 24 * 60 * 60;
 
 /// How often a build begins again because the engine lost an image under it.
-const LOST_IMAGES: u32 = 5;
+const LOST_IMAGES: u32 = 6;
+
+/// The wait before it begins again for the first time; it doubles with each time. Whoever removes images removes many, one
+/// after the other.
+const LOST_WAIT: Duration = Duration::from_millis(50);
 
 /// Builds with a Docker engine.
 #[derive(Clone)]
@@ -192,9 +196,70 @@ impl ImageBuilder for DockerBuilder {
         }
         let request = &request;
         let logins = Logins(Arc::clone(&self.logins));
-        let image = engine
-            .build_again_where_lost(flavour, request, bases.dockerfile(), logins, task)
-            .await?;
+        let making = Making {
+            engine: &engine,
+            flavour,
+            request,
+            dockerfile: bases.dockerfile(),
+            logins,
+            task,
+        };
+        let mut built = self.again_where_lost(&making, store).await?;
+        built.bases = bases.known(&engine.docker).await?;
+        Ok(built)
+    }
+}
+
+/// What one build is made of.
+struct Making<'a> {
+    engine: &'a Engine,
+    flavour: Flavour,
+    request: &'a BuildRequest,
+    dockerfile: Option<String>,
+    logins: Logins,
+    task: &'a TaskContext,
+}
+
+impl DockerBuilder {
+    /// Builds and takes the image out of the engine, and again where the engine lost an image meanwhile: what it has done is
+    /// in its cache.
+    async fn again_where_lost(
+        &self,
+        making: &Making<'_>,
+        store: &Arc<dyn ImageStore>,
+    ) -> Result<BuiltImage, BackendError> {
+        let task = making.task;
+        for time in 0..LOST_IMAGES {
+            match self.once(making, store).await {
+                Err(error) if error.class == ErrorClass::Retryable => {
+                    let wait = LOST_WAIT * 2u32.pow(time);
+                    task.say(TaskMessage::Retrying {
+                        error: match &error.cause {
+                            Some(cause) => format!("{error}: {cause}"),
+                            None => error.to_string(),
+                        },
+                        after: wait,
+                    })
+                    .await;
+                    tokio::select! {
+                        // The build says that it was cancelled.
+                        () = task.cancellation().cancelled() => {}
+                        () = tokio::time::sleep(wait) => {}
+                    }
+                }
+                built => return built,
+            }
+        }
+        self.once(making, store).await
+    }
+
+    async fn once(
+        &self,
+        making: &Making<'_>,
+        store: &Arc<dyn ImageStore>,
+    ) -> Result<BuiltImage, BackendError> {
+        let (engine, task) = (making.engine, making.task);
+        let image = engine.build(making).await?;
         task.note(format!(
             "takes image {} out of the engine",
             image
@@ -203,64 +268,26 @@ impl ImageBuilder for DockerBuilder {
                 .unwrap_or(&image)
         ))
         .await;
-        let mut built = export::into_store(
+        export::into_store(
             &engine.docker,
             &image,
-            request,
+            making.request,
             store,
             &self.known_layers,
             self.threads,
             task,
         )
-        .await?;
-        built.bases = bases.known(&engine.docker).await?;
-        Ok(built)
+        .await
     }
 }
 
 impl Engine {
-    /// Builds, and again where the engine lost an image under the build: what it has done is in its cache.
-    async fn build_again_where_lost(
-        &self,
-        flavour: Flavour,
-        request: &BuildRequest,
-        dockerfile: Option<String>,
-        logins: Logins,
-        task: &TaskContext,
-    ) -> Result<String, BackendError> {
-        let mut left = LOST_IMAGES;
-        loop {
-            let built = self
-                .build(flavour, request, dockerfile.clone(), logins.clone(), task)
-                .await;
-            match built {
-                Err(error) if error.class == ErrorClass::Retryable && left > 0 => {
-                    left -= 1;
-                    task.say(TaskMessage::Retrying {
-                        error: match &error.cause {
-                            Some(cause) => format!("{error}: {cause}"),
-                            None => error.to_string(),
-                        },
-                        after: Duration::ZERO,
-                    })
-                    .await;
-                }
-                built => return built,
-            }
-        }
-    }
-
     /// Runs the build to its end and gives the image's ID.
-    async fn build(
-        &self,
-        flavour: Flavour,
-        request: &BuildRequest,
-        dockerfile: Option<String>,
-        logins: Logins,
-        task: &TaskContext,
-    ) -> Result<String, BackendError> {
+    async fn build(&self, making: &Making<'_>) -> Result<String, BackendError> {
+        let (request, task) = (making.request, making.task);
+        let (dockerfile, logins) = (making.dockerfile.clone(), making.logins.clone());
         let mut known = None;
-        let (docker, session, options, body) = match flavour {
+        let (docker, session, options, body) = match making.flavour {
             Flavour::Classic => {
                 let (chunks, dockerfile) = context::stream(request, dockerfile, task)?;
                 let docker = adjusted(&self.docker, request, None);
