@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Service, free_port, skip, start};
+use super::{Port, Service, skip, start};
 use crate::ecr::TestCertificate;
 
 /// Who may use the registry, and how.
@@ -20,7 +20,7 @@ pub enum RegistryAccess {
 /// A running registry with a directory of its own; it ends when this is dropped.
 #[derive(Debug)]
 pub struct DockerRegistry {
-    port: u16,
+    port: Port,
     directory: tempfile::TempDir,
     _service: Service,
 }
@@ -40,11 +40,12 @@ impl DockerRegistry {
     /// Where it is installed and does not start.
     pub fn start(access: RegistryAccess) -> io::Result<Option<Self>> {
         let directory = tempfile::tempdir()?;
-        let port = free_port()?;
+        let port = Port::take()?;
         let at = |name: &str| directory.path().join(name);
         let mut config = format!(
-            "version: 0.1\nlog: {{ level: error, accesslog: {{ disabled: true }} }}\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp:\n  addr: 127.0.0.1:{port}\n",
-            at("data").display()
+            "version: 0.1\nlog: {{ level: error, accesslog: {{ disabled: true }} }}\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp:\n  addr: 127.0.0.1:{}\n",
+            at("data").display(),
+            port.number
         );
         match access {
             RegistryAccess::Open => {}
@@ -65,7 +66,7 @@ impl DockerRegistry {
         let path = at("config.yml");
         std::fs::write(&path, config)?;
         let path = path.display().to_string();
-        match start("docker-registry", &["serve", &path], &[], port)? {
+        match start("docker-registry", &["serve", &path], &[], &port)? {
             Some(service) => Ok(Some(Self {
                 port,
                 directory,
@@ -81,7 +82,7 @@ impl DockerRegistry {
     /// Host and port.
     #[must_use]
     pub fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.port.number)
     }
 
     /// The CA that signed a protected registry's certificate.

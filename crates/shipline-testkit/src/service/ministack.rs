@@ -2,12 +2,12 @@
 
 use std::io;
 
-use super::{Service, free_port, skip, start};
+use super::{Port, Service, skip, start};
 
 /// A running ministack; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Ministack {
-    port: u16,
+    port: Port,
     _directory: tempfile::TempDir,
     _service: Service,
 }
@@ -19,14 +19,14 @@ impl Ministack {
     /// Where it is installed and does not start.
     pub fn start() -> io::Result<Option<Self>> {
         let directory = tempfile::tempdir()?;
-        let port = free_port()?;
+        let port = Port::take()?;
         let environment = [
-            ("GATEWAY_PORT", port.to_string()),
+            ("GATEWAY_PORT", port.number.to_string()),
             // It binds all addresses where it is not told otherwise.
             ("BIND_HOST", "127.0.0.1".to_owned()),
             ("TMPDIR", directory.path().display().to_string()),
         ];
-        match start("ministack", &[], &environment, port)? {
+        match start("ministack", &[], &environment, &port)? {
             Some(service) => Ok(Some(Self {
                 port,
                 _directory: directory,
@@ -42,7 +42,7 @@ impl Ministack {
     /// Host and port.
     #[must_use]
     pub fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.port.number)
     }
 
     /// Base URL of API and registry.

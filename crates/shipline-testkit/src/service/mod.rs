@@ -6,8 +6,11 @@ mod ministack;
 mod moto;
 mod podman;
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::UnixListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -46,9 +49,39 @@ impl Drop for Service {
     }
 }
 
-/// A port of loopback that was free a moment ago.
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+/// Where ports for services are taken from: below those that the kernel gives to whoever asks for any, so that no connection of
+/// somebody's happens to get one between our look and the service's own.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A port of loopback that no other test uses, in whatever process, until this is dropped.
+#[derive(Debug)]
+struct Port {
+    number: u16,
+    /// Whoever has the name has the port. The kernel gives it back with the process, and keeps it where it keeps ports: in the
+    /// network namespace.
+    _name: UnixListener,
+}
+
+impl Port {
+    fn take() -> io::Result<Self> {
+        // Processes and threads begin at different ones, mostly.
+        let random = RandomState::new().build_hasher().finish();
+        let begin = (random % u64::from(PORTS.end - PORTS.start)) as u16;
+        for step in 0..PORTS.end - PORTS.start {
+            let number = PORTS.start + (begin + step) % (PORTS.end - PORTS.start);
+            let name = format!("shipline-test-port-{number}");
+            let name = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+            if let Ok(held) = UnixListener::bind_addr(&name)
+                && TcpListener::bind(("127.0.0.1", number)).is_ok()
+            {
+                return Ok(Self {
+                    number,
+                    _name: held,
+                });
+            }
+        }
+        Err(io::Error::other("no port is free"))
+    }
 }
 
 /// Starts `program` and waits until something listens on `port`; `None` where the program is not installed.
@@ -57,7 +90,7 @@ fn start(
     program: &str,
     arguments: &[&str],
     environment: &[(&str, String)],
-    port: u16,
+    port: &Port,
 ) -> io::Result<Option<Service>> {
     let child = Command::new(program)
         .args(arguments)
@@ -71,7 +104,7 @@ fn start(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let address = SocketAddr::from(([127, 0, 0, 1], port.number));
     let begin = Instant::now();
     while TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err() {
         if let Some(status) = service.0.try_wait()? {

@@ -3,12 +3,12 @@
 
 use std::io;
 
-use super::{Service, free_port, skip, start};
+use super::{Port, Service, skip, start};
 
 /// A running moto; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Moto {
-    port: u16,
+    port: Port,
     _service: Service,
 }
 
@@ -18,13 +18,13 @@ impl Moto {
     /// # Errors
     /// Where it is installed and does not start.
     pub fn start() -> io::Result<Option<Self>> {
-        let port = free_port()?;
-        let number = port.to_string();
+        let port = Port::take()?;
+        let number = port.number.to_string();
         match start(
             "moto_server",
             &["-H", "127.0.0.1", "-p", &number],
             &[],
-            port,
+            &port,
         )? {
             Some(service) => Ok(Some(Self {
                 port,
@@ -40,6 +40,6 @@ impl Moto {
     /// Base URL of the API.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.port.number)
     }
 }
