@@ -68,7 +68,7 @@ fn a_profile_with_a_credential_process_logs_in() {
     std::fs::set_permissions(&process, std::fs::Permissions::from_mode(0o755)).unwrap();
     let config = world.path("aws-config");
     let text = format!(
-        "[profile work]\nregion = eu-west-1\ncredential_process = {}\n",
+        "[profile work]\nregion = eu-west-1\ncredential_process = \"{}\"\n",
         process.display()
     );
     std::fs::write(&config, text).unwrap();

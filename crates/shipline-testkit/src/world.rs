@@ -78,7 +78,8 @@ impl World {
     }
 
     fn empty(program: &str) -> Self {
-        let folder = TempDir::with_prefix("shipline-world-").expect("a temporary folder");
+        // With a blank and more than ASCII, as in the paths of people.
+        let folder = TempDir::with_prefix("shipline wörld-").expect("a temporary folder");
         let variables = BTreeMap::from([
             ("PATH".to_owned(), std::env::var("PATH").unwrap_or_default()),
             (

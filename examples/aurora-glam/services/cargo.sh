@@ -6,10 +6,13 @@ set -eu
 service=$(basename "$PWD")
 services=$(cd .. && pwd -P)
 target=x86_64-unknown-linux-gnu
-RUSTFLAGS="-C target-feature=+crt-static"
-RUSTFLAGS="$RUSTFLAGS --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$services=/services"
+# Cargo takes flags apart at this character, so that paths may hold blanks.
+next=$(printf '\037')
+flags="-Ctarget-feature=+crt-static"
+flags="$flags$next--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo$next--remap-path-prefix=$services=/services"
+export CARGO_ENCODED_RUSTFLAGS="$flags"
 CARGO_TARGET_DIR="$services/target"
-export RUSTFLAGS CARGO_TARGET_DIR
+export CARGO_TARGET_DIR
 
 case "${1:-}" in
 test)

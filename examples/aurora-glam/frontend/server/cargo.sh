@@ -5,9 +5,11 @@ set -eu
 
 cd "$(dirname "$0")"
 target=x86_64-unknown-linux-gnu
-RUSTFLAGS="-C target-feature=+crt-static"
-RUSTFLAGS="$RUSTFLAGS --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$(pwd -P)=/server"
-export RUSTFLAGS
+# Cargo takes flags apart at this character, so that paths may hold blanks.
+next=$(printf '\037')
+flags="-Ctarget-feature=+crt-static"
+flags="$flags$next--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo$next--remap-path-prefix=$(pwd -P)=/server"
+export CARGO_ENCODED_RUSTFLAGS="$flags"
 
 case "${1:-}" in
 test)
