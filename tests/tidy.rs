@@ -40,6 +40,8 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("reqwest", &["shipline-oci"]),
     ("git2", &["shipline-git", "shipline-gitops"]),
     ("clap", &["shipline-cli"]),
+    ("cyclonedx-bom", &["shipline-scan"]),
+    ("packageurl", &["shipline-scan"]),
     ("indicatif", &["shipline-report"]),
     ("saphyr-parser", &["shipline-model"]),
     ("serde_norway", &["shipline-model"]),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shipline_engine::backend::{
-    GitopsRepo, ImageBuilder, ImageStore, Registry, Scanner, SourceRepo,
+    Cataloguer, GitopsRepo, ImageBuilder, ImageStore, Registry, Scanner, SourceRepo,
 };
 use shipline_engine::error::ErrorClass;
 use shipline_git::{GitSource, WorkTree};
@@ -389,6 +389,13 @@ pub(crate) fn scanners(
         &today(settings),
     )?;
     Ok(vec![Arc::new(leaks)])
+}
+
+/// What lists the packages of images.
+pub(crate) fn cataloguer(session: &Session) -> Arc<dyn Cataloguer> {
+    Arc::new(shipline_scan::sbom::SbomWriter::new(
+        session.state().join("tmp"),
+    ))
 }
 
 /// The GitOps repository of a profile.

@@ -14,8 +14,8 @@ use shipline_model::name::{CommitId, Digest, EnvironmentName};
 use shipline_model::plan::{BuildKey, ImageId, Known, KnownBuild, PlannedImage, SourceKey};
 use shipline_model::tag::TagBase;
 
-use crate::backend::{ImageStore, ScanReport};
-use crate::disk::{read_if_there, write_whole};
+use crate::backend::{Artifact, ImageStore, Sbom, ScanReport};
+use crate::disk::{link_or_write, read_if_there, write_whole};
 use crate::error::{BackendError, ErrorClass};
 use crate::event::BuiltImage;
 use crate::record::v1;
@@ -76,6 +76,26 @@ struct Scan {
     bytes: u64,
     notes: Vec<String>,
     findings: Vec<v1::Finding>,
+}
+
+/// What is known of an SBOM; its document is a file beside it.
+#[derive(Serialize, Deserialize)]
+struct Catalogue {
+    run: String,
+    packages: usize,
+    notes: Vec<String>,
+    media_type: String,
+    title: String,
+    sha256: String,
+}
+
+/// An SBOM of an earlier run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownSbom {
+    /// The run that made it.
+    pub run: String,
+    /// What it says.
+    pub sbom: Sbom,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -313,6 +333,74 @@ impl Cache {
         )
     }
 
+    /// An earlier SBOM of an image. `key` is the cataloguer's, with the name of the image.
+    #[must_use]
+    pub fn sbom(&self, digest: &Digest, key: &str) -> Option<KnownSbom> {
+        let name = hash(&[digest.as_str(), key]);
+        let known: Catalogue = self.read("sboms", &name)?;
+        let bytes = read_if_there(&self.document(&name))?;
+        // Run records share the file: somebody may have written into it.
+        (hex::encode(Sha256::digest(&bytes)) == known.sha256).then_some(KnownSbom {
+            run: known.run,
+            sbom: Sbom {
+                document: Artifact {
+                    media_type: known.media_type,
+                    title: known.title,
+                    bytes,
+                },
+                packages: known.packages,
+                notes: known.notes,
+            },
+        })
+    }
+
+    /// Records an SBOM.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn record_sbom(
+        &self,
+        digest: &Digest,
+        key: &str,
+        run: &str,
+        sbom: &Sbom,
+    ) -> Result<(), BackendError> {
+        let name = hash(&[digest.as_str(), key]);
+        let Artifact {
+            media_type,
+            title,
+            bytes,
+        } = &sbom.document;
+        write_whole(&self.document(&name), bytes)?;
+        self.write(
+            "sboms",
+            &name,
+            Catalogue {
+                run: run.to_owned(),
+                packages: sbom.packages,
+                notes: sbom.notes.clone(),
+                media_type: media_type.clone(),
+                title: title.clone(),
+                sha256: hex::encode(Sha256::digest(bytes)),
+            },
+        )
+    }
+
+    /// Lays the document of a recorded SBOM at `path`, `bytes` being what it holds.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub(crate) fn lay_sbom(
+        &self,
+        digest: &Digest,
+        key: &str,
+        path: &Path,
+        bytes: &[u8],
+    ) -> Result<(), BackendError> {
+        let name = hash(&[digest.as_str(), key]);
+        link_or_write(&self.document(&name), path, bytes)
+    }
+
     /// Whether an artifact is known to be listed among an image's referrers in a registry.
     #[must_use]
     pub fn attached(&self, place: &Attachment<'_>) -> bool {
@@ -343,7 +431,7 @@ impl Cache {
     /// Removes the oldest entries of each kind beyond a thousand, and what killed processes left half-written. The lock of the
     /// clone is held: nobody else writes. Nothing is lost where that fails.
     pub fn prune(&self) {
-        for kind in ["tests", "builds", "scans", "attached", "tools"] {
+        for kind in ["tests", "builds", "scans", "sboms", "attached", "tools"] {
             crate::disk::sweep(&self.folder.join(kind));
             let Ok(entries) = fs::read_dir(self.folder.join(kind)) else {
                 continue;
@@ -370,6 +458,10 @@ impl Cache {
 
     fn path(&self, kind: &str, key: &str) -> PathBuf {
         self.folder.join(kind).join(format!("{key}.json"))
+    }
+
+    fn document(&self, name: &str) -> PathBuf {
+        self.folder.join("sboms").join(format!("{name}.document"))
     }
 
     fn read<T: DeserializeOwned>(&self, kind: &str, key: &str) -> Option<T> {

@@ -187,6 +187,8 @@ pub enum Facts {
         findings: usize,
         /// Suppressed ones.
         suppressed: usize,
+        /// Packages in the SBOM; `None` where there is none.
+        packages: Option<usize>,
     },
     /// `push`.
     Pushed(Vec<PushedImage>),

@@ -110,12 +110,17 @@ pub fn facts(facts: &Facts) -> String {
         Facts::Scanned {
             bytes: 0,
             findings: 0,
+            packages,
             ..
-        } => "nothing to look for".to_owned(),
+        } => match packages {
+            Some(packages) => sbom(*packages),
+            None => "nothing to look for".to_owned(),
+        },
         Facts::Scanned {
             bytes: looked_at,
             findings,
             suppressed,
+            packages,
         } => {
             let found = match (findings, suppressed) {
                 (0, _) => "no findings".to_owned(),
@@ -125,7 +130,11 @@ pub fn facts(facts: &Facts) -> String {
                     counted(*found, "finding", "findings")
                 ),
             };
-            format!("{found} in {}", bytes(*looked_at))
+            let sbom = match packages {
+                Some(packages) => format!(", {}", sbom(*packages)),
+                None => String::new(),
+            };
+            format!("{found} in {}{sbom}", bytes(*looked_at))
         }
         Facts::Pushed(images) => {
             let sent: u64 = images.iter().map(|image| image.sent).sum();
@@ -148,6 +157,10 @@ pub fn facts(facts: &Facts) -> String {
         ),
         Facts::Deployed(commit) => format!("up to date at commit {}", short(&commit.commit)),
     }
+}
+
+fn sbom(packages: usize) -> String {
+    format!("SBOM: {}", counted(packages, "package", "packages"))
 }
 
 /// How a task ended, in a word and what there is to tell: `cached from 20260102030405-abcdef`.

@@ -117,6 +117,7 @@ fn prepare(
         builder: wiring::builder(session, selected.profile, pins, settings)?,
         registry: wiring::registry(session, selected.profile, settings)?,
         scanners: wiring::scanners(session, settings)?,
+        cataloguer: wiring::cataloguer(session),
         gitops,
     };
     Ok(Prepared { plan, backends })

@@ -6,6 +6,7 @@
 
 mod artifact;
 mod builder;
+mod cataloguer;
 mod gitops;
 mod registry;
 mod scanner;
@@ -14,6 +15,7 @@ mod store;
 
 pub use artifact::*;
 pub use builder::*;
+pub use cataloguer::*;
 pub use gitops::*;
 pub use registry::*;
 pub use scanner::*;

@@ -1,4 +1,5 @@
-//! Run records: `.shipline/runs/<id>/` with `events.jsonl`, a log for each task, `outcome.json` and `release-set.json`.
+//! Run records: `.shipline/runs/<id>/` with `events.jsonl`, a log for each task, documents about
+//! images, `outcome.json` and `release-set.json`.
 
 mod read;
 pub mod v1;
@@ -11,7 +12,7 @@ pub(crate) use write::RecordWriter;
 use std::path::{Path, PathBuf};
 
 use shipline_model::name::RunId;
-use shipline_model::plan::TaskId;
+use shipline_model::plan::{ImageId, TaskId};
 
 /// Runs that are kept, the youngest.
 pub const KEPT_RUNS: usize = 50;
@@ -20,6 +21,7 @@ const EVENTS: &str = "events.jsonl";
 const OUTCOME: &str = "outcome.json";
 const RELEASE_SET: &str = "release-set.json";
 const LOGS: &str = "logs";
+const DOCUMENTS: &str = "documents";
 
 /// The folder of all records.
 #[must_use]
@@ -43,6 +45,13 @@ pub fn release_set_path(state: &Path, run: &RunId) -> PathBuf {
 #[must_use]
 pub fn log_path(state: &Path, run: &RunId, task: &TaskId) -> PathBuf {
     run_folder(state, run).join(LOGS).join(log_name(task))
+}
+
+/// A document about one image of a run: `documents/frontend@staging.sbom.cdx.json`.
+#[must_use]
+pub fn document_path(state: &Path, run: &RunId, image: &ImageId, title: &str) -> PathBuf {
+    let name = format!("{image}.{title}");
+    run_folder(state, run).join(DOCUMENTS).join(name)
 }
 
 /// A name without `/`: `unit-tests.user_service.log`, `build.frontend@staging.log`. No name has a `.` or `@` in it.

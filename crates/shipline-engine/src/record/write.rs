@@ -9,7 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 use shipline_model::name::RunId;
 use shipline_model::plan::TaskId;
 
-use super::{EVENTS, KEPT_RUNS, LOGS, OUTCOME, folder, log_name, v1};
+use super::{DOCUMENTS, EVENTS, KEPT_RUNS, LOGS, OUTCOME, folder, log_name, v1};
 use crate::disk::{failed, write_whole};
 use crate::error::{BackendError, ErrorClass};
 use crate::event::{Event, EventKind, OutputStream, RunSummary};
@@ -138,7 +138,9 @@ fn retain(runs: &Path, own: &RunId) {
         .filter(|id| id != own)
         .collect();
     for id in &ids {
-        crate::disk::sweep(&runs.join(id.as_str()));
+        let at = runs.join(id.as_str());
+        crate::disk::sweep(&at);
+        crate::disk::sweep(&at.join(DOCUMENTS));
     }
     ids.sort();
     let surplus = (ids.len() + 1).saturating_sub(KEPT_RUNS);

@@ -1,5 +1,7 @@
 //! Masking of whole events: every text in them that came from outside.
 
+use std::borrow::Cow;
+
 use shipline_model::finding::{Finding, Location, Suppression};
 use shipline_model::plan::{
     Base, BaseRule, Decision, ImageAction, MovedBase, PathChange, Plan, PlannedComponent,
@@ -8,7 +10,7 @@ use shipline_model::plan::{
 use shipline_model::value::Value;
 
 use super::Redactor;
-use crate::backend::ScanReport;
+use crate::backend::{Artifact, Sbom, ScanReport};
 use crate::event::{
     BuiltImage, DeployedCommit, EventKind, Facts, Failure, ImageChange, Outcome, PushedImage,
     SkipReason,
@@ -17,8 +19,8 @@ use crate::event::{
 impl Redactor {
     fn own(&self, text: String) -> String {
         match self.mask(&text) {
-            std::borrow::Cow::Borrowed(_) => text,
-            std::borrow::Cow::Owned(masked) => masked,
+            Cow::Borrowed(_) => text,
+            Cow::Owned(masked) => masked,
         }
     }
 
@@ -82,6 +84,42 @@ impl Redactor {
                 .collect(),
             bytes: report.bytes,
             notes: self.each(report.notes),
+        }
+    }
+
+    /// The SBOM without any secret. Its document stays what it is, JSON: only texts in it are masked.
+    pub(crate) fn mask_sbom(&self, sbom: Sbom) -> Sbom {
+        let bytes = match self.mask_bytes(&sbom.document.bytes) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(masked) => Some(match serde_json::from_slice(&sbom.document.bytes) {
+                Ok(document) => self.mask_json(document).to_string().into_bytes(),
+                Err(_) => masked,
+            }),
+        };
+        Sbom {
+            document: Artifact {
+                bytes: bytes.unwrap_or(sbom.document.bytes),
+                ..sbom.document
+            },
+            packages: sbom.packages,
+            notes: self.each(sbom.notes),
+        }
+    }
+
+    fn mask_json(&self, value: serde_json::Value) -> serde_json::Value {
+        use serde_json::Value;
+        match value {
+            Value::String(text) => Value::String(self.own(text)),
+            Value::Array(values) => {
+                let values = values.into_iter();
+                Value::Array(values.map(|value| self.mask_json(value)).collect())
+            }
+            Value::Object(fields) => {
+                let fields = fields.into_iter();
+                let masked = fields.map(|(key, value)| (self.own(key), self.mask_json(value)));
+                Value::Object(masked.collect())
+            }
+            value @ (Value::Null | Value::Bool(_) | Value::Number(_)) => value,
         }
     }
 

@@ -16,7 +16,9 @@ use shipline_model::plan::{Limits, OnFailure, Plan};
 use shipline_model::value::Variables;
 use tokio::sync::mpsc;
 
-use crate::backend::{GitopsRepo, ImageBuilder, ImageStore, Registry, Scanner, SourceRepo};
+use crate::backend::{
+    Cataloguer, GitopsRepo, ImageBuilder, ImageStore, Registry, Scanner, SourceRepo,
+};
 use crate::error::BackendError;
 use crate::event::{CancelReason, Reporter, RunSummary};
 use crate::fault::Faults;
@@ -35,6 +37,8 @@ pub struct Backends {
     pub registry: Arc<dyn Registry>,
     /// What looks into images before they are published.
     pub scanners: Vec<Arc<dyn Scanner>>,
+    /// What lists the packages of images before they are published.
+    pub cataloguer: Arc<dyn Cataloguer>,
     /// What ArgoCD watches.
     pub gitops: Arc<dyn GitopsRepo>,
 }

@@ -139,11 +139,13 @@ fn place<'a>(
 
 /// All documents about an image. One more kind of them is one more entry here.
 fn artifacts(task: &StageTask, image: &PlannedImage) -> Result<Vec<Artifact>, BackendError> {
-    let scans = task.shared.results().scans.get(&image.id).cloned();
-    scans
-        .map(|scans| scan_result(task, scans))
-        .transpose()
-        .map(|scan| scan.into_iter().collect())
+    let (scans, sbom) = {
+        let results = task.shared.results();
+        let scans = results.scans.get(&image.id).cloned();
+        (scans, results.sboms.get(&image.id).cloned())
+    };
+    let scans = scans.map(|scans| scan_result(task, scans)).transpose()?;
+    Ok(scans.into_iter().chain(sbom).collect())
 }
 
 /// The result of `image-scan`. The registry is a sink like any other: secrets are masked.

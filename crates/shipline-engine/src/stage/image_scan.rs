@@ -1,4 +1,4 @@
-//! `image-scan`: every scanner looks into the image in the store, and the gate judges.
+//! `image-scan`: every scanner looks into the image in the store, and the gate judges; its packages are listed in an SBOM.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use shipline_model::finding::{Finding, Location, Severity};
 use shipline_model::name::Digest;
 use shipline_model::plan::PlannedImage;
 
+use super::sbom::catalogue;
 use super::{Ended, StageTask, blocking};
 use crate::backend::{ScanReport, Scanner};
 use crate::error::{BackendError, ErrorClass};
@@ -23,6 +24,7 @@ struct Total {
     bytes: u64,
     findings: usize,
     suppressed: usize,
+    packages: Option<usize>,
     /// Findings that the gate does not let pass, with their image.
     stopped: Vec<String>,
     /// The run and key of the report, as long as all reports were taken.
@@ -58,6 +60,10 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
                 task.context.say(TaskMessage::Finding(finding)).await;
             }
         }
+        if let Some(sbom) = catalogue(task, image, &digest).await? {
+            *total.packages.get_or_insert(0) += sbom.packages;
+            total.scanned |= sbom.made;
+        }
         if total.stopped.is_empty() {
             let mut results = shared.results();
             results.passed.insert(image.id.clone(), digest);
@@ -71,6 +77,7 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
         bytes: total.bytes,
         findings: total.findings,
         suppressed: total.suppressed,
+        packages: total.packages,
     };
     Ok(match total.taken {
         Some((from, key)) if !total.scanned => Ended::Cached { key, from, facts },

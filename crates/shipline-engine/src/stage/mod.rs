@@ -8,6 +8,7 @@ mod gitops;
 mod image_scan;
 mod push;
 mod retention;
+mod sbom;
 mod section;
 mod test;
 
@@ -22,6 +23,7 @@ use shipline_model::name::Digest;
 use shipline_model::plan::{ImageAction, ImageId, Plan, PlannedImage, Task};
 use tokio_util::sync::CancellationToken;
 
+use crate::backend::Artifact;
 use crate::cache::Cache;
 use crate::error::{BackendError, ErrorClass};
 use crate::event::{BuiltImage, Facts};
@@ -52,6 +54,8 @@ pub(crate) struct Results {
     pub(crate) passed: BTreeMap<ImageId, Digest>,
     /// What the scanners said of those, in their order.
     pub(crate) scans: BTreeMap<ImageId, Vec<Scan>>,
+    /// Their SBOMs, masked.
+    pub(crate) sboms: BTreeMap<ImageId, Artifact>,
 }
 
 /// One task as its stage sees it.

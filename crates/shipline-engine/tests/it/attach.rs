@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use shipline_engine::backend::{Expiring, Reference, Registry, ScanReport};
 use shipline_engine::error::{BackendError, ErrorClass};
-use shipline_engine::event::{Outcome, Verdict};
+use shipline_engine::event::{Facts, Outcome, Verdict};
 use shipline_engine::record;
 use shipline_model::finding::{Finding, Location, Severity, Suppression};
 use shipline_model::name::{Digest, RepositoryName};
-use shipline_testkit::memory::{MemoryRegistry, ScriptedScanner, digest_of};
+use shipline_testkit::memory::{MemoryRegistry, ScriptedCataloguer, ScriptedScanner, digest_of};
 
 use crate::world::{Ran, World};
 
@@ -46,17 +46,28 @@ fn images(registry: &MemoryRegistry) -> Vec<(RepositoryName, Digest)> {
         .collect()
 }
 
-/// The documents about all images.
+/// The documents about all images: a scan and an SBOM for each.
 async fn documents(registry: &MemoryRegistry) -> Vec<Digest> {
     let mut all = Vec::new();
     for (repository, image) in images(registry) {
-        for referrer in registry.referrers(&repository, &image).await.unwrap() {
-            assert_eq!(
-                referrer.artifact_type.as_deref(),
-                Some("application/sarif+json")
-            );
-            all.push(referrer.descriptor.digest);
-        }
+        let referrers = registry.referrers(&repository, &image).await.unwrap();
+        let mut types: Vec<_> = referrers
+            .iter()
+            .map(|referrer| referrer.artifact_type.as_deref().unwrap())
+            .collect();
+        types.sort_unstable();
+        assert_eq!(
+            types,
+            [
+                "application/sarif+json",
+                "application/vnd.example.sbom+json"
+            ]
+        );
+        all.extend(
+            referrers
+                .into_iter()
+                .map(|referrer| referrer.descriptor.digest),
+        );
     }
     all.sort_unstable();
     all
@@ -77,16 +88,16 @@ fn green(ran: &Ran) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scan_goes_to_the_registry_with_its_image_and_is_the_same_each_time() {
+async fn a_scan_and_an_sbom_go_to_the_registry_with_their_image_and_are_the_same_each_time() {
     let mut world = World::new(&[]);
     let scanner = scanner();
     world.scanners = vec![Arc::<ScriptedScanner>::clone(&scanner)];
     let ran = world.run().await;
     green(&ran);
     let first = documents(&world.registry).await;
-    assert_eq!(first.len(), 3, "web has twins, api is one");
+    assert_eq!(first.len(), 6, "web has twins, api is one");
     let lines = ran.lines("push");
-    let told = notes(&lines, "attached image-scan.sarif.json to ");
+    let told = notes(&lines, "attached image-scan.sarif.json, sbom.json to ");
     assert_eq!(told.len(), 1, "{lines:?}");
     for image in ["web@staging", "web@production", "api"] {
         assert!(told[0].contains(image), "{told:?}");
@@ -109,6 +120,7 @@ async fn a_scan_goes_to_the_registry_with_its_image_and_is_the_same_each_time() 
     ));
     assert_eq!(documents(&world.registry).await, first);
     assert_eq!(scanner.scans(), 3);
+    assert_eq!(world.cataloguer.asked(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,6 +128,7 @@ async fn documents_are_there_before_any_tag_moves_and_hold_no_secret() {
     let mut world = World::new(&[]);
     world.scanners = vec![scanner()];
     world.secrets = vec!["hunter2hunter2".to_owned()];
+    world.cataloguer = Arc::new(ScriptedCataloguer::new(["left-pad hunter2hunter2"]));
     let conflict = BackendError::new(ErrorClass::Conflict, "tag: another digest");
     world.registry.taggings.fail(conflict);
     let ran = world.run().await;
@@ -138,7 +151,10 @@ async fn documents_are_there_before_any_tag_moves_and_hold_no_secret() {
             let layer = manifest["layers"][0]["digest"].as_str().unwrap();
             let document = world.store.blob(&layer.parse().unwrap()).unwrap();
             let document = String::from_utf8(document).unwrap();
-            assert!(document.contains("config.Env[2]"), "{document}");
+            assert!(
+                document.contains("config.Env[2]") || document.contains("\"left-pad ***\""),
+                "{document}"
+            );
             assert!(!document.contains("hunter2"), "{document}");
         }
     }
@@ -163,7 +179,61 @@ async fn a_registry_that_takes_no_documents_gets_its_images() {
     assert_eq!(told.len(), 3, "{lines:?}");
     // It is tried again, though the images are there.
     green(&world.run().await);
-    assert_eq!(documents(&world.registry).await.len(), 3);
+    assert_eq!(documents(&world.registry).await.len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_sbom_lies_in_each_runs_record_and_one_that_was_damaged_is_made_again() {
+    let mut world = World::new(&[]);
+    world.cataloguer = Arc::new(ScriptedCataloguer::new(["left-pad", "right-pad"]));
+    let path = |world: &World, ran: &Ran| {
+        let folder = record::run_folder(&world.state(), &ran.run);
+        folder.join("documents/web@staging.sbom.json")
+    };
+    let first = world.run().await;
+    let Outcome::Passed(Facts::Scanned { packages, .. }) = first.outcome("scan/web@staging") else {
+        panic!("{:?}", first.outcome("scan/web@staging"));
+    };
+    assert_eq!(packages, Some(2));
+    let document = std::fs::read(path(&world, &first)).unwrap();
+    let second = world.run().await;
+    assert_eq!(std::fs::read(path(&world, &second)).unwrap(), document);
+    assert_eq!(world.cataloguer.asked(), 3);
+
+    // Somebody writes into a record, whose file is the remembered one.
+    std::fs::write(path(&world, &second), b"{}").unwrap();
+    let third = world.run().await;
+    assert_eq!(std::fs::read(path(&world, &third)).unwrap(), document);
+    assert_eq!(world.cataloguer.asked(), 4);
+
+    // A secret that came later is masked as well, and what is remembered stays JSON.
+    world.secrets = vec!["left-pad".to_owned(), "1".to_owned()];
+    let fourth = world.run().await;
+    let masked = std::fs::read(path(&world, &fourth)).unwrap();
+    let masked: serde_json::Value = serde_json::from_slice(&masked).unwrap();
+    assert_eq!(masked["packages"], serde_json::json!(["***", "right-pad"]));
+    assert_eq!(masked["version"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_whose_packages_cannot_be_listed_is_published_without_an_sbom() {
+    let mut world = World::new(&[]);
+    for _ in 0..3 {
+        let error = BackendError::new(ErrorClass::Invalid, "read layer 0123");
+        world.cataloguer.script.fail(error.because("it is no tar"));
+    }
+    let ran = world.run().await;
+    green(&ran);
+    let lines = ran.lines("scan/api");
+    let expected = "api has no SBOM: failed to read layer 0123: it is no tar";
+    assert_eq!(notes(&lines, "SBOM"), [expected]);
+    for (repository, image) in images(&world.registry) {
+        let referrers = world.registry.referrers(&repository, &image).await.unwrap();
+        assert_eq!(referrers.len(), 1);
+    }
+    // It is tried again.
+    green(&world.run().await);
+    assert_eq!(documents(&world.registry).await.len(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -81,6 +81,7 @@ async fn a_suppressed_finding_passes_and_clean_scans_are_remembered() {
         bytes: 10,
         findings: 1,
         suppressed: 1,
+        packages: Some(0),
     };
     assert_eq!(
         first.outcome("scan/web@staging"),

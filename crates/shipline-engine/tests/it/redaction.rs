@@ -8,7 +8,7 @@ use shipline_engine::backend::ScanReport;
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_model::finding::{Finding, Location, Severity};
 use shipline_model::value::Variables;
-use shipline_testkit::memory::ScriptedScanner;
+use shipline_testkit::memory::{ScriptedCataloguer, ScriptedScanner};
 
 use crate::world::{PLATFORM, Recorder, World};
 
@@ -64,6 +64,8 @@ async fn secrets_are_on_no_sink() {
             notes: vec![format!("note {SECRET}")],
         })
     }))];
+    let package = format!("package {SECRET}");
+    world.cataloguer = Arc::new(ScriptedCataloguer::new([package.as_str()]));
     world.gitops.script.fail(
         BackendError::new(
             ErrorClass::Failed,
@@ -96,7 +98,7 @@ async fn secrets_are_on_no_sink() {
     )];
     files(&world.state().join("runs"), &mut sinks);
     files(&world.state().join("cache"), &mut sinks);
-    for kept in ["unit.xml", "cache/scans"] {
+    for kept in ["unit.xml", "cache/scans", "cache/sboms", "documents/"] {
         assert!(sinks.iter().any(|(name, _)| name.contains(kept)), "{kept}");
     }
     for (name, text) in sinks {

@@ -21,7 +21,8 @@ use shipline_model::plan::{
 use shipline_model::tag::TagInstant;
 use shipline_model::value::Variables;
 use shipline_testkit::memory::{
-    MemoryBuilder, MemoryGitops, MemoryRegistry, MemorySource, MemoryStore, ScriptedScanner,
+    MemoryBuilder, MemoryGitops, MemoryRegistry, MemorySource, MemoryStore, ScriptedCataloguer,
+    ScriptedScanner,
 };
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -71,6 +72,7 @@ pub(crate) struct World {
     pub(crate) registry: Arc<MemoryRegistry>,
     pub(crate) gitops: Arc<MemoryGitops>,
     pub(crate) scanners: Vec<Arc<dyn Scanner>>,
+    pub(crate) cataloguer: Arc<ScriptedCataloguer>,
     pub(crate) secrets: Vec<String>,
     pub(crate) variables: Variables,
     pub(crate) on_failure: OnFailure,
@@ -215,6 +217,7 @@ impl World {
             registry: Arc::default(),
             gitops: Arc::default(),
             scanners: vec![Arc::new(ScriptedScanner::clean())],
+            cataloguer: Arc::default(),
             secrets: Vec::new(),
             variables: Variables::default(),
             on_failure: OnFailure::Stop,
@@ -310,6 +313,7 @@ impl World {
             builder: Arc::<MemoryBuilder>::clone(&self.builder),
             registry: Arc::<MemoryRegistry>::clone(&self.registry),
             scanners: self.scanners.clone(),
+            cataloguer: Arc::<ScriptedCataloguer>::clone(&self.cataloguer),
             gitops: Arc::<MemoryGitops>::clone(&self.gitops),
         }
     }

@@ -309,6 +309,7 @@ pub(crate) fn green() -> Vec<Event> {
         bytes: 4_000_000,
         findings: 0,
         suppressed: 0,
+        packages: Some(253),
     };
     run.end("image-scan/frontend@staging", Outcome::Passed(scanned), 100)
         .begin("push")

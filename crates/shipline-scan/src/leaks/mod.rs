@@ -22,6 +22,8 @@ use shipline_model::finding::{Finding, Location, Severity};
 use shipline_model::name::{Digest, EnvironmentName};
 use shipline_model::plan::ImageId;
 
+use crate::layers;
+
 use exception::{Exceptions, Used};
 use image::Opened;
 use search::{Hit, Search};
@@ -113,13 +115,7 @@ impl Scanner for LeakScanner {
         if foreign.is_empty() {
             return Ok(ScanReport::default());
         }
-        let manifest = store.manifest(digest)?.ok_or_else(|| {
-            BackendError::new(
-                ErrorClass::NotFound,
-                format!("read image {} of {id}", digest.short()),
-            )
-            .because("it is not in the store")
-        })?;
+        let manifest = layers::manifest(store, digest, &id.to_string())?;
         let mut look = Look {
             scanner: self,
             own,
@@ -191,7 +187,7 @@ impl Look<'_> {
             layer.digest.short(),
             layer_index + 1
         );
-        let mut archive = tar::Archive::new(image::layer(store, layer)?);
+        let mut archive = tar::Archive::new(layers::layer(store, layer)?);
         let entries = archive
             .entries()
             .map_err(|error| self.failed(what.clone(), error))?;

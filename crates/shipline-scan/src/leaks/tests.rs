@@ -1,115 +1,13 @@
 //! The scanner on whole images.
 
-use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::sync::Mutex;
-
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use sha2::{Digest as _, Sha256};
-use shipline_engine::backend::Manifest;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::testing::{GZIP_LAYER, Memory, TAR_LAYER, context, gzip, image, tar};
 
 const STAGING: &str = "https://staging.aurora-glam.com/api";
 const PRODUCTION: &str = "https://aurora-glam.com/api";
 
-/// A store of blobs in memory, with one manifest.
-#[derive(Default)]
-struct Memory {
-    blobs: Mutex<BTreeMap<Digest, Vec<u8>>>,
-    manifest: Mutex<Option<Manifest>>,
-}
-
-impl Memory {
-    fn put(&self, media_type: &str, bytes: Vec<u8>) -> Descriptor {
-        let digest =
-            Digest::new(format!("sha256:{}", hex::encode(Sha256::digest(&bytes)))).unwrap();
-        let size = bytes.len() as u64;
-        self.blobs.lock().unwrap().insert(digest.clone(), bytes);
-        Descriptor {
-            media_type: media_type.to_owned(),
-            digest,
-            size,
-        }
-    }
-}
-
-impl ImageStore for Memory {
-    fn manifest(&self, digest: &Digest) -> Result<Option<Manifest>, BackendError> {
-        let manifest = self.manifest.lock().unwrap().clone();
-        Ok(manifest.filter(|manifest| manifest.descriptor.digest == *digest))
-    }
-
-    fn is_whole(&self, _: &Digest) -> Result<bool, BackendError> {
-        Ok(true)
-    }
-
-    fn open(&self, digest: &Digest) -> Result<Box<dyn Read + Send>, BackendError> {
-        let bytes = self.blobs.lock().unwrap().get(digest).cloned();
-        let bytes = bytes.ok_or_else(|| BackendError::new(ErrorClass::NotFound, "open a blob"))?;
-        Ok(Box::new(std::io::Cursor::new(bytes)))
-    }
-
-    fn size(&self, _: &Digest) -> Result<Option<u64>, BackendError> {
-        Ok(None)
-    }
-
-    fn put_blob(&self, _: &Digest, _: &mut dyn Read) -> Result<(), BackendError> {
-        Err(BackendError::new(ErrorClass::Invalid, "put a blob"))
-    }
-
-    fn put_manifest(&self, _: &str, _: &[u8]) -> Result<Digest, BackendError> {
-        Err(BackendError::new(ErrorClass::Invalid, "put a manifest"))
-    }
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (path, bytes) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        builder.append_data(&mut header, path, *bytes).unwrap();
-    }
-    builder.into_inner().unwrap()
-}
-
-/// An image of these layers (media type, blob) and this config.
-fn image(config: &str, layers: &[(&str, Vec<u8>)]) -> (Memory, Digest) {
-    let store = Memory::default();
-    let config = store.put(
-        "application/vnd.oci.image.config.v1+json",
-        config.as_bytes().to_vec(),
-    );
-    let layers = layers
-        .iter()
-        .map(|(media, bytes)| store.put(media, bytes.clone()))
-        .collect();
-    let descriptor = store.put(
-        "application/vnd.oci.image.manifest.v1+json",
-        b"manifest".to_vec(),
-    );
-    let digest = descriptor.digest.clone();
-    *store.manifest.lock().unwrap() = Some(Manifest {
-        descriptor,
-        bytes: Vec::new(),
-        config,
-        layers,
-    });
-    (store, digest)
-}
-
-const GZIP_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-const TAR_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const EMPTY: &str = r#"{"config":{}}"#;
 
 fn scanner(ignore: &[Ignore], today: &str) -> LeakScanner {
@@ -121,15 +19,6 @@ fn scanner(ignore: &[Ignore], today: &str) -> LeakScanner {
         (&production, &of_production[..]),
     ];
     LeakScanner::new(environments, ignore, today).unwrap()
-}
-
-fn context(cancel: CancellationToken) -> TaskContext {
-    let id = shipline_model::plan::TaskId {
-        stage: "image-scan".parse().unwrap(),
-        component: Some("frontend".parse().unwrap()),
-        variant: None,
-    };
-    TaskContext::new(id, mpsc::channel(1).0, cancel)
 }
 
 fn scan_with(

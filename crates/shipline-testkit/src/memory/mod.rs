@@ -2,6 +2,7 @@
 //! can be scripted.
 
 mod builder;
+mod cataloguer;
 mod gitops;
 mod registry;
 mod scanner;
@@ -9,6 +10,7 @@ mod source;
 mod store;
 
 pub use builder::MemoryBuilder;
+pub use cataloguer::ScriptedCataloguer;
 pub use gitops::MemoryGitops;
 pub use registry::MemoryRegistry;
 pub use scanner::ScriptedScanner;

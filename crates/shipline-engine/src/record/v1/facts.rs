@@ -24,6 +24,8 @@ pub enum Facts {
         bytes: u64,
         findings: usize,
         suppressed: usize,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        packages: Option<usize>,
     },
     Pushed {
         images: Vec<PushedImage>,
@@ -138,10 +140,12 @@ impl From<&core::Facts> for Facts {
                 bytes,
                 findings,
                 suppressed,
+                packages,
             } => Self::Scanned {
                 bytes: *bytes,
                 findings: *findings,
                 suppressed: *suppressed,
+                packages: *packages,
             },
             core::Facts::Pushed(images) => Self::Pushed {
                 images: all(images),
@@ -166,10 +170,12 @@ impl TryFrom<Facts> for core::Facts {
                 bytes,
                 findings,
                 suppressed,
+                packages,
             } => Self::Scanned {
                 bytes,
                 findings,
                 suppressed,
+                packages,
             },
             Facts::Pushed { images } => Self::Pushed(try_all(images)?),
             Facts::Deployed {

@@ -1,0 +1,90 @@
+//! An image's config and layers, as every scanner reads them.
+
+use std::io::{self, BufReader, Chain, Cursor, Read};
+
+use flate2::bufread::MultiGzDecoder;
+use serde_json::Value;
+use shipline_engine::backend::{Descriptor, ImageStore, Manifest};
+use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_model::name::Digest;
+
+/// Larger configs than this are not what any builder makes, in bytes.
+const LARGEST_CONFIG: u64 = 16 * 1024 * 1024;
+
+/// How gzip begins.
+pub(crate) const GZIP: &[u8] = &[0x1f, 0x8b];
+/// How Zstandard begins.
+pub(crate) const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+
+/// A stream whose first bytes are known.
+pub(crate) type Known<R> = Chain<Cursor<Vec<u8>>, R>;
+
+/// Reads the first bytes of a stream without losing them.
+pub(crate) fn peek<R: Read>(mut from: R) -> io::Result<(Vec<u8>, Known<R>)> {
+    let mut start = Vec::with_capacity(4);
+    from.by_ref().take(4).read_to_end(&mut start)?;
+    let known = Cursor::new(start.clone()).chain(from);
+    Ok((start, known))
+}
+
+/// The manifest of the image that people know as `name`.
+pub(crate) fn manifest(
+    store: &dyn ImageStore,
+    digest: &Digest,
+    name: &str,
+) -> Result<Manifest, BackendError> {
+    store.manifest(digest)?.ok_or_else(|| {
+        BackendError::new(
+            ErrorClass::NotFound,
+            format!("read image {} of {name}", digest.short()),
+        )
+        .because("it is not in the store")
+    })
+}
+
+/// Opens a layer as a tar stream.
+pub(crate) fn layer(
+    store: &dyn ImageStore,
+    layer: &Descriptor,
+) -> Result<Box<dyn Read + Send>, BackendError> {
+    let blob = store.open(&layer.digest)?;
+    let failed = |class: ErrorClass| {
+        BackendError::new(class, format!("read layer {}", layer.digest.short()))
+    };
+    let (start, known) = peek(blob).map_err(|error| failed(ErrorClass::Failed).because(error))?;
+    if start.starts_with(ZSTD) {
+        return Err(failed(ErrorClass::Invalid)
+            .because("it is compressed with zstd, which image-scan does not read yet")
+            .hint("let the builder compress layers with gzip"));
+    }
+    if start.starts_with(GZIP) {
+        return Ok(Box::new(MultiGzDecoder::new(BufReader::with_capacity(
+            128 * 1024,
+            known,
+        ))));
+    }
+    if layer.media_type.ends_with("tar") {
+        return Ok(Box::new(known));
+    }
+    Err(failed(ErrorClass::Invalid).because(format!(
+        "it is called `{}`, and is neither tar nor gzip",
+        layer.media_type
+    )))
+}
+
+/// An image's config.
+pub(crate) fn config(store: &dyn ImageStore, config: &Descriptor) -> Result<Value, BackendError> {
+    let failed = |class: ErrorClass| {
+        BackendError::new(
+            class,
+            format!("read image config {}", config.digest.short()),
+        )
+    };
+    let mut bytes = Vec::new();
+    store
+        .open(&config.digest)?
+        .take(LARGEST_CONFIG)
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed(ErrorClass::Failed).because(error))?;
+    serde_json::from_slice(&bytes).map_err(|error| failed(ErrorClass::Invalid).because(error))
+}

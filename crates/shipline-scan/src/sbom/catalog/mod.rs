@@ -1,0 +1,122 @@
+//! The kinds of package data. One file for each; to add one, write it and list it in [`CATALOGUERS`].
+
+mod apk;
+mod cargo;
+mod dpkg;
+mod golang;
+mod java;
+mod npm;
+mod python;
+mod release;
+
+use super::elf::Executable;
+use super::package::Package;
+use super::spool::Content;
+
+pub(super) use release::Release;
+
+/// What one file says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Told {
+    /// The packages that it lists; their places are not filled in.
+    pub(super) packages: Vec<Package>,
+    /// The distribution, where it names that.
+    pub(super) release: Option<Release>,
+    /// Why it could be read only in part.
+    pub(super) notes: Vec<String>,
+}
+
+impl Told {
+    /// Takes what another part of the same file says.
+    pub(super) fn add(&mut self, other: Self) {
+        self.packages.extend(other.packages);
+        self.release = self.release.take().or(other.release);
+        self.notes.extend(other.notes);
+    }
+
+    /// A file that is not what its name says.
+    pub(super) fn malformed(why: impl Into<String>) -> Self {
+        Self {
+            notes: vec![why.into()],
+            ..Self::default()
+        }
+    }
+}
+
+/// How package data is recognised and read.
+pub(super) enum Cataloguer {
+    /// Files that are told by their path (without the leading `/`) and read whole.
+    Text {
+        /// Whether it is such a file.
+        wants: fn(&str) -> bool,
+        /// Reads one; malformed content is told, never an error.
+        read: fn(&str, &[u8]) -> Told,
+    },
+    /// Archives that are told by their path and read from any place in them.
+    Archive {
+        /// Whether it is such a file.
+        wants: fn(&str) -> bool,
+        /// Reads one.
+        read: fn(&str, &mut dyn Content) -> Told,
+    },
+    /// A section of executables, wherever they are.
+    Section {
+        /// The section's name.
+        name: &'static str,
+        /// It is read up to this many bytes.
+        largest: usize,
+        /// Reads one.
+        read: fn(&[u8], &mut Executable<'_>) -> Told,
+    },
+}
+
+/// All of them. The first one that wants a file gets it.
+pub(super) const CATALOGUERS: &[Cataloguer] = &[
+    release::CATALOGUER,
+    dpkg::CATALOGUER,
+    apk::CATALOGUER,
+    npm::CATALOGUER,
+    python::CATALOGUER,
+    java::CATALOGUER,
+    golang::CATALOGUER,
+    cargo::CATALOGUER,
+];
+
+/// What stands for text in a file: bytes that are not UTF-8 are replaced.
+fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+/// The last component of a path.
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Blocks of lines with empty lines between them.
+fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let mut end = 0;
+        for line in rest.split_inclusive('\n') {
+            end += line.len();
+            if line.trim().is_empty() {
+                break;
+            }
+        }
+        let (paragraph, after) = rest.split_at(end);
+        rest = after;
+        Some(paragraph)
+    })
+    .filter(|paragraph| !paragraph.trim().is_empty())
+}
+
+/// What is told of entries that are no packages.
+fn broken(entries: usize) -> String {
+    match entries {
+        1 => "1 entry has no name or no version".to_owned(),
+        entries => format!("{entries} entries have no name or no version"),
+    }
+}

@@ -1,0 +1,147 @@
+//! npm packages: `package.json` of what is installed below a `node_modules`, and of an application itself.
+//!
+//! Not every `package.json` is a package's: those deeper inside an installed package are its fixtures, bundles and type
+//! markers, and nobody can update them.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::super::package::{Package, PackageKind};
+use super::{Cataloguer, Told};
+
+const MODULES: &str = "node_modules";
+
+pub(super) const CATALOGUER: Cataloguer = Cataloguer::Text { wants, read };
+
+fn wants(path: &str) -> bool {
+    let Some(folder) = path.strip_suffix("/package.json") else {
+        return path == "package.json";
+    };
+    let mut steps = folder.rsplit('/');
+    match (steps.next(), steps.next(), steps.next()) {
+        (Some(_), Some(MODULES), _) => true,
+        (Some(_), Some(scope), Some(MODULES)) if scope.starts_with('@') => true,
+        _ => !folder.split('/').any(|step| step == MODULES),
+    }
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    name: Option<Value>,
+    version: Option<Value>,
+    license: Option<Value>,
+    licenses: Option<Value>,
+}
+
+fn read(path: &str, bytes: &[u8]) -> Told {
+    let manifest: Manifest = match serde_json::from_slice(bytes.trim_ascii()) {
+        Ok(manifest) => manifest,
+        Err(error) => return Told::malformed(format!("it is no JSON object of npm's: {error}")),
+    };
+    let text = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).map(str::to_owned);
+    let (name, version) = (text(&manifest.name), text(&manifest.version));
+    let (Some(name), Some(version)) = (name, version) else {
+        // A marker (`{"type": "module"}`), or an application that is never published.
+        return Told::default();
+    };
+    let (scope, bare) = match name.split_once('/') {
+        Some((scope, bare)) if scope.starts_with('@') => (Some(scope), bare),
+        Some(_) | None => (None, name.as_str()),
+    };
+    match Package::new(PackageKind::Npm, scope, bare, Some(&version)) {
+        Some(mut package) if package.version.is_some() => {
+            package.licences = licences(manifest.license.as_ref().or(manifest.licenses.as_ref()));
+            Told {
+                packages: vec![package],
+                ..Told::default()
+            }
+        }
+        Some(_) | None => Told::malformed(format!("{} has no usable name", super::file_name(path))),
+    }
+}
+
+/// `"MIT"`, `{"type": "MIT"}`, or a list of such: all that npm has allowed so far.
+fn licences(value: Option<&Value>) -> Vec<String> {
+    let one = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Object(fields) => fields.get("type")?.as_str().map(str::to_owned),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
+    };
+    match value {
+        Some(Value::Array(values)) => values.iter().filter_map(one).collect(),
+        Some(value) => one(value).into_iter().collect(),
+        None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn installed_packages_and_applications_are_wanted() {
+        for (path, wanted) in [
+            ("package.json", true),
+            ("app/package.json", true),
+            ("app/node_modules/left-pad/package.json", true),
+            ("app/node_modules/@types/node/package.json", true),
+            ("app/node_modules/a/node_modules/b/package.json", true),
+            (
+                "app/node_modules/.pnpm/a@1/node_modules/a/package.json",
+                true,
+            ),
+            ("app/node_modules/a/test/fixture/package.json", false),
+            ("app/node_modules/next/dist/compiled/x/package.json", false),
+            ("app/node_modules/a/esm/package.json", false),
+            ("app/node_modules/a/package.json5", false),
+        ] {
+            assert_eq!(wants(path), wanted, "{path}");
+        }
+    }
+
+    #[test]
+    fn names_versions_and_all_shapes_of_licences_are_read() {
+        for (text, namespace, name, licences) in [
+            (
+                r#"{"name":"a","version":"1.0.0","license":"MIT"}"#,
+                None,
+                "a",
+                &["MIT"][..],
+            ),
+            (
+                r#"{"name":"@s/a","version":"1.0.0","license":{"type":"ISC","url":"x"}}"#,
+                Some("@s"),
+                "a",
+                &["ISC"],
+            ),
+            (
+                "\n{\"name\":\"a\",\"version\":\"1.0.0\",\"licenses\":[{\"type\":\"MIT\"},\"BSD\",7]}\n",
+                None,
+                "a",
+                &["MIT", "BSD"],
+            ),
+        ] {
+            let told = read("x/package.json", text.as_bytes());
+            let package = &told.packages[0];
+            assert_eq!(package.namespace.as_deref(), namespace);
+            assert_eq!(package.name, name);
+            assert_eq!(package.version.as_deref(), Some("1.0.0"));
+            assert_eq!(package.licences, licences);
+        }
+    }
+
+    #[test]
+    fn markers_are_nothing_and_what_is_broken_is_told() {
+        for text in [
+            r#"{"type":"module"}"#,
+            r#"{"name":"app","private":true}"#,
+            r#"{"name":7,"version":"1"}"#,
+        ] {
+            assert_eq!(read("package.json", text.as_bytes()), Told::default());
+        }
+        for text in ["", "[]", "{\"name\":", "\u{0}"] {
+            let told = read("package.json", text.as_bytes());
+            assert!(told.packages.is_empty() && told.notes.len() == 1, "{text}");
+        }
+    }
+}

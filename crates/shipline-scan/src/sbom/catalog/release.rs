@@ -1,0 +1,69 @@
+//! The distribution: `etc/os-release`, `usr/lib/os-release` (freedesktop.org's os-release).
+
+use super::super::package::is_plain;
+use super::{Cataloguer, Told, text};
+
+/// The distribution that an image is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct Release {
+    /// `debian`, `alpine`.
+    pub(in super::super) id: String,
+    /// `12`, `3.20.3`.
+    pub(in super::super) version: Option<String>,
+    /// For people.
+    pub(in super::super) name: Option<String>,
+}
+
+pub(super) const CATALOGUER: Cataloguer = Cataloguer::Text {
+    wants: |path| matches!(path, "etc/os-release" | "usr/lib/os-release"),
+    read,
+};
+
+fn read(_: &str, bytes: &[u8]) -> Told {
+    let text = text(bytes);
+    let field = |name: &str| {
+        let mut values = text.lines().filter_map(|line| {
+            let (key, value) = line.split_once('=')?;
+            (key.trim() == name).then(|| value.trim().trim_matches(['"', '\'']).to_owned())
+        });
+        values.next_back().filter(|value| is_plain(value))
+    };
+    match field("ID") {
+        Some(id) => Told {
+            release: Some(Release {
+                id: id.to_ascii_lowercase(),
+                version: field("VERSION_ID"),
+                name: field("PRETTY_NAME"),
+            }),
+            ..Told::default()
+        },
+        None => Told::malformed("it names no distribution"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distribution_is_read_whatever_its_quotes() {
+        let told = read(
+            "etc/os-release",
+            b"PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID='12'\nID=Debian\n",
+        );
+        assert_eq!(
+            told.release,
+            Some(Release {
+                id: "debian".to_owned(),
+                version: Some("12".to_owned()),
+                name: Some("Debian GNU/Linux 12 (bookworm)".to_owned()),
+            })
+        );
+        let rolling = read("etc/os-release", b"ID=wolfi\nVERSION_ID=\n");
+        assert_eq!(rolling.release.unwrap().version, None);
+        assert_eq!(
+            read("etc/os-release", b"\xff\x00nothing").notes,
+            ["it names no distribution"]
+        );
+    }
+}

@@ -1,0 +1,312 @@
+//! Whole images: layers over layers, and the document of what is left.
+
+use cyclonedx_bom::prelude::{Bom, SpecVersion, Validate};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::testing::{GZIP_LAYER, Memory, TAR_LAYER, context, gzip, image, tar};
+
+const OS: &[u8] = b"ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n";
+const STATUS: &[u8] = b"Package: zlib1g\nStatus: install ok installed\nArchitecture: amd64\nSource: zlib\nVersion: 1:1.2.13\n";
+
+fn npm(name: &str, version: &str) -> Vec<u8> {
+    format!(r#"{{"name":"{name}","version":"{version}","license":"MIT"}}"#).into_bytes()
+}
+
+/// A config with a diff ID for each layer: its number.
+fn config(layers: usize) -> String {
+    let ids: Vec<String> = (0..layers).map(|n| format!("\"sha256:{n:064}\"")).collect();
+    format!(
+        r#"{{"created":"1980-01-01T00:00:00Z","config":{{"Labels":{{"org.opencontainers.image.created":"2025-12-15T12:34:56Z"}}}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
+        ids.join(",")
+    )
+}
+
+fn inventory_of(layers: &[Vec<u8>]) -> Inventory {
+    let layers: Vec<(&str, Vec<u8>)> = layers
+        .iter()
+        .map(|layer| (TAR_LAYER, layer.clone()))
+        .collect();
+    let (store, digest) = image(&config(layers.len()), &layers);
+    let scratch = tempfile::tempdir().unwrap();
+    inventory(&digest, &store, scratch.path(), &mut |_| Ok(())).unwrap()
+}
+
+/// `name@version` of all packages.
+fn names(layers: &[Vec<u8>]) -> Vec<String> {
+    let packages = inventory_of(layers).packages.into_iter();
+    packages
+        .map(|package| format!("{}@{}", package.name, package.version.unwrap_or_default()))
+        .collect()
+}
+
+fn special(kind: tar::EntryType, path: &str, target: &str) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(0);
+    header.set_mode(0o755);
+    if target.is_empty() {
+        builder
+            .append_data(&mut header, path, std::io::empty())
+            .unwrap();
+    } else {
+        builder.append_link(&mut header, path, target).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn a_later_layer_adds_replaces_and_deletes() {
+    let (a1, a2, b) = (npm("a", "1.0.0"), npm("a", "2.0.0"), npm("b", "1.0.0"));
+    let base = tar(&[
+        ("app/node_modules/a/package.json", &a1),
+        ("./app/node_modules/b/package.json", &b),
+        ("usr/share/node_modules/c/package.json", &npm("c", "3.0.0")),
+    ]);
+    assert_eq!(
+        names(std::slice::from_ref(&base)),
+        ["a@1.0.0", "b@1.0.0", "c@3.0.0"]
+    );
+    let check = |top: Vec<u8>, expected: &[&str]| {
+        assert_eq!(names(&[base.clone(), top]), expected);
+    };
+    check(
+        tar(&[("app/node_modules/a/package.json", &a2)]),
+        &["a@2.0.0", "b@1.0.0", "c@3.0.0"],
+    );
+    check(
+        tar(&[("app/node_modules/.wh.a", b"")]),
+        &["b@1.0.0", "c@3.0.0"],
+    );
+    check(tar(&[("app/.wh.node_modules", b"")]), &["c@3.0.0"]);
+    check(tar(&[(".wh.app", b"")]), &["c@3.0.0"]);
+    check(
+        tar(&[("app/node_modules/b/.wh.package.json", b"")]),
+        &["a@1.0.0", "c@3.0.0"],
+    );
+    // An opaque folder hides what lies below, and not what its own layer puts there, in whatever order.
+    for own in [true, false] {
+        let mut files: Vec<(&str, &[u8])> = vec![("app/node_modules/.wh..wh..opq", b"")];
+        files.insert(usize::from(own), ("app/node_modules/a/package.json", &a2));
+        check(tar(&files), &["a@2.0.0", "c@3.0.0"]);
+    }
+    check(tar(&[(".wh..wh..opq", b"")]), &[]);
+    // So does a file or a link in the place of a folder; a folder over a folder is one.
+    check(tar(&[("app", b"no folder")]), &["c@3.0.0"]);
+    check(
+        special(tar::EntryType::Symlink, "app/node_modules", "/elsewhere"),
+        &["c@3.0.0"],
+    );
+    check(
+        special(tar::EntryType::Directory, "app/node_modules/", ""),
+        &["a@1.0.0", "b@1.0.0", "c@3.0.0"],
+    );
+    // Names that only begin alike are others.
+    check(
+        tar(&[("ap", b""), ("app/node_modules/.wh.", b"")]),
+        &["a@1.0.0", "b@1.0.0", "c@3.0.0"],
+    );
+}
+
+#[test]
+fn a_hard_link_is_the_file_that_it_names() {
+    let mut layer = tar(&[("app/node_modules/a/package.json", &npm("a", "1.0.0"))]);
+    // Without the two empty blocks that end an archive, the next one goes on.
+    layer.truncate(layer.len() - 1024);
+    layer.extend(special(
+        tar::EntryType::Link,
+        "copy/node_modules/a/package.json",
+        "app/node_modules/a/package.json",
+    ));
+    let top = tar(&[(".wh.app", b"")]);
+    let found = inventory_of(&[layer, top]);
+    assert_eq!(found.packages.len(), 1);
+    assert_eq!(
+        found.packages[0].places[0].path,
+        "/copy/node_modules/a/package.json"
+    );
+}
+
+#[test]
+fn a_package_is_listed_once_with_all_its_places() {
+    let a = npm("a", "1.0.0");
+    let found = inventory_of(&[
+        tar(&[("etc/os-release", OS), ("var/lib/dpkg/status", STATUS)]),
+        tar(&[
+            ("x/node_modules/a/package.json", &a),
+            ("y/node_modules/a/package.json", &a),
+        ]),
+    ]);
+    let purls: Vec<String> = found.packages.iter().map(Package::purl).collect();
+    assert_eq!(
+        purls,
+        [
+            "pkg:deb/debian/zlib1g@1:1.2.13?arch=amd64&distro=debian-12&upstream=zlib",
+            "pkg:npm/a@1.0.0"
+        ]
+    );
+    let places: Vec<_> = found.packages[1]
+        .places
+        .iter()
+        .map(|place| (place.path.as_str(), place.layer.as_ref().unwrap().as_str()))
+        .collect();
+    let layer = format!("sha256:{:064}", 1);
+    assert_eq!(
+        places,
+        [
+            ("/x/node_modules/a/package.json", layer.as_str()),
+            ("/y/node_modules/a/package.json", layer.as_str())
+        ]
+    );
+}
+
+#[test]
+fn malformed_data_costs_a_note_and_nothing_else() {
+    let broken = b"{\"name\":";
+    let mut files: Vec<(String, Vec<u8>)> = (0..7)
+        .map(|n| {
+            (
+                format!("app/node_modules/n{n}/package.json"),
+                broken.to_vec(),
+            )
+        })
+        .collect();
+    files.push((
+        "app/node_modules/a/package.json".to_owned(),
+        npm("a", "1.0.0"),
+    ));
+    let files: Vec<(&str, &[u8])> = files
+        .iter()
+        .map(|(path, bytes)| (path.as_str(), bytes.as_slice()))
+        .collect();
+    let found = inventory_of(&[tar(&files)]);
+    assert_eq!(found.packages.len(), 1);
+    assert_eq!(found.notes.len(), 6);
+    assert!(
+        found.notes[0].starts_with("/app/node_modules/n0/package.json was read in part: "),
+        "{:?}",
+        found.notes
+    );
+    assert_eq!(found.notes[5], "and so were 2 more files");
+    // The document says so too.
+    let document = String::from_utf8(cyclonedx("x", &found).unwrap()).unwrap();
+    assert!(document.contains("\"incomplete\""), "{document}");
+}
+
+fn whole() -> (Memory, Digest) {
+    let base = tar(&[("etc/os-release", OS), ("var/lib/dpkg/status", STATUS)]);
+    let top = tar(&[
+        ("app/node_modules/@s/a/package.json", &npm("@s/a", "1.0.0")),
+        (
+            "app/node_modules/b/package.json",
+            br#"{"name":"b","version":"2","license":"(MIT OR Apache-2.0)"}"#,
+        ),
+        (
+            "app/node_modules/c/package.json",
+            br#"{"name":"c","version":"3","licenses":["SEE LICENSE IN x","ISC"]}"#,
+        ),
+    ]);
+    image(
+        &config(2),
+        &[(GZIP_LAYER, gzip(&base)), (GZIP_LAYER, gzip(&top))],
+    )
+}
+
+fn write(image: &(Memory, Digest)) -> Sbom {
+    let scratch = tempfile::tempdir().unwrap();
+    SbomWriter::new(scratch.path().to_path_buf())
+        .catalogue(
+            "shop/frontend",
+            &image.1,
+            &image.0,
+            &context(CancellationToken::new()),
+        )
+        .unwrap()
+}
+
+#[test]
+fn the_document_is_valid_and_says_what_was_found() {
+    let image = whole();
+    let sbom = write(&image);
+    assert_eq!(sbom.packages, 4);
+    assert_eq!(sbom.notes, Vec::<String>::new());
+    let bom = Bom::parse_from_json_v1_5(&sbom.document.bytes[..]).unwrap();
+    let verdict = bom.validate_version(SpecVersion::V1_5);
+    assert!(verdict.passed(), "{verdict:?}");
+
+    let document: serde_json::Value = serde_json::from_slice(&sbom.document.bytes).unwrap();
+    let at = |pointer: &str| {
+        document
+            .pointer(pointer)
+            .unwrap_or_else(|| panic!("{pointer}"))
+    };
+    assert_eq!(at("/metadata/timestamp"), "2025-12-15T12:34:56Z");
+    assert_eq!(at("/metadata/component/name"), "shop/frontend");
+    assert_eq!(at("/metadata/component/version"), image.1.as_str());
+    assert_eq!(
+        at("/metadata/component/purl").as_str().unwrap(),
+        format!("pkg:oci/frontend@{}", image.1)
+    );
+    let components = at("/components").as_array().unwrap();
+    let purls: Vec<&str> = components
+        .iter()
+        .filter_map(|component| component["purl"].as_str())
+        .collect();
+    assert_eq!(
+        purls,
+        [
+            "pkg:deb/debian/zlib1g@1:1.2.13?arch=amd64&distro=debian-12&upstream=zlib",
+            "pkg:npm/b@2",
+            "pkg:npm/c@3",
+            "pkg:npm/%40s/a@1.0.0",
+        ]
+    );
+    assert_eq!(components[0]["type"], "operating-system");
+    assert_eq!(components[1]["properties"][1]["value"], "zlib");
+    assert_eq!(
+        components[2]["licenses"][0]["expression"],
+        "(MIT OR Apache-2.0)"
+    );
+    assert_eq!(
+        components[3]["licenses"][0]["license"]["name"],
+        "SEE LICENSE IN x"
+    );
+    assert_eq!(components[3]["licenses"][1]["license"]["id"], "ISC");
+    assert_eq!(components[4]["group"], "@s");
+    assert_eq!(
+        components[4]["evidence"]["occurrences"][0]["location"],
+        "/app/node_modules/@s/a/package.json"
+    );
+}
+
+#[test]
+fn the_same_image_gives_the_same_bytes() {
+    let (first, again) = (write(&whole()), write(&whole()));
+    assert_eq!(first, again);
+    let serial = |sbom: &Sbom| {
+        let document: serde_json::Value = serde_json::from_slice(&sbom.document.bytes).unwrap();
+        document["serialNumber"].as_str().unwrap().to_owned()
+    };
+    let (store, digest) = whole();
+    let scratch = tempfile::tempdir().unwrap();
+    let other = SbomWriter::new(scratch.path().to_path_buf())
+        .catalogue("other", &digest, &store, &context(CancellationToken::new()))
+        .unwrap();
+    assert_ne!(serial(&first), serial(&other));
+}
+
+#[test]
+fn a_task_that_is_stopped_stops_the_walk() {
+    let (store, digest) = whole();
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let scratch = tempfile::tempdir().unwrap();
+    let stopped = SbomWriter::new(scratch.path().to_path_buf()).catalogue(
+        "x",
+        &digest,
+        &store,
+        &context(cancel),
+    );
+    assert_eq!(stopped.unwrap_err().class, ErrorClass::Cancelled);
+}
