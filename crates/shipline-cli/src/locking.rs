@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use shipline_engine::backend::SourceRepo;
+use shipline_engine::error::ErrorClass;
 use shipline_model::config::{Component, ImageSpec, Variants};
 use shipline_model::name::{ComponentName, Digest, RepoPath};
 use shipline_model::plan::{Base, ChangeSet, ComponentChange, LOCK_FILE, MovedBase};
@@ -189,9 +190,12 @@ impl<'r> LockedBases<'r> {
         if !change.paths.iter().any(|path| path.path == LOCK_FILE) {
             return Ok(Vec::new());
         }
-        // A lock that could not be read then locked nothing: everything counts as moved.
-        let before = source
-            .read_at(id, &lock_path()?)?
+        // A lock that cannot be read, or is not in this clone (a partial one), locked nothing: everything counts as moved.
+        let before = match source.read_at(id, &lock_path()?) {
+            Err(error) if error.class == ErrorClass::NotFound => None,
+            read => read?,
+        };
+        let before = before
             .and_then(|bytes| PipelineLock::parse(&String::from_utf8_lossy(&bytes)).ok())
             .unwrap_or_default();
         let moved = named.iter().filter_map(|base| {

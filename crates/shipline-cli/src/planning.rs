@@ -391,7 +391,8 @@ fn refuse_dirty(selected: &Selected<'_>, changes: &ChangeSet) -> Result<(), Comm
     .hint(format!(
         "commit them: profile `{}` publishes commits only",
         selected.profile.name
-    )))
+    ))
+    .hint("where `git status` sees none of them, a `filter` of .gitattributes stands before them: git has looked by now, so run again"))
 }
 
 /// On a laptop a run always delivers; in CI for a push to the pipeline's branch and for a manual run.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use shipline_engine::error::{BackendError, ErrorClass};
 
-/// What helps where an object is missing.
+/// What helps where a commit is missing.
 pub(crate) const FETCH_ALL: &str = "the clone is incomplete: fetch the whole history (`git fetch --unshallow`, or `fetch-depth: 0` for actions/checkout)";
 
 /// `what` could not be done because of git.
@@ -39,15 +39,39 @@ pub fn git(what: impl Into<String>, cause: git2::Error) -> BackendError {
     BackendError::new(class, what).because(cause)
 }
 
+/// What helps where an object is missing that git itself would fetch when it needs it; libgit2 cannot.
+const FETCH_OBJECTS: &str = "the clone is a partial one (`--filter`), and objects that are missing are not fetched here: fetch them all (`git fetch --refetch --no-filter`), or clone without `--filter` (actions/checkout: without `filter`)";
+
+/// What helps where an object is missing that should be there.
+const DAMAGED: &str =
+    "the clone is damaged: `git fsck` shows what is missing; a fresh clone has it";
+
 /// As [`git`], for reading objects: where one is missing, the clone is incomplete.
-pub(crate) fn object(what: impl Into<String>, cause: git2::Error) -> BackendError {
+pub(crate) fn object(
+    repo: &git2::Repository,
+    what: impl Into<String>,
+    cause: git2::Error,
+) -> BackendError {
     let missing = cause.code() == git2::ErrorCode::NotFound;
     let error = git(what, cause);
-    if missing {
-        error.hint(FETCH_ALL)
-    } else {
-        error
+    if !missing {
+        return error;
     }
+    match (repo.is_shallow(), is_partial(repo)) {
+        (true, true) => error.hint(FETCH_ALL).hint(FETCH_OBJECTS),
+        (true, false) => error.hint(FETCH_ALL),
+        (false, true) => error.hint(FETCH_OBJECTS),
+        (false, false) => error.hint(DAMAGED),
+    }
+}
+
+/// Whether git would fetch objects of this clone when it needs them (it has a promisor, as git calls it).
+fn is_partial(repo: &git2::Repository) -> bool {
+    repo.config().is_ok_and(|config| {
+        config
+            .entries(Some(r"^remote\..*\.promisor$"))
+            .is_ok_and(|mut promisors| promisors.next().is_some())
+    })
 }
 
 /// `what` could not be done with the file at `path`.

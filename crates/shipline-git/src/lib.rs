@@ -5,6 +5,7 @@
 mod base;
 mod changes;
 pub mod error;
+mod filter;
 mod index;
 mod lfs;
 mod scan;

@@ -139,10 +139,10 @@ impl GitSource {
         })?;
         let commit = reference
             .peel_to_commit()
-            .map_err(|cause| error::object("read the head's commit", cause))?;
+            .map_err(|cause| error::object(repo, "read the head's commit", cause))?;
         let tree = commit
             .tree()
-            .map_err(|cause| error::object("read the head's tree", cause))?;
+            .map_err(|cause| error::object(repo, "read the head's tree", cause))?;
         let branch = reference
             .is_branch()
             .then(|| String::from_utf8_lossy(reference.shorthand_bytes()).into_owned());
@@ -188,7 +188,7 @@ impl SourceRepo for GitSource {
             .and_then(|object| object.peel_to_commit().map(|commit| commit.id()))
             .map_err(|cause| {
                 if shallow {
-                    error::object(what, cause)
+                    error::object(state.trees.repo(), what, cause)
                 } else {
                     error::git(what, cause)
                 }
@@ -399,7 +399,7 @@ fn tree_of(state: &State, commit: &CommitId) -> Result<Oid, BackendError> {
         .and_then(|commit| commit.tree());
     found
         .map(|tree| tree.id())
-        .map_err(|cause| error::object(format!("read commit {commit}"), cause))
+        .map_err(|cause| error::object(state.trees.repo(), format!("read commit {commit}"), cause))
 }
 
 fn no_file(path: &RepoPath, what: &str) -> BackendError {
@@ -424,9 +424,22 @@ fn cannot_open(directory: &Path, cause: git2::Error) -> BackendError {
             "it belongs to another user; if you trust it: `git config --global --add safe.directory {}`",
             root.display()
         ))
+    } else if is_old_partial(directory) {
+        error.hint(
+            "partial clones (`--filter`) of this form cannot be read: clone without `--filter`",
+        )
     } else {
         error
     }
+}
+
+/// Whether the clone says that it is a partial one in a way that libgit2 refuses to read.
+fn is_old_partial(directory: &Path) -> bool {
+    let root = directory
+        .ancestors()
+        .find(|folder| folder.join(".git").exists());
+    root.and_then(|root| git2::Config::open(&root.join(".git/config")).ok())
+        .is_some_and(|config| config.get_entry("extensions.partialclone").is_ok())
 }
 
 /// Whether `wanted` can be reached from `head`.

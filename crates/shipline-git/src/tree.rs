@@ -184,7 +184,7 @@ impl Trees {
         let tree = self
             .repo
             .find_tree(id)
-            .map_err(|cause| error::object(format!("read tree {id}"), cause))?;
+            .map_err(|cause| error::object(&self.repo, format!("read tree {id}"), cause))?;
         let mut entries: Entries = tree
             .iter()
             .map(|entry| (entry.name_bytes().into(), committed(&entry)))
@@ -373,6 +373,7 @@ impl<'r> Sources<'r> {
     pub(crate) fn blob(&self, id: Oid, path: &[u8]) -> Result<git2::Blob<'r>, BackendError> {
         self.trees.repo.find_blob(id).map_err(|cause| {
             error::object(
+                &self.trees.repo,
                 format!("read {} ({id})", String::from_utf8_lossy(path)),
                 cause,
             )

@@ -33,7 +33,7 @@ pub(crate) fn materialize(
     workspace: &Path,
     faults: &Faults,
 ) -> Result<Materialized, BackendError> {
-    let mut stores = Stores::new(repo, root);
+    let mut stores = Stores::new(repo, root)?;
     let wanted = Wanted::of(sources, &mut stores, &set.paths)?;
     let keep = Keep::of(set);
     let beside = Beside::of(workspace)?;
@@ -66,7 +66,7 @@ pub(crate) fn extras(
     set: &SourceSet,
     workspace: &Path,
 ) -> Result<Vec<RepoPath>, BackendError> {
-    let mut stores = Stores::new(repo, root);
+    let mut stores = Stores::new(repo, root)?;
     let wanted = Wanted::of(sources, &mut stores, &set.paths)?;
     let keep = Keep::of(set);
     let mut extras = Vec::new();

@@ -1,6 +1,6 @@
 //! What the workspace must hold, and where its bytes come from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -10,8 +10,8 @@ use git2::{AttrCheckFlags, ObjectType, Oid, Repository};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_model::name::RepoPath;
 
-use crate::error;
 use crate::tree::{Folder, Leaf, Mode, Node, Origin, Overlay, Sources, Trees, not_there};
+use crate::{error, filter};
 
 /// A folder of the wanted state, by name.
 #[derive(Debug, Default)]
@@ -44,16 +44,19 @@ pub(crate) struct Stores<'r> {
     main: &'r Repository,
     root: PathBuf,
     submodules: Vec<Repository>,
+    /// The filters that git would run.
+    filters: BTreeSet<String>,
 }
 
 impl<'r> Stores<'r> {
     /// The main repository alone, with its work tree.
-    pub(crate) fn new(main: &'r Repository, root: &Path) -> Self {
-        Self {
+    pub(crate) fn new(main: &'r Repository, root: &Path) -> Result<Self, BackendError> {
+        Ok(Self {
             main,
             root: root.to_owned(),
             submodules: Vec::new(),
-        }
+            filters: filter::smudging(main)?,
+        })
     }
 
     fn get(&self, store: usize) -> &Repository {
@@ -93,7 +96,7 @@ impl<'r> Stores<'r> {
         match file.origin {
             Origin::Objects => {
                 let blob = self.blob(path, file)?;
-                self.refuse_pointer(path, file, blob.content())?;
+                self.refuse_filtered(path, file, blob.content())?;
                 output
                     .write_all(blob.content())
                     .map_err(|cause| error::file("write", at, cause))
@@ -120,17 +123,25 @@ impl<'r> Stores<'r> {
             .find_blob(file.content)
             .map_err(|cause| {
                 error::object(
+                    self.get(file.store),
                     format!("read {} ({})", String::from_utf8_lossy(path), file.content),
                     cause,
                 )
             })
     }
 
-    /// A Git LFS pointer is not the file that its component means.
-    fn refuse_pointer(&self, path: &[u8], file: &File, content: &[u8]) -> Result<(), BackendError> {
-        if file.store != 0 || !content.starts_with(b"version https://git-lfs.github.com/spec/") {
+    /// What is committed of a file is not the file that its component means where git puts a filter before it.
+    fn refuse_filtered(
+        &self,
+        path: &[u8],
+        file: &File,
+        content: &[u8],
+    ) -> Result<(), BackendError> {
+        let pointer = content.starts_with(b"version https://git-lfs.github.com/spec/");
+        if file.store != 0 || (self.filters.is_empty() && !pointer) {
             return Ok(());
         }
+        let shown = String::from_utf8_lossy(path);
         let filter = self
             .main
             .get_attr_bytes(
@@ -138,18 +149,21 @@ impl<'r> Stores<'r> {
                 "filter",
                 AttrCheckFlags::FILE_THEN_INDEX,
             )
-            .map_err(|cause| error::git("read git's attributes", cause))?;
-        if filter != Some(b"lfs") {
-            return Ok(());
+            .map_err(|cause| error::git("read git's attributes", cause))?
+            .map(String::from_utf8_lossy);
+        match filter {
+            Some(filter) if filter == filter::LFS && pointer => Err(BackendError::new(
+                ErrorClass::Invalid,
+                format!("take {shown} as a source: it is kept in Git LFS, which is not supported"),
+            )
+            .hint("keep the file in git itself, or fetch it in the component's `setup`")),
+            Some(filter) if self.filters.contains(filter.as_ref()) => Err(BackendError::new(
+                ErrorClass::Invalid,
+                format!("take {shown} as a source: git makes it by its filter `{filter}`, which is not run here"),
+            )
+            .hint("keep the file in git as it is (no `filter` in .gitattributes), or make it in the component's `setup`")),
+            Some(_) | None => Ok(()),
         }
-        Err(BackendError::new(
-            ErrorClass::Invalid,
-            format!(
-                "take {} as a source: it is kept in Git LFS, which is not supported",
-                String::from_utf8_lossy(path)
-            ),
-        )
-        .hint("keep the file in git itself, or fetch it in the component's `setup`"))
     }
 }
 

@@ -6,7 +6,7 @@ use shipline_engine::fault::Faults;
 use shipline_git::{GitSource, WorkTree};
 use shipline_model::name::CommitId;
 
-use crate::world::{World, git, path, shown};
+use crate::world::{World, git, path, set, shown};
 
 fn key(world: &World, paths: &[&str]) -> String {
     let paths: Vec<_> = paths.iter().map(|text| path(text)).collect();
@@ -495,6 +495,87 @@ fn a_missing_object_is_no_panic() {
     refused(
         &world.open().changes(&base).unwrap_err(),
         ErrorClass::NotFound,
-        "fetch-depth: 0",
+        "git fsck",
     );
+}
+
+/// A partial clone of `world`, whose history has one commit before the head.
+fn partial(world: World, filter: &str) -> World {
+    world.git(&["config", "uploadpack.allowFilter", "true"]);
+    world.git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
+    let url = format!("file://{}", world.path().display());
+    let clone = world.beside("clone");
+    let filter = format!("--filter={filter}");
+    world.git(&["clone", "-q", &filter, &url, clone.to_str().unwrap()]);
+    world.at(clone)
+}
+
+#[test]
+fn a_partial_clone_gives_no_wrong_answer_and_says_how_to_fill_it() {
+    const HINT: &str = "git fetch --refetch --no-filter";
+    let lines = |name: &str| (0..99).map(|n| format!("{name} {n}\n")).collect::<String>();
+    let world = || {
+        let world = World::with(&[("dir/a", &lines("one")), ("lock", &lines("old"))]);
+        world.write("dir/a", lines("two"));
+        world.write("lock", lines("new"));
+        world.commit("second");
+        world
+    };
+    // Trees are there, old contents are not.
+    let clone = partial(world(), "blob:none");
+    let first = clone.rev("HEAD~1");
+    let source = clone.open();
+    assert_eq!(source.head().unwrap().dirty, Vec::<String>::new());
+    assert_eq!(shown(&source.changes(&first).unwrap()), "~dir/a ~lock");
+    refused(
+        &source.read_at(&first, &path("lock")).unwrap_err(),
+        ErrorClass::NotFound,
+        HINT,
+    );
+
+    // Old trees are not there either.
+    let clone = partial(world(), "tree:0");
+    let first = clone.rev("HEAD~1");
+    let source = clone.open();
+    assert!(source.key(&[path("dir")]).is_ok());
+    assert_eq!(source.ancestry(&first).unwrap(), Ancestry::Ancestor);
+    refused(
+        &source.changes(&first).unwrap_err(),
+        ErrorClass::NotFound,
+        HINT,
+    );
+    // What the hint says helps.
+    clone.git(&["fetch", "-q", "--refetch", "--no-filter"]);
+    assert_eq!(
+        shown(&clone.open().changes(&first).unwrap()),
+        "~dir/a ~lock"
+    );
+
+    // Files that the checkout leaves out are not there at all.
+    let clone = partial(world(), "blob:none");
+    let sparse = clone.beside("sparse");
+    let url = clone.git(&["config", "remote.origin.url"]);
+    clone.git(&[
+        "clone",
+        "-q",
+        "--sparse",
+        "--filter=blob:none",
+        url.trim(),
+        sparse.to_str().unwrap(),
+    ]);
+    let sparse = clone.at(sparse);
+    let source = sparse.open();
+    assert_eq!(source.head().unwrap().dirty, Vec::<String>::new());
+    refused(
+        &source
+            .materialize(&set(&["dir"], &[]), &sparse.workspace())
+            .unwrap_err(),
+        ErrorClass::NotFound,
+        HINT,
+    );
+
+    // As older versions of git mark it, libgit2 does not open it.
+    sparse.git(&["config", "extensions.partialClone", "origin"]);
+    let error = GitSource::open(sparse.path(), WorkTree::Scan, Faults::none()).unwrap_err();
+    assert!(error.hints[0].contains("without `--filter`"), "{error:?}");
 }

@@ -339,6 +339,51 @@ fn a_git_lfs_pointer_is_refused() {
 }
 
 #[test]
+fn what_a_filter_makes_is_refused() {
+    let world = World::with(&[
+        ("docs/secret.bin", "committed\n"),
+        ("docs/about.txt", "1\n"),
+        (".gitattributes", "*.bin filter=turn\n"),
+    ]);
+    let workspace = world.workspace();
+    let take = || world.open().materialize(&set(&["docs"], &[]), &workspace);
+    // Where nobody set the filter up, git checks out what is committed.
+    take().unwrap();
+    std::fs::remove_dir_all(&workspace).unwrap();
+    world.git(&["config", "filter.turn.clean", "rev"]);
+    world.git(&["config", "filter.turn.smudge", "cat"]);
+    take().unwrap();
+    std::fs::remove_dir_all(&workspace).unwrap();
+    world.git(&["config", "filter.turn.smudge", "rev"]);
+    let error = take().unwrap_err();
+    assert_eq!(error.class, ErrorClass::Invalid);
+    assert!(
+        error.message.contains("docs/secret.bin") && error.message.contains("`turn`"),
+        "{error}"
+    );
+    // Elsewhere it hinders nobody.
+    materialize(&world, &["docs/about.txt"], &[]);
+}
+
+#[test]
+fn a_filtered_file_that_the_index_cannot_judge_counts_as_changed_until_git_has_looked() {
+    let world = World::with(&[(".gitattributes", "*.bin filter=turn\n")]);
+    world.git(&["config", "filter.turn.clean", "rev"]);
+    world.git(&["config", "filter.turn.smudge", "rev"]);
+    world.write("a.bin", "abc\n");
+    world.commit("Add a file that is committed backwards");
+    world.remove("a.bin");
+    world.write("a.bin", "abc\n");
+    assert_eq!(world.open().head().unwrap().dirty, ["a.bin"]);
+    // Not racily clean: git's index must be younger than the file.
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    let file = std::fs::File::open(world.path().join("a.bin")).unwrap();
+    file.set_modified(old).unwrap();
+    world.git(&["status"]);
+    assert_eq!(world.open().head().unwrap().dirty, Vec::<String>::new());
+}
+
+#[test]
 fn a_file_of_git_lfs_is_what_lfs_would_add_wherever_its_content_is() {
     // The pointer to "hello\n".
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03\nsize 6\n";
