@@ -80,17 +80,21 @@ pub(crate) fn named(
     let text = String::from_utf8(bytes).map_err(|error| cannot().because(error))?;
     let mut found: Vec<NamedBase> = Vec::new();
     for args in args(image, variables).map_err(|missing| cannot().because(missing))? {
-        let references =
-            lockable_references(&text, image.target.as_deref(), &args, &image.platform).map_err(
-                |error| {
-                    let remedy = error.remedy.clone();
-                    let wrong = cannot().because(format!("{} {error}", image.dockerfile));
-                    match remedy {
-                        Some(remedy) => wrong.hint(remedy),
-                        None => wrong,
-                    }
-                },
-            )?;
+        let references = lockable_references(
+            &text,
+            image.target.as_deref(),
+            &args,
+            &image.platform,
+            image.engine,
+        )
+        .map_err(|error| {
+            let remedy = error.remedy.clone();
+            let wrong = cannot().because(format!("{} {error}", image.dockerfile));
+            match remedy {
+                Some(remedy) => wrong.hint(remedy),
+                None => wrong,
+            }
+        })?;
         for (written, line) in references {
             if found.iter().any(|base| base.written == written) {
                 continue;

@@ -155,13 +155,15 @@ pub fn base_references(
 /// hold a secret, which would stand in the lock.
 ///
 /// # Errors
-/// As [`base_references`], and where an image cannot be locked.
+/// As [`base_references`], and where an image cannot be locked, or the frontend that BuildKit is to pull is free to move.
 pub fn lockable_references(
     text: &str,
     target: Option<&str>,
     args: &BTreeMap<String, Value>,
     platform: &Platform,
+    engine: BuildEngine,
 ) -> Result<Vec<(String, usize)>, DockerfileError> {
+    refuse_floating_frontend(text, target, engine)?;
     let references = base_references(text, target, args, platform)?;
     let line = |image: &str| {
         let found = references.iter().find(|(reference, _)| reference == image);
@@ -191,6 +193,34 @@ pub fn lockable_references(
         }
     }
     Ok(references)
+}
+
+/// The frontend of `# syntax=` is an image as well, which reads the Dockerfile: what it makes of the same text is locked only
+/// where its digest is written. It is for the engine's machine and not for the image's platform, so `pipeline.lock` has no place
+/// for it. Where nothing has to be executed nobody pulls it.
+fn refuse_floating_frontend(
+    text: &str,
+    target: Option<&str>,
+    engine: BuildEngine,
+) -> Result<(), DockerfileError> {
+    let Some((syntax, line)) = Dockerfile::parse(text)?.syntax else {
+        return Ok(());
+    };
+    let pulled = match engine {
+        BuildEngine::Embedded => false,
+        BuildEngine::Docker => true,
+        BuildEngine::Auto => plan_builder(text, target)? != PlannedBuilder::Embedded,
+    };
+    if !pulled || syntax.contains("@sha256:") {
+        return Ok(());
+    }
+    Err(DockerfileError::new(
+        line,
+        format!("`# syntax={syntax}` names an image that can move, and the base images are locked"),
+    )
+    .remedy(format!(
+        "Leave the line out (BuildKit then reads the Dockerfile itself), or write the digest: `# syntax={syntax}@sha256:…`; `docker buildx imagetools inspect {syntax}` shows it."
+    )))
 }
 
 /// The images whose FROM says for which platform they are wanted, with that platform.
@@ -355,7 +385,8 @@ mod tests {
         let secret = Value::Secret(shipline_model::value::Secret::new("hidden"));
         let args = BTreeMap::from([("T".to_owned(), secret)]);
         let check = |text: &str, expected: Option<usize>| {
-            let found = lockable_references(text, None, &args, &any_platform());
+            let auto = BuildEngine::Auto;
+            let found = lockable_references(text, None, &args, &any_platform(), auto);
             assert_eq!(found.err().map(|error| error.line), expected, "{text}");
         };
         check("FROM a", None);
@@ -363,6 +394,47 @@ mod tests {
         check("ARG T\nFROM --platform=linux/arm64 a", Some(2));
         check("ARG T\nFROM r.io/$T", Some(2));
         check("ARG T\nFROM --platform=linux/s390x a AS b\nFROM c", None);
+    }
+
+    #[test]
+    fn a_frontend_that_can_move_locks_nothing() {
+        let check = |text: &str, engine: BuildEngine, expected: Option<usize>| {
+            let none = BTreeMap::new();
+            let found = lockable_references(text, None, &none, &any_platform(), engine);
+            assert_eq!(found.err().map(|error| error.line), expected, "{text}");
+        };
+        let run = "FROM a\nRUN x";
+        let (auto, docker, embedded) = (
+            BuildEngine::Auto,
+            BuildEngine::Docker,
+            BuildEngine::Embedded,
+        );
+        check(run, auto, None);
+        check(
+            &format!("# syntax=docker/dockerfile:1\n{run}"),
+            auto,
+            Some(1),
+        );
+        check(
+            &format!("# check=error=true\n# syntax=r.io/own:1\n{run}"),
+            auto,
+            Some(2),
+        );
+        let digest = "0".repeat(64);
+        let pinned = format!("# syntax=docker/dockerfile:1@sha256:{digest}\n{run}");
+        check(&pinned, auto, None);
+        // Nobody pulls it.
+        check("# syntax=docker/dockerfile:1\nFROM a\nCOPY a /", auto, None);
+        check(
+            "# syntax=docker/dockerfile:1\nFROM a\nCOPY a /",
+            embedded,
+            None,
+        );
+        check(
+            "# syntax=docker/dockerfile:1\nFROM a\nCOPY a /",
+            docker,
+            Some(1),
+        );
     }
 
     #[test]
