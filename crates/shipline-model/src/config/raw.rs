@@ -75,7 +75,8 @@ pub(super) struct Profile {
     pub registry: Option<Registry>,
     /// Where deployment commits go: `path` or `url`.
     pub gitops: Option<Gitops>,
-    /// Where base images are asked for first, by the registry that they belong to: `docker.io: mirror.example.com/hub`.
+    /// Where base images are asked for first, by the registry that they belong to: `docker.io: mirror.example.com/hub`. An engine
+    /// that builds is told their digests, and pulls them by the mirrors of its own configuration.
     pub mirrors: Option<Texts>,
 }
 

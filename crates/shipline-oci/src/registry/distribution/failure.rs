@@ -147,7 +147,7 @@ impl Refusal {
                 error = error.hint(format!("Docker Hub's limit: {limit}."));
             }
             error = error.hint(
-                "Docker Hub limits pulls by address and account: log in with `docker login`, name a mirror (`mirrors: { docker.io: HOST/PATH }` in the profile), or use the same image of another registry.",
+                "Docker Hub limits pulls by address and account: log in with `docker login`, name a mirror (`mirrors: { docker.io: HOST/PATH }` in the profile; an engine pulls by its own, `registry-mirrors`), or use the same image of another registry.",
             );
         }
         if class == ErrorClass::Denied {
