@@ -105,6 +105,62 @@ fn taking_everything_again_uses_what_is_known() {
 }
 
 #[test]
+fn builds_in_one_second_have_tags_of_their_own() {
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline")).with("SHIPLINE_NOW", "1765802096");
+    tiny::green(&world, &["pipeline", "web"]);
+    for path in ["a", "b"] {
+        let url = format!("https://staging.tiny.example/api/{path}");
+        let variables = [("STAGING_API_BASE", url.as_str())];
+        let _ = world
+            .run_with(&["pipeline", "web", "--all"], &variables)
+            .expect(0);
+    }
+    for text in ["c", "d"] {
+        world.write("web/index.html", text);
+        tiny::green(&world, &["pipeline", "web"]);
+    }
+    let mut instants: Vec<String> = tiny::tags(&world)
+        .into_iter()
+        .filter_map(|(name, _)| Some(name.strip_prefix("web:staging-")?.split_at(9).1.to_owned()))
+        .collect();
+    instants.sort();
+    let expected = [
+        "20251215123456",
+        "20251215123457",
+        "20251215123458",
+        "20251215123459-dirty",
+        "20251215123500-dirty",
+    ];
+    assert_eq!(instants, expected);
+}
+
+#[test]
+fn after_a_tag_that_names_another_image_the_next_run_makes_new_ones() {
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
+    let run = |now: &str| {
+        let arguments = ["pipeline", "web", "--all"];
+        world.run_with(&arguments, &[("SHIPLINE_NOW", now)])
+    };
+    let _ = run("1765802096").expect(0);
+    let tags = tiny::tags(&world);
+    let (production, staging) = (&tags[0], &tags[1]);
+    // As if somebody else's build had got the tag.
+    world.replace(".shipline/registry/index.json", &staging.1, &production.1);
+    let refused = run("1765802196").expect(1);
+    assert!(
+        refused.stderr.contains("a new run makes new tags"),
+        "{}",
+        refused.stderr
+    );
+    let _ = run("1765802296").expect(0);
+    assert!(
+        tiny::declared_tag(&world, "staging", "web").ends_with("-20251215123816"),
+        "{:#?}",
+        tiny::tags(&world)
+    );
+}
+
+#[test]
 fn a_failing_test_publishes_nothing() {
     let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
     world.write(

@@ -324,8 +324,11 @@ pub(crate) fn plan(
     }
     asking.finish()?;
     let known = facts.cache.known(facts.store)?;
-    let instant = TagInstant::from_unix(settings.now)
+    let mut instant = TagInstant::from_unix(settings.now)
         .map_err(|error| CommandError::usage(error.to_string()))?;
+    if let Some(last) = known.last_instant() {
+        instant = instant.after(last);
+    }
     let request = PlanRequest {
         config: &session.config,
         pipeline: &selection.pipeline,

@@ -276,6 +276,21 @@ impl Cache {
             .map_err(|cause| crate::disk::failed("remove", &build.path, cause))
     }
 
+    /// Forgets the build of an image whose tag names another image in the registry: tags never move, so that it can never be
+    /// published, and the next run must build it under a new one. The lock of the clone is held.
+    ///
+    /// # Errors
+    /// Where its file cannot be removed.
+    pub fn forget_build(&self, image: &PlannedImage) -> Result<(), BackendError> {
+        let path = self.path("builds", &image.source_key.0);
+        match fs::remove_file(&path) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                Err(crate::disk::failed("remove", &path, cause))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What the ledger says of an image that was built earlier.
     #[must_use]
     pub fn built_image(&self, key: &SourceKey, id: &ImageId) -> Option<BuiltImage> {

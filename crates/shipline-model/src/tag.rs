@@ -8,6 +8,10 @@ use crate::name::CommitId;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TagInstant(String);
 
+/// How far ahead of the clock an earlier instant may be and still count: two runs in one second, one that waited for the other, a
+/// clock that was put right. One that is further ahead comes from a clock that was wrong, and is not followed.
+const AHEAD: i64 = 60;
+
 /// What all variants of one component's build share: commit, instant, dirtiness.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TagBase {
@@ -61,6 +65,25 @@ impl TagInstant {
         };
         let stamp = jiff::Timestamp::from_second(seconds).map_err(|_| error())?;
         Self::new(&stamp.strftime("%Y%m%d%H%M%S").to_string()).map_err(|_| error())
+    }
+
+    /// This instant, or the second after `last`, where that is the same or not a minute later: two builds in one second must
+    /// not get one tag.
+    #[must_use]
+    pub fn after(self, last: &Self) -> Self {
+        match (self.seconds(), last.seconds()) {
+            (Some(now), Some(last)) if last >= now && last < now + AHEAD => {
+                Self::from_unix(last + 1).unwrap_or(self)
+            }
+            _ => self,
+        }
+    }
+
+    /// Seconds after 1970-01-01 UTC.
+    fn seconds(&self) -> Option<i64> {
+        let instant = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", &self.0).ok()?;
+        let utc = jiff::tz::Offset::UTC.to_timestamp(instant).ok()?;
+        Some(utc.as_second())
     }
 
     /// The 14 digits.
@@ -193,6 +216,25 @@ impl fmt::Display for ImageTag {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instant_comes_after_those_that_were_given() {
+        let check = |now: &str, last: &str, expected: &str| {
+            let (now, last) = (
+                TagInstant::new(now).unwrap(),
+                TagInstant::new(last).unwrap(),
+            );
+            assert_eq!(now.after(&last).as_str(), expected);
+        };
+        check("20261126113150", "20261126113149", "20261126113150");
+        check("20261126113150", "20261126113150", "20261126113151");
+        check("20261231235959", "20261231235959", "20270101000000");
+        // Several builds in one second; a clock that was put back a little, or much.
+        check("20261126113150", "20261126113152", "20261126113153");
+        check("20261126113150", "20261126113249", "20261126113250");
+        check("20261126113150", "20261126113250", "20261126113150");
+        check("20261126113150", "20991126113150", "20261126113150");
+    }
 
     #[test]
     fn tags_parse_and_print() {

@@ -89,6 +89,7 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
     .await;
     let outcomes = match tagged {
         Err(error) if error.class == ErrorClass::Conflict => {
+            forget_conflicting(shared, &images, &requests).await;
             return Err(with_earlier_runs(shared, &requests, error).await);
         }
         tagged => tagged?,
@@ -110,6 +111,21 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
         })
         .collect();
     Ok(Ended::Passed(Facts::Pushed(pushed)))
+}
+
+/// Forgets the builds whose tags name other images, so that the next run gives them new ones. Nothing is lost where that fails:
+/// the conflict is met, and told, again.
+async fn forget_conflicting(shared: &Shared, images: &[&PlannedImage], requests: &[TagRequest]) {
+    for (image, request) in images.iter().zip(requests) {
+        let tag = Reference::Tag(request.tag.clone());
+        let found = shared.backends.registry.resolve(&request.repository, &tag);
+        if let Ok(Some(found)) = found.await
+            && found.digest != request.digest
+        {
+            let (cache, image) = (shared.cache.clone(), (*image).clone());
+            let _ = blocking(move || cache.forget_build(&image)).await;
+        }
+    }
 }
 
 /// A tag that names another image: which run of this clone published it, if one did.

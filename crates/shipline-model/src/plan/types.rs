@@ -9,7 +9,7 @@ use crate::name::{
     CommitId, ComponentName, Digest, EnvironmentName, PipelineName, ProfileName, RepoPath,
     RepositoryName, StageName,
 };
-use crate::tag::{ImageTag, TagBase};
+use crate::tag::{ImageTag, TagBase, TagInstant};
 use crate::value::Value;
 
 /// What is checked out.
@@ -197,6 +197,14 @@ pub struct Known {
     /// Builds of which an image is gone from the store, by source key, with their run. A tag may name that image, and another
     /// build of the same sources need not give the same bytes: such a build is over.
     pub lost: BTreeMap<SourceKey, String>,
+}
+
+impl Known {
+    /// The latest instant that a build has in its tags.
+    #[must_use]
+    pub fn last_instant(&self) -> Option<&TagInstant> {
+        self.builds.values().map(|build| build.base.instant()).max()
+    }
 }
 
 /// An earlier build of a component, complete or not.
