@@ -65,6 +65,8 @@ const LICENCES: &[&str] = &[
     "Unlicense",
     "Zlib",
     "0BSD",
+    // A BSD licence in all but name.
+    "bzip2-1.0.6",
 ];
 
 /// Lines (without tests) that a file may have before it must be split.

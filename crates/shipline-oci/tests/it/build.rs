@@ -224,11 +224,6 @@ fn what_cannot_be_built_says_where_why_and_what_to_do() {
             &["socket, pipe or device"],
         ),
         (
-            "FROM scratch\nADD x.xz /x\n",
-            ErrorClass::Invalid,
-            &["compressed with xz"],
-        ),
-        (
             "FROM scratch\nCOPY --parents d/none /x\n",
             ErrorClass::Invalid,
             &["line 2", "`/d/none` is not in the build context"],
@@ -276,7 +271,6 @@ fn what_cannot_be_built_says_where_why_and_what_to_do() {
                 ]
                 .concat(),
             ),
-            ("x.xz", b"\xfd7zXZ\0rest".to_vec()),
         ] {
             fs::write(world.context(name), bytes).unwrap();
             fs::set_permissions(world.context(name), fs::Permissions::from_mode(0o755)).unwrap();

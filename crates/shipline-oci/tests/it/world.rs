@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use serde_json::Value as Json;
 use shipline_engine::backend::{BuildRequest, ImageBuilder, ImageStore};
 use shipline_engine::error::{BackendError, ErrorClass};
@@ -32,14 +33,7 @@ pub(crate) fn write_context(root: &Path, context: &[(&str, &str)]) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         if let Some(target) = content.strip_prefix("->") {
             symlink(target, &path).unwrap();
-        } else if matches!(*content, "+tar" | "+tgz") {
-            let mut bytes = archive();
-            if *content == "+tgz" {
-                let mut encoder =
-                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-                std::io::Write::write_all(&mut encoder, &bytes).unwrap();
-                bytes = encoder.finish().unwrap();
-            }
+        } else if let Some(bytes) = packed(content) {
             fs::write(&path, bytes).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         } else {
@@ -53,6 +47,34 @@ pub(crate) fn write_context(root: &Path, context: &[(&str, &str)]) {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         }
     }
+}
+
+/// The archive that a content stands for, if it does.
+fn packed(content: &str) -> Option<Vec<u8>> {
+    let tar = archive();
+    Some(match content {
+        "+tar" => tar,
+        "+tgz" => {
+            let level = flate2::Compression::default();
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+            encoder.write_all(&tar).unwrap();
+            encoder.finish().unwrap()
+        }
+        "+tbz" => {
+            let level = bzip2::Compression::default();
+            let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), level);
+            encoder.write_all(&tar).unwrap();
+            encoder.finish().unwrap()
+        }
+        "+txz" => {
+            let options = lzma_rust2::XzOptions::with_preset(6);
+            let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+            encoder.write_all(&tar).unwrap();
+            encoder.finish().unwrap()
+        }
+        "+tzst" => compress_to_vec(tar.as_slice(), CompressionLevel::Fastest),
+        _ => return None,
+    })
 }
 
 /// The archive that `+tar` stands for: odd modes and owners, links of both kinds, a file whose directory is not listed.

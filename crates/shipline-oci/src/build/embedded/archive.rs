@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flate2::bufread::MultiGzDecoder;
 use shipline_engine::backend::ImageStore;
 
+use super::compression::{Compression, MAGIC};
 use super::tree::{
     Archive, Content, ImagePath, LastLink, Node, NodeKind, Stamp, Tree, join, normal,
 };
@@ -29,22 +29,11 @@ pub(crate) fn unpack(content: &Content) -> Result<Option<Unpacked>, String> {
     let shown = file.path.display();
     let failed = |error: io::Error| format!("archive `{shown}` cannot be read: {error}");
     let mut opened = File::open(&file.path).map_err(failed)?;
-    let mut magic = [0; 6];
+    let mut magic = [0; MAGIC];
     let length = read_full(&mut opened, &mut magic).map_err(failed)?;
-    let magic = &magic[..length];
-    for (sign, kind) in [
-        (&b"BZh"[..], "bzip2"),
-        (&b"\xfd7zXZ\0"[..], "xz"),
-        (&b"\x28\xb5\x2f\xfd"[..], "zstd"),
-    ] {
-        if magic.starts_with(sign) {
-            return Err(format!(
-                "`{shown}` is compressed with {kind}, which ADD cannot unpack here; compress it with gzip, use COPY to take it as it is, or build with `engine: docker`"
-            ));
-        }
-    }
+    let compression = Compression::of(&magic[..length]);
     opened.seek(SeekFrom::Start(0)).map_err(failed)?;
-    let mut reader = decompressed(opened, magic.starts_with(&[0x1f, 0x8b]));
+    let mut reader = compression.reader(opened);
     let mut header = [0; 512];
     let full = matches!(read_full(&mut reader, &mut header), Ok(512));
     if !full || !is_tar(&header) {
@@ -240,29 +229,17 @@ pub(crate) fn open(archive: &Archive, store: &dyn ImageStore) -> Result<Box<dyn 
             Box::new(opened)
         }
     };
-    let mut magic = [0; 4];
+    let mut magic = [0; MAGIC];
     let length = read_full(&mut raw, &mut magic).map_err(failed)?;
     let magic = &magic[..length];
-    if magic == b"\x28\xb5\x2f\xfd" {
+    let compression = Compression::of(magic);
+    if let (Archive::Layer(_), Compression::Zstd) = (archive, compression) {
         return Err(format!(
-            "{} is compressed with zstd, which cannot be unpacked here; use `engine: docker`, or a base with gzip layers",
+            "{} is compressed with zstd, which image-scan does not read; use `engine: docker`, or a base with gzip layers",
             id(archive)
         ));
     }
-    let gzip = magic.starts_with(&[0x1f, 0x8b]);
-    Ok(decompressed(
-        io::Cursor::new(magic.to_vec()).chain(raw),
-        gzip,
-    ))
-}
-
-fn decompressed<'a>(raw: impl Read + 'a, gzip: bool) -> Box<dyn Read + 'a> {
-    let buffered = BufReader::with_capacity(128 * 1024, raw);
-    if gzip {
-        Box::new(MultiGzDecoder::new(buffered))
-    } else {
-        Box::new(buffered)
-    }
+    Ok(compression.reader(io::Cursor::new(magic.to_vec()).chain(raw)))
 }
 
 /// Whether a block is a tar header: its checksum is right.

@@ -8,6 +8,7 @@
 mod archive;
 mod binary;
 mod cache;
+mod compression;
 mod context;
 mod copy;
 mod layer;

@@ -9,8 +9,8 @@ mod files;
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) since: Since,
-    /// Path and content; `->` begins a link's target, `+x` an executable's text, `+tar` and `+tgz` stand for an archive
-    /// ([`crate::world::archive`]), a trailing `/` names a directory.
+    /// Path and content; `->` begins a link's target, `+x` an executable's text, `+tar`, `+tgz`, `+tbz`, `+txz` and `+tzst`
+    /// stand for an archive ([`crate::world::archive`]), a trailing `/` names a directory.
     pub(crate) context: &'static [(&'static str, &'static str)],
     pub(crate) dockerfile: &'static str,
     /// Every path but the root: `type mode uid:gid content-or-target`.
