@@ -18,7 +18,8 @@ use shipline_testkit::contract::registry::{
     Subject, Task, document, image, labelled, request, suite,
 };
 use shipline_testkit::ecr::{
-    Behaviour, Effect, FakeEcr, Fault, ImageStatus, Mounting, Mutability, Options, When,
+    Behaviour, Effect, FakeEcr, Fault, ImageStatus, LoggedRequest, Mounting, Mutability, Options,
+    When,
 };
 use shipline_testkit::service::{DockerRegistry, RegistryAccess};
 
@@ -385,6 +386,48 @@ async fn a_registry_that_takes_no_put_gets_one_patch() {
     push.check(&fake, true, "with PATCH");
     let patches = fake.log().iter().filter(|e| e.method == "PATCH").count();
     assert!(patches > 3, "{patches}");
+}
+
+#[tokio::test]
+async fn an_upload_that_the_registry_forgot_is_begun_anew() {
+    for method in ["PUT", "PATCH"] {
+        let directory = tempfile::tempdir().unwrap();
+        let push = Push::new(&directory);
+        let fake = fake().await;
+        if method == "PATCH" {
+            // So that blobs go by PATCH.
+            fake.arm(refusal("PUT", "/blobs/uploads/", 405, 1));
+        }
+        fake.arm(refusal(method, "/blobs/uploads/", 404, 2));
+        push.run(&of_fake(&fake, patient())).await.unwrap();
+        push.check(&fake, true, method);
+    }
+}
+
+#[tokio::test]
+async fn a_mount_that_is_refused_is_an_upload() {
+    let directory = tempfile::tempdir().unwrap();
+    let push = Push::new(&directory);
+    let fake = fake().await;
+    fake.arm(refusal("POST", "mount=", 403, 100));
+    push.run(&of_fake(&fake, once())).await.unwrap();
+    push.check(&fake, true, "without mounts");
+    let refused = |entry: &LoggedRequest| entry.target.contains("mount=") && entry.status == 403;
+    assert!(fake.log().iter().any(refused));
+}
+
+fn refusal(method: &str, target: &str, status: u16, times: u32) -> Fault {
+    Fault {
+        when: When::Matching {
+            method: method.to_owned(),
+            target: target.to_owned(),
+            times,
+        },
+        effect: Effect::Refuse {
+            status,
+            retry_after: None,
+        },
+    }
 }
 
 #[tokio::test]

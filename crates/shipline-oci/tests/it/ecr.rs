@@ -228,6 +228,37 @@ async fn missing_repositories_are_refused_or_created() {
 }
 
 #[tokio::test]
+async fn who_may_push_need_not_be_allowed_to_look() {
+    let directory = tempfile::tempdir().unwrap();
+    let push = Push::new(&directory);
+    let there = fake().await;
+    let nowhere = FakeEcr::start(Options::default()).await.unwrap();
+    for fake in [&there, &nowhere] {
+        fake.arm(Fault {
+            when: When::Matching {
+                method: "POST".to_owned(),
+                target: "DescribeRepositories".to_owned(),
+                times: 100,
+            },
+            effect: Effect::Refuse {
+                status: 403,
+                retry_after: None,
+            },
+        });
+    }
+    let names: Vec<RepositoryName> = push.images.iter().map(|(name, _)| name.clone()).collect();
+    let registry = of_fake(&there, once()).await;
+    registry.preflight(&names).await.unwrap();
+    push.run(registry.as_ref()).await.unwrap();
+    // The upload that is tried tells what is missing.
+    let registry = of_fake(&nowhere, once()).await;
+    let error = registry.preflight(&names).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::NotFound, "{error:?}");
+    let says = |hint: &String| hint.contains("create it first");
+    assert!(error.hints.iter().any(says), "{:?}", error.hints);
+}
+
+#[tokio::test]
 async fn an_archived_image_is_described_and_not_pullable() {
     let directory = tempfile::tempdir().unwrap();
     let push = Push::new(&directory);

@@ -141,13 +141,15 @@ impl DistributionRegistry {
         match form {
             Form::Put => {
                 if let Err(failed) = self.finish(path, upload, blob, payload, attempted).await {
-                    return Err(self.other_form(failed));
+                    return Err(self.other_form(begun_anew(failed)));
                 }
             }
             Form::Patch => {
-                let upload = self.patch(path, &upload, payload, attempted).await?;
+                let upload = self.patch(path, &upload, payload, attempted).await;
+                let upload = upload.map_err(begun_anew)?;
                 self.finish(path, upload, blob, Payload::Nothing, attempted)
-                    .await?;
+                    .await
+                    .map_err(begun_anew)?;
             }
         }
         self.faults.reach(FaultPoint::RegistryBlobTaken);
@@ -182,13 +184,27 @@ impl DistributionRegistry {
         blob: &Descriptor,
         attempted: &str,
     ) -> Result<Option<Url>, Failed> {
-        let mut to = format!("/v2/{path}/blobs/uploads/");
-        let mut scope = push_scope(path);
+        let to = format!("/v2/{path}/blobs/uploads/");
+        let scope = push_scope(path);
         if let Some(from) = self.elsewhere(&blob.digest, path) {
-            to.push_str(&format!("?mount={}&from={from}", blob.digest));
-            scope.push_str(&format!(" {}", pull_scope(&from)));
+            let to = format!("{to}?mount={}&from={from}", blob.digest);
+            let scope = format!("{scope} {}", pull_scope(&from));
+            match self.begin_at(&to, &scope, attempted).await {
+                // It would only have saved an upload: who may not read there can still write here.
+                Err(failed) if is_refused(&failed) => {}
+                begun => return begun,
+            }
         }
-        let call = Call::new(Method::POST, &to, &scope, attempted);
+        self.begin_at(&to, &scope, attempted).await
+    }
+
+    async fn begin_at(
+        &self,
+        to: &str,
+        scope: &str,
+        attempted: &str,
+    ) -> Result<Option<Url>, Failed> {
+        let call = Call::new(Method::POST, to, scope, attempted);
         let response = self
             .client
             .call(&call, &[StatusCode::ACCEPTED, StatusCode::CREATED])
@@ -404,6 +420,37 @@ impl DistributionRegistry {
             .call(&call, &[StatusCode::OK, StatusCode::PARTIAL_CONTENT])
             .await
     }
+}
+
+/// An upload that the registry has forgotten, or of which it has lost a part, is begun anew: what was sent is right, it was
+/// hashed on its way.
+fn begun_anew(failed: Failed) -> Failed {
+    const LOST: [&str; 4] = [
+        "BLOB_UPLOAD_UNKNOWN",
+        "BLOB_UPLOAD_INVALID",
+        "DIGEST_INVALID",
+        "SIZE_INVALID",
+    ];
+    let cause = failed.error.cause.as_ref();
+    let lost = cause
+        .and_then(|cause| cause.downcast_ref::<Refusal>())
+        .is_some_and(|refusal| {
+            LOST.iter().any(|code| refusal.has(code))
+                || (matches!(refusal.status.as_u16(), 404 | 410) && !refusal.has("NAME_UNKNOWN"))
+        });
+    let Failed { mut error, again } = failed;
+    if lost {
+        error.class = ErrorClass::Retryable;
+    }
+    Failed { error, again }
+}
+
+/// Whether the registry answered, and will answer so again.
+fn is_refused(failed: &Failed) -> bool {
+    matches!(
+        failed.error.class,
+        ErrorClass::Denied | ErrorClass::NotFound | ErrorClass::Conflict | ErrorClass::Invalid
+    )
 }
 
 fn other_length(attempted: &str, blob: &Descriptor, length: u64) -> BackendError {

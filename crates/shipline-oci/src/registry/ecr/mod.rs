@@ -136,12 +136,15 @@ impl EcrRegistry {
         self.login.clone()
     }
 
-    /// Sees to it that a repository is there.
+    /// Sees to it that a repository is there, as far as we may look.
     async fn require(&self, name: &RepositoryName) -> Result<(), BackendError> {
-        let repository = match (self.api.repository(name).await?, self.missing) {
-            (Some(repository), _) => Some(repository),
-            (None, MissingRepositories::Created) => self.api.create(name).await?,
-            (None, MissingRepositories::Refused) => None,
+        let repository = match (self.api.repository(name).await, self.missing) {
+            (Ok(Some(repository)), _) => Some(repository),
+            (Ok(None), MissingRepositories::Created) => self.api.create(name).await?,
+            (Ok(None), MissingRepositories::Refused) => None,
+            // AWS's own policy for pushing does not allow to look. Then it is not known, and the upload that is tried next tells.
+            (Err(error), _) if error.class == ErrorClass::Denied => return Ok(()),
+            (Err(error), _) => return Err(error),
         };
         let Some(repository) = repository else {
             return Err(BackendError::new(
@@ -259,6 +262,14 @@ fn host(account: &str, region: &str) -> String {
         "amazonaws.com.cn"
     } else if region.starts_with("eusc-") {
         "amazonaws.eu"
+    } else if region.starts_with("us-isob-") {
+        "sc2s.sgov.gov"
+    } else if region.starts_with("us-isof-") {
+        "csp.hci.ic.gov"
+    } else if region.starts_with("us-iso-") {
+        "c2s.ic.gov"
+    } else if region.starts_with("eu-isoe-") {
+        "cloud.adc-e.uk"
     } else {
         "amazonaws.com"
     };
@@ -469,6 +480,10 @@ mod tests {
         check(
             "cn-north-1",
             "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn",
+        );
+        check(
+            "us-iso-east-1",
+            "123456789012.dkr.ecr.us-iso-east-1.c2s.ic.gov",
         );
     }
 }
