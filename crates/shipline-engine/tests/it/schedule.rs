@@ -1,7 +1,8 @@
 //! Whatever happens to tasks, each ends once and the run ends last.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use shipline_engine::backend::ScanReport;
@@ -33,20 +34,22 @@ fn fates() -> impl Strategy<Value = Fate> {
     ]
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
-    #[test]
-    fn every_task_ends_once(
+#[test]
+fn every_task_ends_once() {
+    // Tests and builds are done once; the runs that are tried out take them.
+    let built: Cell<Option<World>> = Cell::new(None);
+    let config = ProptestConfig {
+        cases: 48,
+        ..ProptestConfig::default()
+    };
+    proptest!(config, |(
         scans in prop::collection::vec(fates(), 3),
         push in fates(),
         gitops in fates(),
         keep_going in any::<bool>(),
         threads in 1..3_usize,
-    ) {
-        static BUILT: Mutex<Option<World>> = Mutex::new(None);
+    )| {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
-        let mut built = BUILT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // Tests and builds are done once; the runs that are tried out take them.
         let mut world = built.take().unwrap_or_else(|| {
             let mut world = World::new(&[]);
             runtime.block_on(world.run());
@@ -85,6 +88,6 @@ proptest! {
         let deployed = matches!(ran.outcome("gitops"), Outcome::Passed(_));
         prop_assert_eq!(!world.gitops.deployments().is_empty(), deployed);
         prop_assert!(!deployed || scans.iter().all(|fate| !matches!(fate, Fate::Fails | Fate::Panics)));
-        *built = Some(world);
-    }
+        built.set(Some(world));
+    });
 }
