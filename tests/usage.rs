@@ -26,6 +26,7 @@ fn looking_leaves_nothing_that_git_sees() {
         &["explain", "web", "web"],
         &["pipeline", "web", "--dry-run"],
         &["runs", "list"],
+        &["store", "show"],
         &["config", "show"],
     ] {
         let _ = world.run(arguments).expect(0);

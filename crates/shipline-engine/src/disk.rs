@@ -82,17 +82,51 @@ pub(crate) fn failed(what: &str, path: &Path, cause: io::Error) -> BackendError 
     } else {
         ErrorClass::Unavailable
     };
-    let full = matches!(
-        cause.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    );
-    let error = BackendError::new(class, format!("{what} {}", path.display())).because(cause);
-    if full {
-        error.hint(format!(
-            "The disk that holds {} is full. Free some space and run again.",
-            path.display()
-        ))
-    } else {
-        error
+    let path = path.display();
+    let hint = hint(cause.kind(), &path);
+    let error = BackendError::new(class, format!("{what} {path}")).because(cause);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the kinds of errors are open"
+)]
+fn hint(kind: io::ErrorKind, path: &std::path::Display<'_>) -> Option<String> {
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(format!(
+            "The disk that holds {path} is full. Free some space and run again."
+        )),
+        io::ErrorKind::ReadOnlyFilesystem => Some(format!(
+            "{path} is on a file system that cannot be written."
+        )),
+        io::ErrorKind::PermissionDenied => Some(format!(
+            "Check owner and mode of {path} and its folder; files that another user (root?) created are a usual cause."
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_the_way_is_explained() {
+        let check = |kind: io::ErrorKind, wanted: &[&str]| {
+            let error = failed("write", Path::new("/x/lock"), kind.into());
+            assert_eq!(error.to_string(), "write /x/lock");
+            assert_eq!(error.hints.len(), wanted.len(), "{:?}", error.hints);
+            for (hint, wanted) in error.hints.iter().zip(wanted) {
+                assert!(hint.contains(wanted) && hint.contains("/x/lock"), "{hint}");
+            }
+        };
+        check(io::ErrorKind::StorageFull, &["Free some space"]);
+        check(io::ErrorKind::ReadOnlyFilesystem, &["cannot be written"]);
+        check(io::ErrorKind::PermissionDenied, &["another user"]);
+        check(io::ErrorKind::InvalidData, &[]);
     }
 }

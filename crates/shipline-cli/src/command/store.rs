@@ -119,6 +119,12 @@ fn lock(session: &Session) -> Result<PipelineLock, CommandError> {
 /// `store show`.
 pub(crate) fn show(settings: &Settings, program: &Program) -> Result<u8, CommandError> {
     let session = Session::open(settings)?;
+    let root = wiring::store_as_it_is(&session, settings);
+    let root = root.layout().root();
+    if !root.exists() {
+        // A look makes none.
+        return print(&format!("{} is not there yet\n", root.display()));
+    }
     let store = wiring::layout_store(&session, settings)?;
     let cache = Cache::new(&session.state());
     let runs = record::runs(&session.state())?;
