@@ -1,6 +1,7 @@
 //! Whole images: layers over layers, and the document of what is left.
 
 use cyclonedx_bom::prelude::{Bom, SpecVersion, Validate};
+use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -309,4 +310,85 @@ fn a_task_that_is_stopped_stops_the_walk() {
         &context(cancel),
     );
     assert_eq!(stopped.unwrap_err().class, ErrorClass::Cancelled);
+}
+
+/// Paths that some cataloguer wants, and one that none does.
+const PLACES: [&str; 11] = [
+    "etc/os-release",
+    "var/lib/dpkg/status",
+    "var/lib/dpkg/status.d/x",
+    "lib/apk/db/installed",
+    "app/node_modules/x/package.json",
+    "app/x.dist-info/METADATA",
+    "app/x.egg-info",
+    "app/x-1.0.jar",
+    "app/x.war",
+    "usr/bin/x",
+    "app/notes.txt",
+];
+
+/// What each format begins with, so that random bytes get further than its first check.
+fn beginning() -> impl Strategy<Value = Vec<u8>> {
+    prop::sample::select(vec![
+        Vec::new(),
+        b"Package: a\nVersion: 1\n".to_vec(),
+        b"P:a\nV:1\n".to_vec(),
+        b"Name: a\nVersion: 1\n".to_vec(),
+        br#"{"name":"a","version":"1","license":"#.to_vec(),
+        b"ID=debian\n".to_vec(),
+        crate::sbom::zip::tests::zip(&[(
+            "META-INF/MANIFEST.MF",
+            b"Bundle-Version: 1\n",
+            crate::sbom::zip::tests::Packing::Deflated,
+        )]),
+        crate::sbom::elf::tests::elf(
+            crate::sbom::elf::tests::ALL[0],
+            &[
+                (".go.buildinfo", b"\xff Go buildinf:\x08\x02"),
+                (".dep-v0", b"x"),
+            ],
+        )
+        .0,
+    ])
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_in_any_place_give_a_valid_document(
+        place in prop::sample::select(PLACES.to_vec()),
+        start in beginning(),
+        rest in prop::collection::vec(any::<u8>(), 0..400),
+        flip in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = start;
+        bytes.extend(rest);
+        if !bytes.is_empty() {
+            let at = flip.index(bytes.len());
+            bytes[at] ^= 0x55;
+        }
+        let found = inventory_of(&[tar(&[(place, &bytes)])]);
+        let document = cyclonedx("x", &found).unwrap();
+        let bom = Bom::parse_from_json_v1_5(&document[..]).unwrap();
+        prop_assert!(bom.validate_version(SpecVersion::V1_5).passed());
+    }
+
+    #[test]
+    fn any_names_give_a_valid_document(
+        name in "[^\\x00-\\x1f]{1,30}",
+        version in "[^\\x00-\\x1f]{1,30}",
+        licence in "[^\\x00-\\x1f]{0,30}",
+    ) {
+        let json = serde_json::json!({ "name": name, "version": version, "license": licence });
+        let json = json.to_string();
+        let control = format!("Package: {name}\nVersion: {version}\nSource: {name} ({version})\nArchitecture: {name}\n");
+        let found = inventory_of(&[tar(&[
+            ("node_modules/x/package.json", json.as_bytes()),
+            ("etc/os-release", format!("ID={name}\nVERSION_ID={version}\n").as_bytes()),
+            ("var/lib/dpkg/status", control.as_bytes()),
+        ])]);
+        let document = cyclonedx(&name, &found).unwrap();
+        let bom = Bom::parse_from_json_v1_5(&document[..]).unwrap();
+        let verdict = bom.validate_version(SpecVersion::V1_5);
+        prop_assert!(verdict.passed(), "{:?}", verdict);
+    }
 }

@@ -9,7 +9,7 @@ use std::io::{self, BufReader, Read};
 use shipline_engine::backend::{Descriptor, ImageStore};
 use shipline_engine::error::{BackendError, ErrorClass};
 
-use super::catalog::{CATALOGUERS, Cataloguer, Told};
+use super::catalog::{READERS, Reader, Told};
 use super::elf::{self, Executable};
 use super::spool::{Content, Spool};
 use crate::layers;
@@ -143,9 +143,9 @@ impl<'w> Walk<'w> {
 
     /// Reads a file that may say something.
     fn read(&mut self, path: &str, mut file: impl Read) -> io::Result<Option<Told>> {
-        for cataloguer in CATALOGUERS {
-            match cataloguer {
-                Cataloguer::Text { wants, read } if wants(path) => {
+        for reader in READERS {
+            match reader {
+                Reader::Text { wants, read } if wants(path) => {
                     let mut bytes = Vec::new();
                     file.by_ref()
                         .take(LARGEST_TEXT + 1)
@@ -156,15 +156,13 @@ impl<'w> Walk<'w> {
                         read(path, &bytes)
                     }));
                 }
-                Cataloguer::Archive { wants, read } if wants(path) => {
+                Reader::Archive { wants, read } if wants(path) => {
                     return Ok(Some(match self.spool.take(file, LARGEST_FILE)? {
                         Some(mut content) => read(path, &mut *content),
                         None => too_large(),
                     }));
                 }
-                Cataloguer::Text { .. }
-                | Cataloguer::Archive { .. }
-                | Cataloguer::Section { .. } => {}
+                Reader::Text { .. } | Reader::Archive { .. } | Reader::Section { .. } => {}
             }
         }
         let mut start = Vec::with_capacity(elf::MAGIC.len());
@@ -236,12 +234,12 @@ fn executable(content: &mut dyn Content) -> Told {
     let Ok(Some(mut executable)) = Executable::open(content) else {
         return told;
     };
-    for cataloguer in CATALOGUERS {
-        if let Cataloguer::Section {
+    for reader in READERS {
+        if let Reader::Section {
             name,
             largest,
             read,
-        } = cataloguer
+        } = reader
         {
             match executable.section(name, *largest) {
                 Ok(Some(section)) => told.add(read(&section, &mut executable)),

@@ -9,6 +9,9 @@ use super::spool::{Content, length, read_at};
 /// The central directory is read up to this many bytes: 700,000 files with names of 50 bytes.
 const LARGEST_DIRECTORY: u64 = 64 * 1024 * 1024;
 
+/// So many wanted files are listed: names of more would fill the memory.
+pub(super) const MOST_ENTRIES: usize = 20_000;
+
 /// A comment behind the end record has that many bytes at most.
 const LONGEST_COMMENT: u64 = 0xffff;
 
@@ -102,11 +105,13 @@ impl<'c> Archive<'c> {
         })
     }
 
-    /// The files whose names are wanted, in the order of the directory.
+    /// The files whose names are wanted, in the order of the directory, up to [`MOST_ENTRIES`].
     pub(super) fn entries(&self, wanted: impl Fn(&str) -> bool) -> Vec<Entry> {
         let mut entries = Vec::new();
         let mut rest = &self.directory[..];
-        while let Some((entry, after)) = one(rest, &wanted) {
+        while let Some((entry, after)) = one(rest, &wanted)
+            && entries.len() < MOST_ENTRIES
+        {
             entries.extend(entry);
             rest = after;
         }
@@ -288,7 +293,7 @@ pub(super) mod tests {
 
     /// How a file lies in the archive.
     #[derive(Clone, Copy, PartialEq, Eq)]
-    pub(in super::super) enum Packing {
+    pub(in crate::sbom) enum Packing {
         Stored,
         Deflated,
     }
@@ -302,7 +307,7 @@ pub(super) mod tests {
     }
 
     /// An archive of these files.
-    pub(in super::super) fn zip(files: &[(&str, &[u8], Packing)]) -> Vec<u8> {
+    pub(in crate::sbom) fn zip(files: &[(&str, &[u8], Packing)]) -> Vec<u8> {
         let (mut archive, mut directory) = (Vec::new(), Vec::new());
         for (name, bytes, packing) in files {
             let packed = match packing {

@@ -1,9 +1,9 @@
 //! Alpine packages: `lib/apk/db/installed` (apk-tools' installed database).
 
 use super::super::package::{Package, PackageKind, SourcePackage, is_plain};
-use super::{Cataloguer, Told, broken, paragraphs, text};
+use super::{Reader, Told, broken, paragraphs, text};
 
-pub(super) const CATALOGUER: Cataloguer = Cataloguer::Text {
+pub(super) const READER: Reader = Reader::Text {
     wants: |path| matches!(path, "lib/apk/db/installed" | "usr/lib/apk/db/installed"),
     read,
 };

@@ -7,14 +7,14 @@ use serde::Deserialize;
 
 use super::super::elf::Executable;
 use super::super::package::{Package, PackageKind};
-use super::{Cataloguer, Told, broken};
+use super::{Reader, Told, broken};
 
 /// The section is that long at most, in bytes.
 const LARGEST: usize = 16 * 1024 * 1024;
 /// And its JSON.
 const LARGEST_JSON: u64 = 64 * 1024 * 1024;
 
-pub(super) const CATALOGUER: Cataloguer = Cataloguer::Section {
+pub(super) const READER: Reader = Reader::Section {
     name: ".dep-v0",
     largest: LARGEST,
     read,

@@ -2,9 +2,9 @@
 //! (deb-control(5), dpkg(1)).
 
 use super::super::package::{Package, PackageKind, SourcePackage, is_plain};
-use super::{Cataloguer, Told, text};
+use super::{Reader, Told, text};
 
-pub(super) const CATALOGUER: Cataloguer = Cataloguer::Text { wants, read };
+pub(super) const READER: Reader = Reader::Text { wants, read };
 
 fn wants(path: &str) -> bool {
     match path.strip_prefix("var/lib/dpkg/") {

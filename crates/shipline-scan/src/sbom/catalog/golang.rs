@@ -4,8 +4,8 @@
 use std::io;
 
 use super::super::elf::Executable;
-use super::super::package::{Package, PackageKind};
-use super::{Cataloguer, Told, text};
+use super::super::package::{Package, PackageKind, is_plain};
+use super::{Reader, Told, text};
 
 const MAGIC: &[u8] = b"\xff Go buildinf:";
 /// The section is that long at most, in bytes; those of the largest programs have a tenth of it.
@@ -16,7 +16,7 @@ const POINTERS_AT: usize = 16;
 /// Before and after the module texts stand marks of this many bytes.
 const MARK: usize = 16;
 
-pub(super) const CATALOGUER: Cataloguer = Cataloguer::Section {
+pub(super) const READER: Reader = Reader::Section {
     name: ".go.buildinfo",
     largest: LARGEST,
     read,
@@ -125,6 +125,7 @@ fn packages(version: &[u8], modules: &[u8]) -> Vec<Package> {
             version: Some(number),
         });
     }
+    let (mut main, mut linked) = (None, None);
     for line in modules.lines() {
         let mut fields = line.split('\t');
         let (word, Some(path)) = (fields.next().unwrap_or_default(), fields.next()) else {
@@ -132,7 +133,20 @@ fn packages(version: &[u8], modules: &[u8]) -> Vec<Package> {
         };
         let version = fields.next().filter(|version| is_version(version));
         match word {
-            "mod" | "dep" => all.push(Module { path, version }),
+            // Programs that are built without modules have a package, and no module around it.
+            "path" if path != "command-line-arguments" => {
+                main = Some(all.len());
+                let version = None;
+                all.push(Module { path, version });
+            }
+            "mod" => match main.and_then(|at| all.get_mut(at)) {
+                Some(package) => *package = Module { path, version },
+                None => {
+                    main = Some(all.len());
+                    all.push(Module { path, version });
+                }
+            },
+            "dep" => all.push(Module { path, version }),
             // What stands in for the last one; a folder on the builder's disk has no name for anybody else.
             "=>" => {
                 if let Some(last) = all.last_mut() {
@@ -141,12 +155,42 @@ fn packages(version: &[u8], modules: &[u8]) -> Vec<Package> {
                     last.version = version;
                 }
             }
+            "build" => linked = linked.or_else(|| linked_version(path)),
             _ => {}
         }
     }
-    all.into_iter()
+    let mut packages: Vec<Package> = all
+        .iter()
         .filter_map(|module| Package::new(PackageKind::Golang, None, module.path, module.version))
-        .collect()
+        .collect();
+    let main = main.and_then(|at| all.get(at));
+    let main = main.filter(|module| module.version.is_none());
+    if let (Some(main), Some(linked)) = (main, linked) {
+        let unversioned = |package: &&mut Package| package.name == main.path;
+        if let Some(package) = packages.iter_mut().find(unversioned) {
+            package.version = Some(linked);
+        }
+    }
+    packages
+}
+
+/// The version that a builder links into its program (`-ldflags="-X main.version=1.2.3"`): the toolchain itself knew none before
+/// Go 1.24.
+fn linked_version(setting: &str) -> Option<String> {
+    let flags = setting.strip_prefix("-ldflags=")?;
+    let mut words = flags.split([' ', '"', '\'', '\\']);
+    words.find_map(|word| {
+        let (variable, value) = word.split_once('=')?;
+        let (_, name) = variable.rsplit_once('.')?;
+        let known = ["version", "gitversion"];
+        let number = value.trim_start_matches('v');
+        let is_number = number.starts_with(|first: char| first.is_ascii_digit());
+        (known.iter().any(|known| name.eq_ignore_ascii_case(known))
+            && is_number
+            && number.contains('.')
+            && is_plain(number))
+        .then(|| format!("v{number}"))
+    })
 }
 
 /// `(devel)` says that nobody knows.
@@ -219,6 +263,36 @@ build\tvcs.revision=0123456789abcdef
             .map(|package| (package.name.as_str(), package.version.as_deref()))
             .collect();
         assert_eq!(found, EXPECTED, "{:?}", told.notes);
+    }
+
+    #[test]
+    fn the_main_module_has_the_version_that_somebody_linked_into_it() {
+        for (lines, name, version) in [
+            (
+                "path\tx.org/a/cmd/a\nmod\tx.org/a\tv1.0.0\th1:x=\nbuild\t-ldflags=\"-X main.version=2.0.0\"\n",
+                "x.org/a",
+                Some("v1.0.0"),
+            ),
+            (
+                "path\tx.org/a/cmd/a\nmod\tx.org/a\t(devel)\nbuild\t-ldflags=\"-w -X 'x.org/a/internal.gitVersion=v2.0.0+dfsg1' -X main.version=3\"\n",
+                "x.org/a",
+                Some("v2.0.0+dfsg1"),
+            ),
+            (
+                "path\tx.org/a/cmd/a\nbuild\t-ldflags=\"-X main.version=unknown -X main.conversion=1.0\"\n",
+                "x.org/a/cmd/a",
+                None,
+            ),
+        ] {
+            let found = packages(b"go1.22", lines.as_bytes());
+            assert_eq!(found.len(), 2, "{lines}");
+            assert_eq!(found[1].name, name);
+            assert_eq!(found[1].version.as_deref(), version);
+        }
+        assert_eq!(
+            packages(b"devel +abc", b"path\tcommand-line-arguments\n"),
+            []
+        );
     }
 
     #[test]

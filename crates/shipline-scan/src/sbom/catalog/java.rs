@@ -5,8 +5,8 @@ use std::io::{self, Cursor};
 
 use super::super::package::{Package, PackageKind, is_plain};
 use super::super::spool::Content;
-use super::super::zip::Archive;
-use super::{Cataloguer, Told, file_name, text};
+use super::super::zip::{Archive, Entry, MOST_ENTRIES};
+use super::{Reader, Told, file_name, text};
 
 /// Endings of Java archives.
 const ENDINGS: &[&str] = &[
@@ -25,7 +25,7 @@ const LARGEST_TEXT: u64 = 1024 * 1024;
 
 const MANIFEST: &str = "META-INF/MANIFEST.MF";
 
-pub(super) const CATALOGUER: Cataloguer = Cataloguer::Archive {
+pub(super) const READER: Reader = Reader::Archive {
     wants: is_archive,
     read,
 };
@@ -76,7 +76,11 @@ impl Look {
         let mut properties = Vec::new();
         let mut manifest = None;
         let wanted = |name: &str| is_properties(name) || name == MANIFEST || is_archive(name);
-        for entry in archive.entries(wanted) {
+        let entries = archive.entries(wanted);
+        if entries.len() == MOST_ENTRIES {
+            self.note(path, &"it has too many archives and properties");
+        }
+        for entry in entries {
             if is_archive(&entry.name) {
                 self.nested(&mut archive, &entry, depth);
                 continue;
@@ -94,12 +98,7 @@ impl Look {
         self.told.packages.extend(packages);
     }
 
-    fn nested(
-        &mut self,
-        archive: &mut Archive<'_>,
-        entry: &super::super::zip::Entry,
-        depth: usize,
-    ) {
+    fn nested(&mut self, archive: &mut Archive<'_>, entry: &Entry, depth: usize) {
         if depth == DEEPEST {
             return self.note(&entry.name, &"it lies too deep in others");
         }

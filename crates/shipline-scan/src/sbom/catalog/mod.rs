@@ -1,4 +1,4 @@
-//! The kinds of package data. One file for each; to add one, write it and list it in [`CATALOGUERS`].
+//! The kinds of package data. One file for each; to add one, write it and list it in [`READERS`].
 
 mod apk;
 mod cargo;
@@ -44,7 +44,7 @@ impl Told {
 }
 
 /// How package data is recognised and read.
-pub(super) enum Cataloguer {
+pub(super) enum Reader {
     /// Files that are told by their path (without the leading `/`) and read whole.
     Text {
         /// Whether it is such a file.
@@ -71,15 +71,15 @@ pub(super) enum Cataloguer {
 }
 
 /// All of them. The first one that wants a file gets it.
-pub(super) const CATALOGUERS: &[Cataloguer] = &[
-    release::CATALOGUER,
-    dpkg::CATALOGUER,
-    apk::CATALOGUER,
-    npm::CATALOGUER,
-    python::CATALOGUER,
-    java::CATALOGUER,
-    golang::CATALOGUER,
-    cargo::CATALOGUER,
+pub(super) const READERS: &[Reader] = &[
+    release::READER,
+    dpkg::READER,
+    apk::READER,
+    npm::READER,
+    python::READER,
+    java::READER,
+    golang::READER,
+    cargo::READER,
 ];
 
 /// What stands for text in a file: bytes that are not UTF-8 are replaced.

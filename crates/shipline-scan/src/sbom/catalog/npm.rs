@@ -7,11 +7,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::package::{Package, PackageKind};
-use super::{Cataloguer, Told};
+use super::{Reader, Told};
 
 const MODULES: &str = "node_modules";
 
-pub(super) const CATALOGUER: Cataloguer = Cataloguer::Text { wants, read };
+pub(super) const READER: Reader = Reader::Text { wants, read };
 
 fn wants(path: &str) -> bool {
     let Some(folder) = path.strip_suffix("/package.json") else {

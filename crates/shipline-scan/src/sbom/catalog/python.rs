@@ -2,9 +2,9 @@
 //! metadata specification).
 
 use super::super::package::{Package, PackageKind, is_plain};
-use super::{Cataloguer, Told, text};
+use super::{Reader, Told, text};
 
-pub(super) const CATALOGUER: Cataloguer = Cataloguer::Text { wants, read };
+pub(super) const READER: Reader = Reader::Text { wants, read };
 
 fn wants(path: &str) -> bool {
     match path.rsplit_once('/') {

@@ -1,7 +1,7 @@
 //! The distribution: `etc/os-release`, `usr/lib/os-release` (freedesktop.org's os-release).
 
 use super::super::package::is_plain;
-use super::{Cataloguer, Told, text};
+use super::{Reader, Told, text};
 
 /// The distribution that an image is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(in super::super) struct Release {
     pub(in super::super) name: Option<String>,
 }
 
-pub(super) const CATALOGUER: Cataloguer = Cataloguer::Text {
+pub(super) const READER: Reader = Reader::Text {
     wants: |path| matches!(path, "etc/os-release" | "usr/lib/os-release"),
     read,
 };
