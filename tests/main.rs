@@ -21,6 +21,7 @@ mod pipeline;
 mod platform;
 mod recovery;
 mod registries;
+mod sbom;
 mod store;
 mod tidy;
 mod usage;

@@ -58,6 +58,7 @@ pub(crate) fn known_pipelines(error: &clap::Error, arguments: &[OsString]) -> Op
   {program} explain backend user_service          why this component is affected, or is not
   {program} lock update                           pin base images; shows what moves
   {program} store gc                              free the disk of what no run needs
+  {program} scan sbom frontend@staging            which packages an image holds
   {program} pipeline frontend --profile ci        the same with the real registry and GitOps repository
   {program} gitops set user_service=abc12345-20251215123456 --environment staging")]
 pub(crate) struct Cli {
@@ -81,6 +82,9 @@ pub(crate) enum Command {
     /// Works on the GitOps repository
     #[command(subcommand)]
     Gitops(GitopsCommand),
+    /// Looks into one image
+    #[command(subcommand)]
+    Scan(ScanCommand),
     /// Shows past runs
     #[command(subcommand)]
     Runs(RunsCommand),
@@ -230,6 +234,43 @@ pub(crate) struct GitopsSetArgs {
     /// Shows what would change and writes nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// `scan …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScanCommand {
+    /// Lists the packages of an image
+    Sbom(ScanSbomArgs),
+}
+
+/// `scan sbom`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scan sbom frontend@staging             an image as `store show` names it
+  scan sbom frontend:staging-1a2b3c4d-20251215123456
+                                         one of the local registry; or sha256:…, its whole digest
+  scan sbom ./layout:NAME                one of an OCI image layout; without name where it has one
+  scan sbom ./image.tar                  what `docker save`, or skopeo to oci-archive:, wrote
+  scan sbom api --output api.cdx.json    the document as the registry gets it")]
+pub(crate) struct ScanSbomArgs {
+    /// An image of the store or of the local registry, or the path of a layout or an archive
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: String,
+    /// What is written; the default is a table on a terminal and CycloneDX elsewhere
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<SbomFormat>,
+    /// Writes to this file instead of standard output
+    #[arg(long, short = 'o', value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// How packages are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SbomFormat {
+    /// CycloneDX 1.5 in JSON
+    Cyclonedx,
+    /// For people
+    Table,
 }
 
 /// `runs …`.

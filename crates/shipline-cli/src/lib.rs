@@ -29,7 +29,7 @@ use shipline_report::Palette;
 
 use crate::again::Program;
 use crate::args::{
-    Cli, Command, ConfigCommand, GitopsCommand, LockCommand, RunsCommand, StoreCommand,
+    Cli, Command, ConfigCommand, GitopsCommand, LockCommand, RunsCommand, ScanCommand, StoreCommand,
 };
 use crate::error::{CommandError, ErrorKind};
 use crate::settings::Settings;
@@ -116,6 +116,7 @@ fn run(cli: Cli, mut settings: Settings, program: &Program) -> Result<u8, Comman
         Command::Plan(args) => command::plan::plan(&args, &settings),
         Command::Explain(args) => command::plan::explain(&args, &settings),
         Command::Gitops(GitopsCommand::Set(args)) => command::gitops_set::run(&args, &settings),
+        Command::Scan(ScanCommand::Sbom(args)) => command::scan_sbom::run(&args, &settings),
         Command::Runs(RunsCommand::List) => command::runs::list(&settings),
         Command::Runs(RunsCommand::Show { run, json }) => {
             command::runs::show(&run, json, &settings, program)

@@ -161,6 +161,8 @@ pub(crate) struct Settings {
     pub(crate) docker_config: Option<PathBuf>,
     /// GitHub's OpenID Connect, inside Actions with `id-token: write`.
     pub(crate) github_oidc: Option<GithubOidc>,
+    /// The machine's folder for what passes through.
+    pub(crate) temporary: PathBuf,
     /// `SHIPLINE_FAULT=POINT[:N]`: for tests of recovery.
     pub(crate) faults: Faults,
     /// Seconds since 1970 UTC at the start (`SHIPLINE_NOW` overrides it, for reproducible runs).
@@ -230,6 +232,7 @@ impl Settings {
                 (Some(url), Some(token)) => Some(GithubOidc { url, token }),
                 _ => None,
             },
+            temporary: std::env::temp_dir(),
             faults: faults(get("SHIPLINE_FAULT").as_deref())?,
             now,
             variables: Variables::new(all),

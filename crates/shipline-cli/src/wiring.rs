@@ -393,9 +393,12 @@ pub(crate) fn scanners(
 
 /// What lists the packages of images.
 pub(crate) fn cataloguer(session: &Session) -> Arc<dyn Cataloguer> {
-    Arc::new(shipline_scan::sbom::SbomWriter::new(
-        session.state().join("tmp"),
-    ))
+    Arc::new(shipline_scan::sbom::SbomWriter::new(scratch(session)))
+}
+
+/// Where files pass through that are too large for memory.
+pub(crate) fn scratch(session: &Session) -> PathBuf {
+    session.state().join("tmp")
 }
 
 /// The GitOps repository of a profile.

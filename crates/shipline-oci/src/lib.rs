@@ -1,5 +1,6 @@
 //! Shipline's images: the store they live in, the builders that make them and the registries that they are published to.
 
+pub mod archive;
 mod blocking;
 pub mod build;
 pub mod credentials;

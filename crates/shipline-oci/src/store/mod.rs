@@ -2,6 +2,7 @@
 
 mod collect;
 mod export;
+mod listing;
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -12,6 +13,8 @@ use shipline_engine::fault::{FaultPoint, Faults};
 use shipline_model::name::Digest;
 
 pub use collect::{Collected, Garbage};
+pub use listing::ListedImage;
+pub(crate) use listing::listed;
 
 use crate::image::{REF_NAME, RawDescriptor};
 use crate::layout::{Layout, disk_error};

@@ -207,6 +207,12 @@ impl FakeEcr {
         self.shared.state().holds(repository, digest)
     }
 
+    /// The documents that refer to an image: artifact type and bytes.
+    #[must_use]
+    pub fn documents(&self, repository: &str, digest: &str) -> Vec<(String, Vec<u8>)> {
+        referrers::documents(&self.shared.state(), repository, digest)
+    }
+
     /// What is wrong with the state: tags whose images are not whole. Empty: nothing.
     #[must_use]
     pub fn broken(&self) -> Vec<String> {

@@ -83,3 +83,20 @@ pub(super) fn answer(state: &mut State, asked: &Asked, name: &str, digest: &str)
     }
     answer
 }
+
+/// The documents that refer to an image, as a client finds them: artifact type and bytes.
+pub(super) fn documents(state: &State, name: &str, digest: &str) -> Vec<(String, Vec<u8>)> {
+    let Some(repository) = state.repositories.get(name) else {
+        return Vec::new();
+    };
+    let documents = repository.manifests.values().filter_map(|manifest| {
+        let document: Value = serde_json::from_slice(&manifest.bytes).ok()?;
+        if document["subject"]["digest"] != digest {
+            return None;
+        }
+        let blob = document["layers"][0]["digest"].as_str()?;
+        let kind = document["artifactType"].as_str()?.to_owned();
+        Some((kind, repository.blobs.get(blob)?.to_vec()))
+    });
+    documents.collect()
+}

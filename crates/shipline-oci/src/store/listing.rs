@@ -1,0 +1,90 @@
+//! What a layout holds, whoever wrote it: images by their names, through indexes of several platforms.
+
+use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_model::name::Digest;
+
+use super::LayoutStore;
+use crate::image::{self, REF_NAME, RawDescriptor, RawIndex};
+
+/// Indexes in indexes are followed this deep.
+const DEEPEST: usize = 3;
+
+/// An image of a layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedImage {
+    /// The name that the index gives it, or the index that it is in.
+    pub name: Option<String>,
+    /// Its manifest.
+    pub digest: Digest,
+    /// `linux/amd64`, `linux/arm64/v8`; `None` where only its config says.
+    pub platform: Option<String>,
+}
+
+impl LayoutStore {
+    /// All images, in the order of the index. Artifacts (documents about images) are none.
+    ///
+    /// # Errors
+    /// Where an index cannot be read.
+    pub fn images(&self) -> Result<Vec<ListedImage>, BackendError> {
+        let index = self.layout.index()?;
+        listed(&index, &|digest| self.layout.read_blob(digest))
+    }
+}
+
+/// A blob's bytes, `None` where it is not there.
+type ReadBlob<'r> = dyn Fn(&Digest) -> Result<Option<Vec<u8>>, BackendError> + 'r;
+
+/// All images of an index.
+pub(crate) fn listed(
+    index: &RawIndex,
+    read: &ReadBlob<'_>,
+) -> Result<Vec<ListedImage>, BackendError> {
+    let mut images = Vec::new();
+    list(&index.manifests, read, None, 1, &mut images)?;
+    Ok(images)
+}
+
+fn list(
+    entries: &[RawDescriptor],
+    read: &ReadBlob<'_>,
+    of: Option<&String>,
+    depth: usize,
+    images: &mut Vec<ListedImage>,
+) -> Result<(), BackendError> {
+    for entry in entries {
+        let digest = entry.checked()?.digest;
+        let name = entry.annotations.get(REF_NAME).or(of);
+        let Some(bytes) = read(&digest)? else {
+            continue;
+        };
+        if image::is_index(&entry.media_type) {
+            let index: RawIndex = serde_json::from_slice(&bytes).map_err(|error| {
+                let what = format!("read index {}", digest.short());
+                BackendError::new(ErrorClass::Invalid, what).because(error)
+            })?;
+            if depth < DEEPEST {
+                list(&index.manifests, read, name, depth + 1, images)?;
+            }
+            continue;
+        }
+        let platform = entry.platform.as_ref();
+        let attestation = platform.is_some_and(|platform| platform.os == "unknown");
+        if attestation || entry.artifact_type.is_some() || is_artifact(&bytes) {
+            continue;
+        }
+        images.push(ListedImage {
+            name: name.cloned(),
+            digest,
+            platform: platform.map(|platform| {
+                let variant = platform.variant.iter();
+                let variant: String = variant.map(|variant| format!("/{variant}")).collect();
+                format!("{}/{}{variant}", platform.os, platform.architecture)
+            }),
+        });
+    }
+    Ok(())
+}
+
+fn is_artifact(manifest: &[u8]) -> bool {
+    image::artifact_type(manifest).is_some() || image::subject(manifest).is_some()
+}
