@@ -1,5 +1,7 @@
 //! What a change affects, and what it does not.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use shipline_testkit::tiny;
 
 #[test]
@@ -163,4 +165,43 @@ fn a_shallow_clone_runs_everything_and_says_why() {
         all.contains("unit-tests/worker"),
         "unknown means affected: {all}"
     );
+}
+
+#[test]
+fn a_toolchain_that_a_component_picks_is_asked_for_where_it_does() {
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
+    world.replace(
+        "pipeline.yaml",
+        "    path: api\n    uses: [lib]\n    tools: []\n",
+        "    path: api\n    uses: [lib]\n    tools: [node]\n",
+    );
+    world.write("api/.node-version", "lts\n");
+    world.commit("Pick the newest long-term release");
+    // As version managers do it: what the name stands for is known outside of the repository.
+    let node = world.path("home/node");
+    std::fs::write(
+        &node,
+        "#!/bin/sh\nif [ -e .node-version ]; then cat \"$HOME/lts\"; else echo v18; fi\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&node, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(world.path("home/lts"), "v20\n").unwrap();
+    let path = format!(
+        "{}:{}",
+        world.path("home").display(),
+        std::env::var("PATH").unwrap()
+    );
+    let run = |arguments: &[&str]| world.run_with(arguments, &[("PATH", &path)]).expect(0);
+    let _ = run(&["pipeline", "backend"]);
+    let plan = run(&["plan", "backend", "--all"]).stdout;
+    let cached = |plan: &str, task: &str| {
+        let line = plan.lines().find(|line| line.contains(task));
+        line.is_some_and(|line| line.contains("cached"))
+    };
+    let (api, worker) = ("unit-tests/api", "unit-tests/worker");
+    assert!(cached(&plan, api) && cached(&plan, worker), "{plan}");
+
+    std::fs::write(world.path("home/lts"), "v22\n").unwrap();
+    let plan = run(&["plan", "backend", "--all"]).stdout;
+    assert!(!cached(&plan, api) && cached(&plan, worker), "{plan}");
 }

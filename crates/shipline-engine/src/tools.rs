@@ -3,7 +3,8 @@
 //! Programs are asked in the component's own folder of the work tree, where they find the files by which they pick a version
 //! (`rust-toolchain.toml`, `.nvmrc`, …) as they will in the workspace: its files are those of the folder, and above it programs
 //! see the repository's root. A file that they would see here and not there (one that git ignores, or one between root and
-//! component that the component does not use) makes the answer of the root count as well: one of both is what will run.
+//! component that the component does not use), and an override of rustup's for a folder, makes the answer of the root count as
+//! well: one of both is what will run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -53,6 +54,12 @@ pub struct Tools<'a> {
     cache: &'a Cache,
     /// Answers by program and by what picks it in a folder.
     answers: BTreeMap<(String, String), Result<String, String>>,
+    /// What picks programs in a folder: components share those above them.
+    picked: BTreeMap<PathBuf, String>,
+    /// Whether rustup has an override for a folder of the repository: the workspace is another folder.
+    overridden: bool,
+    /// The files of a folder of the repository that pick versions, with their texts.
+    files: BTreeMap<String, Vec<(RepoPath, Vec<u8>)>>,
     problems: Vec<String>,
 }
 
@@ -69,6 +76,9 @@ impl<'a> Tools<'a> {
             environment,
             cache,
             answers: BTreeMap::new(),
+            picked: BTreeMap::new(),
+            overridden: has_overrides(root, environment),
+            files: BTreeMap::new(),
             problems: Vec::new(),
         }
     }
@@ -89,7 +99,7 @@ impl<'a> Tools<'a> {
         };
         let picking = self.picking(path);
         let own = sources(component);
-        let mut hidden = false;
+        let mut hidden = self.overridden;
         for (file, text) in &picking {
             found.insert(format!("file {file}"), hex::encode(Sha256::digest(text)));
             // What stands in the root is seen from the workspace too.
@@ -100,7 +110,7 @@ impl<'a> Tools<'a> {
             places.push((" in the root", self.root.to_owned()));
         }
         for (place, folder) in places {
-            let picked = state(&folder, PICKING) + &state(&folder, ALSO_PICKING);
+            let picked = self.picked(&folder);
             for name in &component.tools {
                 if let Some(version) = self.version(name, &folder, &picked) {
                     found.insert(format!("tool {name}{place}"), version);
@@ -128,8 +138,8 @@ impl<'a> Tools<'a> {
     }
 
     /// The files that pick versions in the root, in the component's folder and between them, with their texts.
-    fn picking(&self, path: &RepoPath) -> Vec<(RepoPath, Vec<u8>)> {
-        let mut files = Vec::new();
+    fn picking(&mut self, path: &RepoPath) -> Vec<(RepoPath, Vec<u8>)> {
+        let mut found = Vec::new();
         let mut folders = vec![""];
         if path.as_str() != "." {
             let ends = path.as_str().match_indices('/').map(|(end, _)| end);
@@ -137,19 +147,26 @@ impl<'a> Tools<'a> {
             folders.push(path.as_str());
         }
         for folder in folders {
-            for name in PICKING {
-                let file = match folder {
-                    "" => (*name).to_owned(),
-                    folder => format!("{folder}/{name}"),
-                };
-                if let Ok(text) = fs::read(self.root.join(&file))
-                    && let Ok(file) = RepoPath::new(file)
-                {
-                    files.push((file, text));
-                }
-            }
+            let root = self.root;
+            let files = self
+                .files
+                .entry(folder.to_owned())
+                .or_insert_with(|| files(root, folder));
+            found.extend(files.iter().cloned());
         }
-        files
+        found
+    }
+
+    /// What tells all that may pick a program in this folder: its own files and those above it.
+    fn picked(&mut self, folder: &Path) -> String {
+        if let Some(known) = self.picked.get(folder) {
+            return known.clone();
+        }
+        let own = looks(folder, PICKING) + &looks(folder, ALSO_PICKING);
+        let above = folder.parent().map(|above| self.picked(above));
+        let all = own + above.as_deref().unwrap_or_default();
+        self.picked.insert(folder.to_owned(), all.clone());
+        all
     }
 
     /// The component's folder, or in a sparse checkout the nearest one above it.
@@ -176,6 +193,19 @@ impl<'a> Tools<'a> {
             }
         }
     }
+}
+
+/// The files of a folder of the repository at `root` that pick versions, with their texts.
+fn files(root: &Path, folder: &str) -> Vec<(RepoPath, Vec<u8>)> {
+    let named = PICKING.iter().filter_map(|name| {
+        let file = match folder {
+            "" => (*name).to_owned(),
+            folder => format!("{folder}/{name}"),
+        };
+        let text = fs::read(root.join(&file)).ok()?;
+        Some((RepoPath::new(file).ok()?, text))
+    });
+    named.collect()
 }
 
 /// Whether the workspace holds the file: it belongs to the component, and git would take it.
@@ -279,13 +309,24 @@ fn is_shell_script(path: &Path, meta: &fs::Metadata) -> bool {
     first.starts_with(b"#!") && first.trim_ascii_end().ends_with(b"sh")
 }
 
+fn rustup_home(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    match environment.get("RUSTUP_HOME") {
+        Some(home) => Some(PathBuf::from(home)),
+        None => Some(Path::new(environment.get("HOME")?).join(".rustup")),
+    }
+}
+
+/// Whether rustup's settings name a folder below `root` (`rustup override set`).
+fn has_overrides(root: &Path, environment: &BTreeMap<String, String>) -> bool {
+    rustup_home(environment)
+        .and_then(|home| fs::read_to_string(home.join("settings.toml")).ok())
+        .is_some_and(|settings| settings.contains(&format!("\"{}/", root.display())))
+}
+
 /// Everything by which rustup picks a toolchain: its settings, what is installed, the variable, and the files of the folder and
 /// of those above it.
 fn rustup_state(environment: &BTreeMap<String, String>, directory: &Path) -> Option<String> {
-    let home = match environment.get("RUSTUP_HOME") {
-        Some(home) => PathBuf::from(home),
-        None => Path::new(environment.get("HOME")?).join(".rustup"),
-    };
+    let home = rustup_home(environment)?;
     let mut text = format!("{:?}\n", environment.get("RUSTUP_TOOLCHAIN"));
     let mut paths = vec![home.join("settings.toml")];
     for folder in ["toolchains", "update-hashes"] {
@@ -312,13 +353,17 @@ fn rustup_state(environment: &BTreeMap<String, String>, directory: &Path) -> Opt
 
 /// What tells the files of these names in a folder and above it from any others.
 fn state(folder: &Path, names: &[&str]) -> String {
+    let folders = folder.ancestors();
+    folders.map(|folder| looks(folder, names)).collect()
+}
+
+/// The same for the folder alone.
+fn looks(folder: &Path, names: &[&str]) -> String {
     let mut text = String::new();
-    for folder in folder.ancestors() {
-        for name in names {
-            let path = folder.join(name);
-            if let Ok(meta) = fs::metadata(&path) {
-                text.push_str(&look(&path, &meta));
-            }
+    for name in names {
+        let path = folder.join(name);
+        if let Ok(meta) = fs::metadata(&path) {
+            text.push_str(&look(&path, &meta));
         }
     }
     text
@@ -459,6 +504,24 @@ mod tests {
         root.write("services/.nvmrc", "18\n");
         let above = root.ask(&["node"], &["services/.nvmrc"]).unwrap();
         assert_eq!(above["tool node in the root"], "v20");
+    }
+
+    #[test]
+    fn an_override_of_rustups_is_for_the_folder_and_not_for_the_workspace() {
+        let mut root = Root::new();
+        root.program("cargo", "#!/bin/sh\necho cargo in \"${PWD##*/}\"");
+        let home = root.folder.path().join("rustup");
+        fs::create_dir(&home).unwrap();
+        let of = |folder: &Path| format!("[overrides]\n\"{}\" = \"beta\"\n", folder.display());
+        root.write("rustup/settings.toml", &of(Path::new("/elsewhere/one")));
+        let home = home.display().to_string();
+        root.environment.insert("RUSTUP_HOME".to_owned(), home);
+        assert_eq!(root.ask(&["cargo"], &[]).unwrap().len(), 1);
+        let below = root.folder.path().join("services/one");
+        root.write("rustup/settings.toml", &of(&below));
+        let both = root.ask(&["cargo"], &[]).unwrap();
+        assert_eq!(both["tool cargo"], "cargo in one");
+        assert!(both.contains_key("tool cargo in the root"), "{both:?}");
     }
 
     #[test]
