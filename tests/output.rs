@@ -99,6 +99,20 @@ fn secrets_are_masked_in_what_is_no_event_too() {
         }
     }
 
+    let message = format!("Set it with {secret}");
+    let set = [
+        "gitops",
+        "set",
+        "api=1",
+        "-e",
+        "staging",
+        "--message",
+        &message,
+    ];
+    let _ = world.run(&set).expect(0);
+    let log = world.git(&["-C", ".shipline/gitops.git", "log", "-1", "--format=%B"]);
+    assert!(log.starts_with("Set it with ***\n"), "{log}");
+
     world.write("pipeline.yaml", &format!("version: 1\ntoken: {secret}\ncomponents: {{ a: {{ path: \"${{secret.API_TOKEN}}\" }} }}\n"));
     let run = world.run(&["plan", "backend"]).expect(2);
     assert!(run.stderr.contains("token: ***"), "{}", run.stderr);

@@ -13,6 +13,7 @@ use crate::args::GitopsSetArgs;
 use crate::command::{print, print_error};
 use crate::error::{CommandError, ErrorKind};
 use crate::planning;
+use crate::secrets;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::wiring;
@@ -44,7 +45,8 @@ pub(crate) fn run(args: &GitopsSetArgs, settings: &Settings) -> Result<u8, Comma
         id: format!("set-{}-{:08x}", settings.now, std::process::id()),
         environment: args.environment.clone(),
         images,
-        message: args.message.clone(),
+        // A commit is read by more people than a terminal.
+        message: args.message.clone().map(secrets::mask),
         author: None,
         trailers: settings
             .actor
