@@ -7,7 +7,9 @@ use nix::unistd::Pid;
 
 use shipline_testkit::needs;
 use shipline_testkit::secret::Trace;
-use shipline_testkit::service::engine::{BASE, EngineImages, base, docker, runs, wait_until};
+use shipline_testkit::service::engine::{
+    BASE, COMPONENT_LABEL, EngineImages, base, docker, runs, wait_until,
+};
 use shipline_testkit::tiny;
 use shipline_testkit::world::{Ran, World};
 
@@ -48,14 +50,16 @@ fn nonce() -> String {
     format!("{}-{}", std::process::id(), now.as_nanos())
 }
 
-/// What the image of the registry says when it runs, taken into the engine by a foreign tool.
+/// What the image of the registry says when it runs. A foreign tool reads it, and the engine's own client loads it, which tells
+/// where that fails.
 fn said(world: &World, images: &EngineImages, name: &str) -> String {
-    let reference = images.reference("ran");
+    let (_, tag) = name.split_once(':').unwrap();
+    let (archive, reference) = (world.path(tag), images.reference(&format!("ran-{tag}")));
     let copied = world
         .command("skopeo")
         .args(["copy", "--quiet"])
         .arg(format!("oci:.shipline/registry:{name}"))
-        .arg(format!("docker-daemon:{reference}"))
+        .arg(format!("docker-archive:{}:{reference}", archive.display()))
         .output()
         .unwrap();
     assert!(
@@ -63,6 +67,7 @@ fn said(world: &World, images: &EngineImages, name: &str) -> String {
         "{}",
         String::from_utf8_lossy(&copied.stderr)
     );
+    docker(&["load", "--input", &archive.display().to_string()]).unwrap();
     docker(&["run", "--rm", "--network", "none", &reference]).unwrap()
 }
 
@@ -89,8 +94,10 @@ fn twins_are_built_by_both_builders_and_run() {
     }
     for (builder, switch) in BUILDERS {
         let own = EngineImages::new("engine-twins");
+        // The label is for the classic builder, which keeps the image of a stage, too.
+        let label = format!("LABEL {COMPONENT_LABEL}={}", own.component());
         let dockerfile = format!(
-            "FROM {BASE} AS build\nCOPY . /src\nRUN echo made once > /shared\nARG API_BASE\nRUN echo \"$API_BASE\" > /page\n\
+            "FROM {BASE} AS build\n{label}\nCOPY . /src\nRUN echo made once > /shared\nARG API_BASE\nRUN echo \"$API_BASE\" > /page\n\
              FROM {BASE}\nCOPY --from=build /src /src\nCOPY --from=build /shared /page /srv/\nCMD [\"/bin/cat\", \"/srv/page\"]\n"
         );
         let world = world(&own, &dockerfile).with("DOCKER_BUILDKIT", switch);

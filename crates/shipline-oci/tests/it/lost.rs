@@ -117,6 +117,12 @@ async fn answer(
     }
 }
 
+/// Those of the losses that the relay made up: where somebody removes images meanwhile, the engine loses some itself.
+fn ours(retries: Vec<String>) -> Vec<String> {
+    let made_up = |retry: &String| retry.contains("sha256:a8027faaeca6");
+    retries.into_iter().filter(made_up).collect()
+}
+
 fn builder(world: &crate::world::World, host: String) -> DockerBuilder {
     let settings = DockerSettings {
         host: Some(host),
@@ -142,9 +148,10 @@ fn a_build_whose_engine_loses_an_image_begins_again() {
             .build(&world.request, &world.shared, &task.context)
             .await
             .unwrap_or_else(|error| panic!("{}", told(&error)));
-        assert_eq!(builds.load(Ordering::SeqCst), 3);
         assert_eq!(content(&world, &built, "x"), "it is there");
-        let retries = task.retries();
+        let all = task.retries();
+        assert_eq!(builds.load(Ordering::SeqCst), all.len() + 1, "{all:?}");
+        let retries = ours(all);
         assert_eq!(retries.len(), 2, "{retries:?}");
         assert!(retries[0].contains("unable to find image"), "{retries:?}");
         assert!(retries[1].contains("No such image"), "{retries:?}");
@@ -169,7 +176,7 @@ fn an_image_that_is_lost_before_it_is_taken_is_built_again() {
                 .unwrap_or_else(|error| panic!("{when:?}: {}", told(&error)));
             assert!(asked.load(Ordering::SeqCst) > 1, "{when:?}");
             assert_eq!(content(&world, &built, "x"), "it is there");
-            let retries = task.retries();
+            let retries = ours(task.retries());
             assert_eq!(retries.len(), 1, "{when:?}: {retries:?}");
         });
     }
