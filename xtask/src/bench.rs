@@ -62,9 +62,9 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(name: &str) -> Result<Self, String> {
-        let scratch = Self(
-            std::env::temp_dir().join(format!("shipline-bench-{name}-{}", std::process::id())),
-        );
+        let (folder, stem) = (std::env::temp_dir(), format!("shipline-bench-{name}-"));
+        sweep(&folder, &stem);
+        let scratch = Self(folder.join(format!("{stem}{}", std::process::id())));
         std::fs::create_dir_all(&scratch.0)
             .map_err(|error| format!("cannot create {}: {error}", scratch.0.display()))?;
         Ok(scratch)
@@ -79,6 +79,21 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed is in the directory for temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Removes what benches left that were interrupted: directories whose name ends in the number of a process that is no more.
+fn sweep(folder: &Path, stem: &str) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let ended = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(stem)?.parse::<u32>().ok())
+            .is_some_and(|process| !Path::new("/proc").join(process.to_string()).exists());
+        if ended {
+            // What cannot be removed is somebody else's.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -238,4 +253,23 @@ fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let averages: Vec<&str> = text.split(' ').take(3).collect();
     format!("load of the machine: {}", averages.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_interrupted_benches_left_is_removed() {
+        let scratch = Scratch::new("sweeping").unwrap();
+        let mine = format!("b-{}", std::process::id());
+        // No process has this number: Linux gives none beyond 2^22.
+        for name in ["b-4294967295", "b-x", "c-4294967295", &mine] {
+            std::fs::create_dir(scratch.path(name)).unwrap();
+        }
+        sweep(&scratch.0, "b-");
+        let left = |name: &str| scratch.path(name).exists();
+        assert!(!left("b-4294967295"));
+        assert!(left("b-x") && left("c-4294967295") && left(&mine));
+    }
 }
