@@ -128,6 +128,14 @@ fn an_image_is_looked_into_by_name_tag_digest_and_path() {
         .expect(0);
     assert_eq!(world.read("api.cdx.json").as_bytes(), published);
 
+    let masked = world
+        .run_with(
+            &["scan", "sbom", "api", "--format", "table"],
+            &[("GITHUB_TOKEN", "left-pad")],
+        )
+        .expect(0);
+    assert!(masked.stdout.starts_with("npm   ***"), "{}", masked.stdout);
+
     // An archive, and a layout where nobody has a pipeline.yaml.
     let elsewhere = world.path("elsewhere");
     std::fs::create_dir(&elsewhere).unwrap();

@@ -1,6 +1,8 @@
 //! An image's config and layers, as every scanner reads them.
 
+use std::cell::Cell;
 use std::io::{self, BufReader, Chain, Cursor, Read};
+use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
 use serde_json::Value;
@@ -10,6 +12,9 @@ use shipline_model::name::Digest;
 
 /// Larger configs than this are not what any builder makes, in bytes.
 const LARGEST_CONFIG: u64 = 16 * 1024 * 1024;
+
+/// What stands before one file of a layer (names of any length, extended attributes) has that many bytes at most.
+const LARGEST_HEADER: u64 = 8 * 1024 * 1024;
 
 /// How gzip begins.
 pub(crate) const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -70,6 +75,59 @@ pub(crate) fn layer(
         "it is called `{}`, and is neither tar nor gzip",
         layer.media_type
     )))
+}
+
+/// Goes from file to file of a layer. Headers are read into memory whole: one that a few compressed bytes make endless is an
+/// error.
+#[derive(Default)]
+pub(crate) struct Files {
+    /// Bytes that may still be read.
+    left: Rc<Cell<u64>>,
+    /// Those of the last file.
+    last: Cell<u64>,
+}
+
+impl Files {
+    /// The layer as an archive.
+    pub(crate) fn of<R: Read>(&self, layer: R) -> tar::Archive<Bounded<R>> {
+        tar::Archive::new(Bounded {
+            from: layer,
+            left: Rc::clone(&self.left),
+        })
+    }
+
+    /// The next file of this layer.
+    pub(crate) fn next<'a, R: Read>(
+        &self,
+        entries: &mut tar::Entries<'a, Bounded<R>>,
+    ) -> Option<io::Result<tar::Entry<'a, Bounded<R>>>> {
+        // What nobody read of the last one is skipped first.
+        self.left
+            .set(self.last.get().saturating_add(LARGEST_HEADER));
+        let entry = entries.next();
+        self.left.set(u64::MAX);
+        if let Some(Ok(entry)) = &entry {
+            self.last.set(entry.size());
+        }
+        entry
+    }
+}
+
+/// A stream of which only so much may be read.
+pub(crate) struct Bounded<R> {
+    from: R,
+    left: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(buffer)?;
+        match self.left.get().checked_sub(read as u64) {
+            Some(left) => self.left.set(left),
+            None => return Err(io::Error::other("a file's header is too large")),
+        }
+        Ok(read)
+    }
 }
 
 /// An image's config.

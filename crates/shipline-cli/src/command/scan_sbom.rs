@@ -15,6 +15,7 @@ use crate::args::{SbomFormat, ScanSbomArgs};
 use crate::command::{print, print_error};
 use crate::error::{CommandError, ErrorKind};
 use crate::exit;
+use crate::secrets;
 use crate::session::Session;
 use crate::settings::{Screen, Settings};
 use crate::wiring;
@@ -49,16 +50,17 @@ pub(crate) fn run(args: &ScanSbomArgs, settings: &Settings) -> Result<u8, Comman
     for note in &found.notes {
         print_error(&format!("note: {note}\n"));
     }
+    let redactor = secrets::redactor();
     let format = args.format.unwrap_or(match (&args.output, settings.page) {
         (None, Screen::Terminal { .. }) => SbomFormat::Table,
         (Some(_), _) | (None, Screen::Plain) => SbomFormat::Cyclonedx,
     });
     let text = match format {
         SbomFormat::Cyclonedx => {
-            let document = cyclonedx(&target.name, &found)?;
+            let document = redactor.mask_document(cyclonedx(&target.name, &found)?);
             String::from_utf8_lossy(&document).into_owned()
         }
-        SbomFormat::Table => table(&found),
+        SbomFormat::Table => redactor.mask(&table(&found)).into_owned(),
     };
     let code = match &args.output {
         None => print(&text)?,

@@ -87,18 +87,24 @@ impl Redactor {
         }
     }
 
-    /// The SBOM without any secret. Its document stays what it is, JSON: only texts in it are masked.
-    pub(crate) fn mask_sbom(&self, sbom: Sbom) -> Sbom {
-        let bytes = match self.mask_bytes(&sbom.document.bytes) {
+    /// A JSON document without any secret. It stays JSON, and the same bytes where there is none: only texts in it are masked.
+    #[must_use]
+    pub fn mask_document(&self, document: Vec<u8>) -> Vec<u8> {
+        let masked = match self.mask_bytes(&document) {
             Cow::Borrowed(_) => None,
-            Cow::Owned(masked) => Some(match serde_json::from_slice(&sbom.document.bytes) {
-                Ok(document) => self.mask_json(document).to_string().into_bytes(),
+            Cow::Owned(masked) => Some(match serde_json::from_slice(&document) {
+                Ok(value) => self.mask_json(value).to_string().into_bytes(),
                 Err(_) => masked,
             }),
         };
+        masked.unwrap_or(document)
+    }
+
+    /// The SBOM without any secret.
+    pub(crate) fn mask_sbom(&self, sbom: Sbom) -> Sbom {
         Sbom {
             document: Artifact {
-                bytes: bytes.unwrap_or(sbom.document.bytes),
+                bytes: self.mask_document(sbom.document.bytes),
                 ..sbom.document
             },
             packages: sbom.packages,

@@ -88,3 +88,68 @@ fn list(
 fn is_artifact(manifest: &[u8]) -> bool {
     image::artifact_type(manifest).is_some() || image::subject(manifest).is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn images_are_found_through_indexes_and_documents_about_them_are_not() {
+        let mut blobs = BTreeMap::new();
+        let mut put = |document: serde_json::Value| {
+            let bytes = document.to_string().into_bytes();
+            let digest = image::digest_of(&bytes);
+            let size = bytes.len();
+            blobs.insert(digest.clone(), bytes);
+            (digest, size)
+        };
+        let entry = |media: &str, (digest, size): &(Digest, usize), more: serde_json::Value| {
+            let mut entry = json!({ "mediaType": media, "digest": digest.as_str(), "size": size });
+            for (key, value) in more.as_object().unwrap() {
+                entry[key] = value.clone();
+            }
+            entry
+        };
+        let platform = |os: &str| json!({ "platform": { "os": os, "architecture": "arm64", "variant": "v8" } });
+        let (one, two) = (put(json!({ "n": 1 })), put(json!({ "n": 2 })));
+        let attestation = put(json!({ "n": 3 }));
+        let sbom = put(json!({ "artifactType": "x/y" }));
+        let inner = put(json!({
+            "schemaVersion": 2,
+            "manifests": [
+                entry(image::OCI_MANIFEST, &two, platform("linux")),
+                entry(image::OCI_MANIFEST, &attestation, platform("unknown")),
+            ],
+        }));
+        let gone = (image::digest_of(b"gone"), 4);
+        let name = |name: &str| json!({ "annotations": { (REF_NAME): name } });
+        let index = json!({
+            "schemaVersion": 2,
+            "manifests": [
+                entry(image::OCI_MANIFEST, &one, name("one")),
+                entry(image::OCI_INDEX, &inner, name("two")),
+                entry(image::OCI_MANIFEST, &sbom, json!({})),
+                entry(image::OCI_MANIFEST, &gone, name("gone")),
+            ],
+        });
+        let index: RawIndex = serde_json::from_value(index).unwrap();
+        let images = listed(&index, &|digest| Ok(blobs.get(digest).cloned())).unwrap();
+        let expected = [
+            ListedImage {
+                name: Some("one".to_owned()),
+                digest: one.0,
+                platform: None,
+            },
+            ListedImage {
+                name: Some("two".to_owned()),
+                digest: two.0,
+                platform: Some("linux/arm64/v8".to_owned()),
+            },
+        ];
+        assert_eq!(images, expected);
+    }
+}

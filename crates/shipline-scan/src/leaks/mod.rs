@@ -22,7 +22,7 @@ use shipline_model::finding::{Finding, Location, Severity};
 use shipline_model::name::{Digest, EnvironmentName};
 use shipline_model::plan::ImageId;
 
-use crate::layers;
+use crate::layers::{self, Files};
 
 use exception::{Exceptions, Used};
 use image::Opened;
@@ -187,11 +187,12 @@ impl Look<'_> {
             layer.digest.short(),
             layer_index + 1
         );
-        let mut archive = tar::Archive::new(layers::layer(store, layer)?);
-        let entries = archive
+        let files = Files::default();
+        let mut archive = files.of(layers::layer(store, layer)?);
+        let mut entries = archive
             .entries()
             .map_err(|error| self.failed(what.clone(), error))?;
-        for entry in entries {
+        while let Some(entry) = files.next(&mut entries) {
             let entry = entry.map_err(|error| self.failed(what.clone(), error))?;
             let kind = entry.header().entry_type();
             if !(kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse()) {

@@ -111,6 +111,32 @@ fn a_later_layer_adds_replaces_and_deletes() {
 }
 
 #[test]
+fn a_name_without_end_is_an_error_and_no_memory() {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::GNULongName);
+    header.set_size(1 << 40);
+    header.set_cksum();
+    let mut layer = header.as_bytes().to_vec();
+    layer.resize(64 * 1024 * 1024, b'a');
+    let (store, digest) = image(&config(1), &[(GZIP_LAYER, gzip(&layer))]);
+    let scratch = tempfile::tempdir().unwrap();
+    let error = inventory(&digest, &store, scratch.path(), &mut |_| Ok(())).unwrap_err();
+    let cause = error.cause.unwrap().to_string();
+    assert!(cause.contains("header is too large"), "{cause}");
+    // A large file is no header, whether somebody reads it or not.
+    let large = vec![b'a'; 20 * 1024 * 1024];
+    let a = npm("a", "1.0.0");
+    assert_eq!(
+        names(&[tar(&[
+            ("large", &large),
+            ("large.jar", &large),
+            ("node_modules/a/package.json", &a)
+        ])]),
+        ["a@1.0.0"]
+    );
+}
+
+#[test]
 fn a_hard_link_is_the_file_that_it_names() {
     let mut layer = tar(&[("app/node_modules/a/package.json", &npm("a", "1.0.0"))]);
     // Without the two empty blocks that end an archive, the next one goes on.

@@ -12,7 +12,7 @@ use shipline_engine::error::{BackendError, ErrorClass};
 use super::catalog::{READERS, Reader, Told};
 use super::elf::{self, Executable};
 use super::spool::{Content, Spool};
-use crate::layers;
+use crate::layers::{self, Files};
 
 /// Package data in text is read up to this many bytes; the largest that is known (a distribution's whole `status`) has 10 MB.
 const LARGEST_TEXT: u64 = 64 * 1024 * 1024;
@@ -86,8 +86,10 @@ impl<'w> Walk<'w> {
             step,
         };
         // Headers are read in small pieces; the stream beneath is asked in large ones.
-        let mut archive = tar::Archive::new(BufReader::with_capacity(64 * 1024, counted));
-        for entry in archive.entries().map_err(failed)? {
+        let files = Files::default();
+        let mut archive = files.of(BufReader::with_capacity(64 * 1024, counted));
+        let mut entries = archive.entries().map_err(failed)?;
+        while let Some(entry) = files.next(&mut entries) {
             let entry = entry.map_err(failed)?;
             self.entry(index, entry).map_err(failed)?;
         }
