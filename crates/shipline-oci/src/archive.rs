@@ -14,6 +14,9 @@ use crate::image::{self, DOCKER_MANIFEST, ImageConfig, OCI_LAYER, RawIndex};
 use crate::layout::disk_error;
 use crate::store::{ListedImage, listed};
 
+/// How files begin that are compressed as a whole: gzip, zstd, xz, bzip2.
+const PACKED: &[&[u8]] = &[&[0x1f, 0x8b], &[0x28, 0xb5, 0x2f, 0xfd], b"\xfd7zX", b"BZh"];
+
 /// Documents in an archive are read up to this many bytes.
 const LARGEST_DOCUMENT: u64 = 64 * 1024 * 1024;
 
@@ -227,7 +230,13 @@ fn files(path: &Path) -> Result<BTreeMap<String, Part>, BackendError> {
             .because(error)
             .hint("it must be a tar archive that is not compressed as a whole")
     };
-    let file = File::open(path).map_err(failed)?;
+    let mut file = File::open(path).map_err(failed)?;
+    let mut start = Vec::new();
+    let read = file.by_ref().take(4).read_to_end(&mut start);
+    read.and_then(|_| file.rewind()).map_err(failed)?;
+    if PACKED.iter().any(|mark| start.starts_with(mark)) {
+        return Err(no_tar(io::Error::other("it is compressed")));
+    }
     let mut archive = tar::Archive::new(file);
     let (mut files, mut links) = (BTreeMap::new(), Vec::new());
     for entry in archive.entries_with_seek().map_err(no_tar)? {
@@ -314,9 +323,15 @@ mod tests {
         let error = ImageArchive::open(none.path()).unwrap_err();
         assert!(error.cause.unwrap().to_string().contains("manifest.json"));
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), b"\x1f\x8bno tar").unwrap();
-        let error = ImageArchive::open(file.path()).unwrap_err();
-        assert_eq!(error.class, ErrorClass::Invalid);
+        for (bytes, why) in [
+            (&b"\x1f\x8bno tar"[..], "it is compressed"),
+            (b"no tar", ""),
+        ] {
+            std::fs::write(file.path(), bytes).unwrap();
+            let error = ImageArchive::open(file.path()).unwrap_err();
+            assert_eq!(error.class, ErrorClass::Invalid);
+            assert!(error.cause.unwrap().to_string().contains(why));
+        }
         let missing = br#"[{"Config":"c.json","Layers":[]}]"#;
         let file = tar(&[("manifest.json", missing)], &[]);
         let error = ImageArchive::open(file.path()).unwrap_err();

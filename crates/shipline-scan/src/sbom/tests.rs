@@ -137,6 +137,21 @@ fn a_name_without_end_is_an_error_and_no_memory() {
 }
 
 #[test]
+fn more_packages_than_any_image_has_are_left_out_and_told() {
+    let status: String = (0..100_002)
+        .map(|n| format!("Package: p{n}\nVersion: 1\n\n"))
+        .collect();
+    let a = npm("a", "1.0.0");
+    let found = inventory_of(&[tar(&[
+        ("var/lib/dpkg/status", status.as_bytes()),
+        ("node_modules/a/package.json", &a),
+    ])]);
+    assert_eq!(found.packages.len(), 100_000);
+    assert_eq!(found.notes.len(), 2, "{:?}", found.notes);
+    assert!(found.notes[0].ends_with("the image has more than 100000 packages"));
+}
+
+#[test]
 fn a_hard_link_is_the_file_that_it_names() {
     let mut layer = tar(&[("app/node_modules/a/package.json", &npm("a", "1.0.0"))]);
     // Without the two empty blocks that end an archive, the next one goes on.

@@ -9,19 +9,22 @@ use std::io::{self, BufReader, Read};
 use shipline_engine::backend::{Descriptor, ImageStore};
 use shipline_engine::error::{BackendError, ErrorClass};
 
-use super::catalog::{READERS, Reader, Told};
+use super::catalog::{MOST_PACKAGES, READERS, Reader, Told};
 use super::elf::{self, Executable};
 use super::spool::{Content, Spool};
 use crate::layers::{self, Files};
 
 /// Package data in text is read up to this many bytes; the largest that is known (a distribution's whole `status`) has 10 MB.
-const LARGEST_TEXT: u64 = 64 * 1024 * 1024;
+const LARGEST_TEXT: u64 = 32 * 1024 * 1024;
 
 /// Archives and executables are read up to this many bytes; larger ones are databases with a header.
 const LARGEST_FILE: u64 = 4 * 1024 * 1024 * 1024;
 
-/// More packages than this are not an image's but an attack's.
-const MOST_PACKAGES: usize = 100_000;
+/// Of more files than this nobody keeps why they could be read only in part.
+const MOST_NOTED: usize = 10_000;
+
+/// Longer paths, in bytes, are none on Linux (`PATH_MAX`).
+const LONGEST_PATH: usize = 4096;
 
 const WHITEOUT: &str = ".wh.";
 const OPAQUE: &str = ".wh..wh..opq";
@@ -43,6 +46,7 @@ pub(super) struct Walk<'w> {
     spool: &'w mut Spool,
     found: BTreeMap<String, Found>,
     packages: usize,
+    noted: usize,
 }
 
 impl<'w> Walk<'w> {
@@ -51,6 +55,7 @@ impl<'w> Walk<'w> {
             spool,
             found: BTreeMap::new(),
             packages: 0,
+            noted: 0,
         }
     }
 
@@ -189,6 +194,12 @@ impl<'w> Walk<'w> {
                 .push(format!("the image has more than {MOST_PACKAGES} packages"));
         }
         self.packages += told.packages.len();
+        if !told.notes.is_empty() {
+            self.noted += 1;
+            if self.noted > MOST_NOTED {
+                told.notes.clear();
+            }
+        }
         if told != Told::default() {
             self.found.insert(path, Found { layer, told });
         }
@@ -253,8 +264,11 @@ fn executable(content: &mut dyn Content) -> Told {
     told
 }
 
-/// A layer's path from its root, without `.` and empty steps; `None` where it leads out or is the root itself.
+/// A layer's path from its root, without `.` and empty steps; `None` where it leads out, is the root itself or no path.
 fn clean(path: &[u8]) -> Option<String> {
+    if path.len() > LONGEST_PATH {
+        return None;
+    }
     let text = String::from_utf8_lossy(path);
     let mut clean = String::with_capacity(text.len());
     for step in text.split('/') {

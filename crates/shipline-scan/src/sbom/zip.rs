@@ -118,6 +118,11 @@ impl<'c> Archive<'c> {
         entries
     }
 
+    /// Bytes of the directory, which was read.
+    pub(super) fn directory_length(&self) -> u64 {
+        self.directory.len() as u64
+    }
+
     /// A file's bytes.
     ///
     /// # Errors

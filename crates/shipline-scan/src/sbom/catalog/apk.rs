@@ -1,7 +1,7 @@
 //! Alpine packages: `lib/apk/db/installed` (apk-tools' installed database).
 
 use super::super::package::{Package, PackageKind, SourcePackage, is_plain};
-use super::{Reader, Told, broken, paragraphs, text};
+use super::{MOST_PACKAGES, Reader, Told, broken, paragraphs, text};
 
 pub(super) const READER: Reader = Reader::Text {
     wants: |path| matches!(path, "lib/apk/db/installed" | "usr/lib/apk/db/installed"),
@@ -16,6 +16,9 @@ fn read(_: &str, bytes: &[u8]) -> Told {
         match package(paragraph) {
             Some(package) => told.packages.push(package),
             None => unusable += 1,
+        }
+        if told.packages.len() > MOST_PACKAGES {
+            break;
         }
     }
     if unusable > 0 {

@@ -7,12 +7,12 @@ use serde::Deserialize;
 
 use super::super::elf::Executable;
 use super::super::package::{Package, PackageKind};
-use super::{Reader, Told, broken};
+use super::{MOST_PACKAGES, Reader, Told, broken};
 
 /// The section is that long at most, in bytes.
 const LARGEST: usize = 16 * 1024 * 1024;
 /// And its JSON.
-const LARGEST_JSON: u64 = 64 * 1024 * 1024;
+const LARGEST_JSON: u64 = 16 * 1024 * 1024;
 
 pub(super) const READER: Reader = Reader::Section {
     name: ".dep-v0",
@@ -61,6 +61,9 @@ fn read(section: &[u8], _: &mut Executable<'_>) -> Told {
         match Package::new(PackageKind::Cargo, None, &package.name, version) {
             Some(package) => told.packages.push(package),
             None => unusable += 1,
+        }
+        if told.packages.len() > MOST_PACKAGES {
+            break;
         }
     }
     if unusable > 0 {

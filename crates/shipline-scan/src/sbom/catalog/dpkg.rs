@@ -2,7 +2,7 @@
 //! (deb-control(5), dpkg(1)).
 
 use super::super::package::{Package, PackageKind, SourcePackage, is_plain};
-use super::{Reader, Told, text};
+use super::{MOST_PACKAGES, Reader, Told, text};
 
 pub(super) const READER: Reader = Reader::Text { wants, read };
 
@@ -24,6 +24,9 @@ fn read(_: &str, bytes: &[u8]) -> Told {
         match package(paragraph) {
             Ok(package) => told.packages.extend(package),
             Err(Malformed) => broken += 1,
+        }
+        if told.packages.len() > MOST_PACKAGES {
+            break;
         }
     }
     if broken > 0 {

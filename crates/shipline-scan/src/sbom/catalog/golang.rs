@@ -5,7 +5,7 @@ use std::io;
 
 use super::super::elf::Executable;
 use super::super::package::{Package, PackageKind, is_plain};
-use super::{Reader, Told, text};
+use super::{MOST_PACKAGES, Reader, Told, text};
 
 const MAGIC: &[u8] = b"\xff Go buildinf:";
 /// The section is that long at most, in bytes; those of the largest programs have a tenth of it.
@@ -162,6 +162,7 @@ fn packages(version: &[u8], modules: &[u8]) -> Vec<Package> {
     let mut packages: Vec<Package> = all
         .iter()
         .filter_map(|module| Package::new(PackageKind::Golang, None, module.path, module.version))
+        .take(MOST_PACKAGES + 1)
         .collect();
     let main = main.and_then(|at| all.get(at));
     let main = main.filter(|module| module.version.is_none());

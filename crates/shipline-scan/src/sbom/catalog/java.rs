@@ -6,7 +6,7 @@ use std::io::{self, Cursor};
 use super::super::package::{Package, PackageKind, is_plain};
 use super::super::spool::Content;
 use super::super::zip::{Archive, Entry, MOST_ENTRIES};
-use super::{Reader, Told, file_name, text};
+use super::{MOST_PACKAGES, Reader, Told, file_name, text};
 
 /// Endings of Java archives.
 const ENDINGS: &[&str] = &[
@@ -18,10 +18,12 @@ const DEEPEST: usize = 4;
 const MOST_ARCHIVES: usize = 2_000;
 /// A compressed archive inside another one is unpacked into memory up to this many bytes.
 const LARGEST_NESTED: u64 = 64 * 1024 * 1024;
-/// What all of them of one file of an image may unpack to, in bytes.
+/// What is read of one file of an image, in unpacked bytes, however often parts of it lie in each other.
 const LARGEST_SUM: u64 = 1024 * 1024 * 1024;
 /// Properties and manifests, in bytes.
 const LARGEST_TEXT: u64 = 1024 * 1024;
+/// Notes on one file of an image.
+const MOST_NOTES: usize = 10;
 
 const MANIFEST: &str = "META-INF/MANIFEST.MF";
 
@@ -58,7 +60,24 @@ struct Look {
 
 impl Look {
     fn note(&mut self, path: &str, why: &dyn std::fmt::Display) {
-        self.told.notes.push(format!("{}: {why}", file_name(path)));
+        if self.told.notes.len() < MOST_NOTES {
+            let note = format!("{}: {why}", file_name(path));
+            self.told.notes.push(note);
+        }
+    }
+
+    /// A file's bytes, as far as all that is read of this one allows.
+    fn unpack(
+        &mut self,
+        archive: &mut Archive<'_>,
+        entry: &Entry,
+        largest: u64,
+    ) -> io::Result<Vec<u8>> {
+        let room = largest.min(LARGEST_SUM.saturating_sub(self.unpacked));
+        let read = archive.read(entry, room);
+        // One that is too large was read up to there.
+        self.unpacked += read.as_ref().map_or(room, |bytes| bytes.len() as u64);
+        read
     }
 
     fn archive(&mut self, path: &str, content: &mut dyn Content, depth: usize) {
@@ -73,6 +92,10 @@ impl Look {
             Ok(archive) => archive,
             Err(error) => return self.note(path, &error),
         };
+        self.unpacked += archive.directory_length();
+        if self.unpacked > LARGEST_SUM || self.told.packages.len() > MOST_PACKAGES {
+            return self.note(path, &"it and others are too large together");
+        }
         let mut properties = Vec::new();
         let mut manifest = None;
         let wanted = |name: &str| is_properties(name) || name == MANIFEST || is_archive(name);
@@ -85,7 +108,7 @@ impl Look {
                 self.nested(&mut archive, &entry, depth);
                 continue;
             }
-            match archive.read(&entry, LARGEST_TEXT) {
+            match self.unpack(&mut archive, &entry, LARGEST_TEXT) {
                 Ok(bytes) if entry.name == MANIFEST => manifest = Some(bytes),
                 Ok(bytes) => properties.extend(Artifact::of_properties(&bytes)),
                 Err(error) => self.note(&entry.name, &error),
@@ -107,9 +130,7 @@ impl Look {
                 self.archive(&entry.name, &mut window, depth + 1);
                 return Ok(());
             }
-            let room = LARGEST_NESTED.min(LARGEST_SUM.saturating_sub(self.unpacked));
-            let bytes = archive.read(entry, room)?;
-            self.unpacked += bytes.len() as u64;
+            let bytes = self.unpack(archive, entry, LARGEST_NESTED)?;
             self.archive(&entry.name, &mut Cursor::new(bytes), depth + 1);
             Ok(())
         })();

@@ -43,6 +43,9 @@ impl Told {
     }
 }
 
+/// More packages than this are not an image's but an attack's. Readers stop behind them; one more tells that there are more.
+pub(super) const MOST_PACKAGES: usize = 100_000;
+
 /// How package data is recognised and read.
 pub(super) enum Reader {
     /// Files that are told by their path (without the leading `/`) and read whole.
