@@ -315,6 +315,7 @@ fn debian() -> Vec<Vec<u8>> {
         ),
         ("app/lib/shop-1.0.0.jar", &shaded),
         ("app/lib/commons-io-2.15.1.jar", &plain),
+        ("app/lib/nobody-knows.jar", &plain),
         ("usr/local/bin/tool", &go_program()),
         ("usr/local/bin/shop", &audited()),
     ]);
@@ -373,8 +374,8 @@ fn packages(document: &[u8]) -> BTreeSet<Package> {
             let version = match (name.as_str(), text("version")) {
                 // Advisories call Go's own library by its number alone.
                 ("stdlib", version) => version.trim_start_matches("go"),
-                // Go's word for a version that nobody knows.
-                (_, "(devel)") => "",
+                // Go's word for a version that nobody knows, and syft's.
+                (_, "(devel)" | "UNKNOWN") => "",
                 (_, version) => version,
             };
             let known = KINDS.contains(&kind);

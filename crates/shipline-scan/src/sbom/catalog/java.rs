@@ -115,8 +115,10 @@ impl Look {
             }
         }
         let own = manifest.and_then(|manifest| Artifact::of_manifest(file_name(path), &manifest));
-        // The jar's own properties say the same, and better.
-        let own = own.filter(|own| !properties.iter().any(|known| known.name == own.name));
+        // The jar's own properties say the same, and better; those that are alone are its own, whatever its file is called.
+        let own = own.filter(|own| {
+            properties.len() != 1 && !properties.iter().any(|known| known.name == own.name)
+        });
         let packages = properties.iter().chain(&own).filter_map(Artifact::package);
         self.told.packages.extend(packages);
     }
@@ -196,7 +198,7 @@ impl Artifact {
         Some(Self {
             group: first(&["Implementation-Vendor-Id"]),
             name: name.to_owned(),
-            version: Some(version?),
+            version,
         })
     }
 
@@ -290,6 +292,14 @@ mod tests {
                 "pkg:maven/com.google.guava/guava@32.1.3-jre"
             ]
         );
+        let alone = jar(
+            &[pom("org.example", "annotation_1.3_spec", "1.3")],
+            &[(MANIFEST, manifest, Deflated)],
+        );
+        assert_eq!(
+            purls("annotation-1.3-spec.jar", alone),
+            ["pkg:maven/org.example/annotation_1.3_spec@1.3"]
+        );
         // One that only holds others is something itself.
         assert_eq!(
             purls("app/shop-all-1.0.jar", shaded)[2],
@@ -315,8 +325,7 @@ mod tests {
                 "Implementation-Version: ${version}\n",
                 Some("pkg:maven/tool"),
             ),
-            ("tool.jar", "Created-By: 17\n", None),
-            ("-1.jar", "Created-By: 17\n", None),
+            ("tool.jar", "Created-By: 17\n", Some("pkg:maven/tool")),
         ] {
             let archive = jar(&[], &[(MANIFEST, manifest.as_bytes(), Stored)]);
             let found = purls(file, archive);
