@@ -1,7 +1,8 @@
-//! `cargo xtask bench [images|plan|gitops]`: figures, side by side with peers in one run. Nothing is asserted.
+//! `cargo xtask bench [images|plan|gitops|sbom LAYOUT]`: figures, side by side with peers in one run. Nothing is asserted.
 
 mod gitops;
 mod plan;
+mod sbom;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::steps::{command, root, step};
 
-/// Runs the benches that are named, or all.
+/// Runs the benches that are named, or all that need nothing else.
 pub(crate) fn run(options: &[&str]) -> Result<(), String> {
     match options {
         [] => {
@@ -20,8 +21,9 @@ pub(crate) fn run(options: &[&str]) -> Result<(), String> {
         ["images"] => images(),
         ["plan"] => plan::run(),
         ["gitops"] => gitops::run(),
+        ["sbom", layout] => sbom::run(layout),
         other => Err(format!(
-            "unknown options {other:?}; usage: cargo xtask bench [images|plan|gitops]"
+            "unknown options {other:?}; usage: cargo xtask bench [images|plan|gitops|sbom LAYOUT]"
         )),
     }
 }
