@@ -32,16 +32,12 @@ pub(crate) fn peek<R: Read>(mut from: R) -> io::Result<(Vec<u8>, Known<R>)> {
     Ok((start, known))
 }
 
-/// The manifest of the image that people know as `name`.
-pub(crate) fn manifest(
-    store: &dyn ImageStore,
-    digest: &Digest,
-    name: &str,
-) -> Result<Manifest, BackendError> {
+/// An image's manifest.
+pub(crate) fn manifest(store: &dyn ImageStore, digest: &Digest) -> Result<Manifest, BackendError> {
     store.manifest(digest)?.ok_or_else(|| {
         BackendError::new(
             ErrorClass::NotFound,
-            format!("read image {} of {name}", digest.short()),
+            format!("read image {}", digest.short()),
         )
         .because("it is not in the store")
     })

@@ -115,7 +115,7 @@ impl Scanner for LeakScanner {
         if foreign.is_empty() {
             return Ok(ScanReport::default());
         }
-        let manifest = layers::manifest(store, digest, &id.to_string())?;
+        let manifest = layers::manifest(store, digest)?;
         let mut look = Look {
             scanner: self,
             own,

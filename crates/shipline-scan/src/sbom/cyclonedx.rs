@@ -19,8 +19,8 @@ use cyclonedx_bom::prelude::{
 use sha2::{Digest as _, Sha256};
 use shipline_engine::error::{BackendError, ErrorClass};
 
-use super::inventory::{Distribution, Inventory};
-use super::package::{Package, PackageKind, purl};
+use super::inventory::Inventory;
+use super::package::{Distribution, Package, PackageKind, purl};
 
 /// Media type of the document.
 pub const MEDIA_TYPE: &str = "application/vnd.cyclonedx+json";

@@ -8,25 +8,14 @@ use shipline_engine::backend::ImageStore;
 use shipline_engine::error::BackendError;
 use shipline_model::name::Digest;
 
-use super::catalog::Release;
-use super::package::{Package, PackageKind, Place, is_plain};
+use super::catalog::release;
+use super::package::{Distribution, Package, PackageKind, Place, is_plain};
 use super::spool::Spool;
 use super::walk::{Found, Step, Walk};
 use crate::layers;
 
 /// Files that a note names, of those that could be read only in part.
 const NAMED: usize = 5;
-
-/// The distribution that an image is made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Distribution {
-    /// `debian`, `alpine`.
-    pub id: String,
-    /// `12`, `3.20.3`; `None` for one that has no versions.
-    pub version: Option<String>,
-    /// For people.
-    pub name: Option<String>,
-}
 
 /// All packages of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +43,7 @@ pub fn inventory(
     scratch: &Path,
     step: &mut Step<'_>,
 ) -> Result<Inventory, BackendError> {
-    let manifest = layers::manifest(store, image, "an SBOM")?;
+    let manifest = layers::manifest(store, image)?;
     let config = layers::config(store, &manifest.config)?;
     let mut spool = Spool::new(scratch.to_path_buf());
     let mut walk = Walk::new(&mut spool);
@@ -63,26 +52,22 @@ pub fn inventory(
     }
     let diff_ids = diff_ids(&config);
     let found = walk.found();
-    let release = ["etc/os-release", "usr/lib/os-release"]
+    let distribution = release::PATHS
         .into_iter()
-        .find_map(|path| found.get(path)?.told.release.clone());
+        .find_map(|path| found.get(path)?.told.distribution.clone());
     Ok(Inventory {
         image: image.clone(),
         created: created(&config),
         notes: notes(&found),
-        packages: packages(found, release.as_ref(), &diff_ids),
-        distribution: release.map(|release| Distribution {
-            id: release.id,
-            version: release.version,
-            name: release.name,
-        }),
+        packages: packages(found, distribution.as_ref(), &diff_ids),
+        distribution,
     })
 }
 
 /// Each package once, with all its places.
 fn packages(
     found: BTreeMap<String, Found>,
-    release: Option<&Release>,
+    distribution: Option<&Distribution>,
     diff_ids: &[Option<Digest>],
 ) -> Vec<Package> {
     let mut all: BTreeMap<String, Package> = BTreeMap::new();
@@ -93,10 +78,10 @@ fn packages(
         };
         for mut package in told.packages {
             if matches!(package.kind, PackageKind::Deb | PackageKind::Apk) {
-                package.namespace = release.map(|release| release.id.clone());
-                package.release = release.map(|release| match &release.version {
-                    Some(version) => format!("{}-{version}", release.id),
-                    None => release.id.clone(),
+                package.namespace = distribution.map(|own| own.id.clone());
+                package.release = distribution.map(|own| match &own.version {
+                    Some(version) => format!("{}-{version}", own.id),
+                    None => own.id.clone(),
                 });
             }
             package.licences.retain(|licence| is_plain(licence));

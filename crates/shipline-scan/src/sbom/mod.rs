@@ -22,8 +22,8 @@ use shipline_engine::task::TaskContext;
 use shipline_model::name::Digest;
 
 pub use cyclonedx::{MEDIA_TYPE, cyclonedx};
-pub use inventory::{Distribution, Inventory, inventory};
-pub use package::{Package, PackageKind, Place, SourcePackage};
+pub use inventory::{Inventory, inventory};
+pub use package::{Distribution, Package, PackageKind, Place, SourcePackage};
 
 /// Raised whenever the same image would give another document.
 const VERSION: u32 = 1;

@@ -41,6 +41,17 @@ impl PackageKind {
     }
 }
 
+/// The distribution that an image is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Distribution {
+    /// `debian`, `alpine`.
+    pub id: String,
+    /// `12`, `3.20.3`; `None` for one that has no versions.
+    pub version: Option<String>,
+    /// For people.
+    pub name: Option<String>,
+}
+
 /// The source package that a binary package was built from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SourcePackage {

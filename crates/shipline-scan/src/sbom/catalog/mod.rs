@@ -7,13 +7,11 @@ mod golang;
 mod java;
 mod npm;
 mod python;
-mod release;
+pub(super) mod release;
 
 use super::elf::Executable;
-use super::package::Package;
+use super::package::{Distribution, Package};
 use super::spool::Content;
-
-pub(super) use release::Release;
 
 /// What one file says.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -21,7 +19,7 @@ pub(super) struct Told {
     /// The packages that it lists; their places are not filled in.
     pub(super) packages: Vec<Package>,
     /// The distribution, where it names that.
-    pub(super) release: Option<Release>,
+    pub(super) distribution: Option<Distribution>,
     /// Why it could be read only in part.
     pub(super) notes: Vec<String>,
 }
@@ -30,7 +28,7 @@ impl Told {
     /// Takes what another part of the same file says.
     pub(super) fn add(&mut self, other: Self) {
         self.packages.extend(other.packages);
-        self.release = self.release.take().or(other.release);
+        self.distribution = self.distribution.take().or(other.distribution);
         self.notes.extend(other.notes);
     }
 

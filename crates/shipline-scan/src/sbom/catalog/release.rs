@@ -1,21 +1,13 @@
 //! The distribution: `etc/os-release`, `usr/lib/os-release` (freedesktop.org's os-release).
 
-use super::super::package::is_plain;
+use super::super::package::{Distribution, is_plain};
 use super::{Reader, Told, text};
 
-/// The distribution that an image is made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) struct Release {
-    /// `debian`, `alpine`.
-    pub(in super::super) id: String,
-    /// `12`, `3.20.3`.
-    pub(in super::super) version: Option<String>,
-    /// For people.
-    pub(in super::super) name: Option<String>,
-}
+/// Where it stands; the first that is there counts, and the other one is what it usually links to.
+pub(in crate::sbom) const PATHS: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
 
 pub(super) const READER: Reader = Reader::Text {
-    wants: |path| matches!(path, "etc/os-release" | "usr/lib/os-release"),
+    wants: |path| PATHS.contains(&path),
     read,
 };
 
@@ -30,7 +22,7 @@ fn read(_: &str, bytes: &[u8]) -> Told {
     };
     match field("ID") {
         Some(id) => Told {
-            release: Some(Release {
+            distribution: Some(Distribution {
                 id: id.to_ascii_lowercase(),
                 version: field("VERSION_ID"),
                 name: field("PRETTY_NAME"),
@@ -52,15 +44,15 @@ mod tests {
             b"PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID='12'\nID=Debian\n",
         );
         assert_eq!(
-            told.release,
-            Some(Release {
+            told.distribution,
+            Some(Distribution {
                 id: "debian".to_owned(),
                 version: Some("12".to_owned()),
                 name: Some("Debian GNU/Linux 12 (bookworm)".to_owned()),
             })
         );
         let rolling = read("etc/os-release", b"ID=wolfi\nVERSION_ID=\n");
-        assert_eq!(rolling.release.unwrap().version, None);
+        assert_eq!(rolling.distribution.unwrap().version, None);
         assert_eq!(
             read("etc/os-release", b"\xff\x00nothing").notes,
             ["it names no distribution"]
