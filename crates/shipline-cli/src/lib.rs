@@ -10,6 +10,7 @@ mod drawing;
 mod error;
 mod exchange;
 mod exit;
+mod file;
 mod fingerprint;
 mod helpers;
 mod locking;

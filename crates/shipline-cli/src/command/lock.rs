@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use shipline_engine::backend::SourceRepo;
@@ -21,6 +21,7 @@ use crate::args::LockUpdateArgs;
 use crate::command::{print, print_error};
 use crate::error::{CommandError, ErrorKind};
 use crate::exit;
+use crate::file;
 use crate::locking::{self, named};
 use crate::planning;
 use crate::session::Session;
@@ -59,7 +60,7 @@ pub(crate) fn update(
     }
     let writes = !changes.is_empty() && !args.dry_run && !args.check;
     if writes {
-        replace(&path, &lock.to_text()?).map_err(|error| {
+        file::replace(&path, &lock.to_text()?).map_err(|error| {
             CommandError::new(
                 ErrorKind::Failed,
                 format!("failed to write {}", path.display()),
@@ -304,20 +305,4 @@ fn line(change: &LockChange, wanted: &BTreeMap<LockKey, Wanted>) -> String {
         }
         LockChange::Removed(key) => format!("removed  {}", name(key)),
     }
-}
-
-/// Replaces the file by rename: whoever reads it, also after a crash, sees the old one or the new one.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let temporary = path.with_file_name(format!(".{LOCK_FILE}.{}.tmp", std::process::id()));
-    let written = (|| {
-        let mut file = fs::File::create(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    })();
-    if written.is_err() {
-        // The error that is told is the first one.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
 }

@@ -15,8 +15,9 @@ use crate::args::{SbomFormat, ScanSbomArgs};
 use crate::command::{print, print_error};
 use crate::error::{CommandError, ErrorKind};
 use crate::exit;
+use crate::file;
 use crate::secrets;
-use crate::session::Session;
+use crate::session::{self, Session};
 use crate::settings::{Screen, Settings};
 use crate::wiring;
 
@@ -41,7 +42,11 @@ struct Place {
 /// Runs the command.
 pub(crate) fn run(args: &ScanSbomArgs, settings: &Settings) -> Result<u8, CommandError> {
     let target = match at_path(&args.target, settings)? {
-        Some(target) => target,
+        Some(target) => {
+            // Only for the secrets that a pipeline.yaml here names: the image may be anybody's.
+            let _ = session::state(settings);
+            target
+        }
         None => in_clone(&args.target, settings)?,
     };
     let found = inventory(&target.digest, &*target.store, &target.scratch, &mut |_| {
@@ -66,7 +71,7 @@ pub(crate) fn run(args: &ScanSbomArgs, settings: &Settings) -> Result<u8, Comman
         None => print(&text)?,
         Some(path) => {
             let path = settings.directory.join(path);
-            std::fs::write(&path, text).map_err(|error| {
+            file::replace(&path, &text).map_err(|error| {
                 CommandError::new(
                     ErrorKind::Failed,
                     format!("failed to write {}", path.display()),
