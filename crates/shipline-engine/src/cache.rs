@@ -89,15 +89,6 @@ struct Catalogue {
     sha256: String,
 }
 
-/// An SBOM of an earlier run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownSbom {
-    /// The run that made it.
-    pub run: String,
-    /// What it says.
-    pub sbom: Sbom,
-}
-
 #[derive(Serialize, Deserialize)]
 struct Attached {
     run: String,
@@ -350,22 +341,19 @@ impl Cache {
 
     /// An earlier SBOM of an image. `key` is the cataloguer's, with the name of the image.
     #[must_use]
-    pub fn sbom(&self, digest: &Digest, key: &str) -> Option<KnownSbom> {
+    pub fn sbom(&self, digest: &Digest, key: &str) -> Option<Sbom> {
         let name = hash(&[digest.as_str(), key]);
         let known: Catalogue = self.read("sboms", &name)?;
         let bytes = read_if_there(&self.document(&name))?;
         // Run records share the file: somebody may have written into it.
-        (hex::encode(Sha256::digest(&bytes)) == known.sha256).then_some(KnownSbom {
-            run: known.run,
-            sbom: Sbom {
-                document: Artifact {
-                    media_type: known.media_type,
-                    title: known.title,
-                    bytes,
-                },
-                packages: known.packages,
-                notes: known.notes,
+        (hex::encode(Sha256::digest(&bytes)) == known.sha256).then_some(Sbom {
+            document: Artifact {
+                media_type: known.media_type,
+                title: known.title,
+                bytes,
             },
+            packages: known.packages,
+            notes: known.notes,
         })
     }
 

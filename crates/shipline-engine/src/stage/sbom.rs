@@ -59,7 +59,7 @@ async fn try_catalogue(
             ScanCache::Ignore => None,
         };
         let (recorded, made) = match known {
-            Some(known) => (known.sbom, false),
+            Some(known) => (known, false),
             None => {
                 let sbom = cataloguer.catalogue(&name, &digest, &*store, &context)?;
                 let sbom = options.redactor.mask_sbom(sbom);
