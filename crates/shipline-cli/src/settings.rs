@@ -167,6 +167,8 @@ pub(crate) struct Settings {
     pub(crate) faults: Faults,
     /// Seconds since 1970 UTC at the start (`SHIPLINE_NOW` overrides it, for reproducible runs).
     pub(crate) now: i64,
+    /// Milliseconds of the clock at the same look: of the second after, they would sort runs wrongly.
+    pub(crate) now_millis: u32,
 }
 
 impl Settings {
@@ -185,11 +187,12 @@ impl Settings {
         let program = std::env::current_exe().map_err(|error| {
             CommandError::usage("the path of this program cannot be read").because(error)
         })?;
+        let clock = jiff::Timestamp::now();
         let now = match get("SHIPLINE_NOW") {
             Some(text) => text.parse().map_err(|_| {
                 CommandError::usage(format!("SHIPLINE_NOW is not a number of seconds: `{text}`"))
             })?,
-            None => jiff::Timestamp::now().as_second(),
+            None => clock.as_second(),
         };
         // rustup sets its variable for whatever `cargo` starts: it would win over a component's rust-toolchain.toml, and make
         // `cargo xtask` differ from `shipline`.
@@ -235,6 +238,8 @@ impl Settings {
             temporary: std::env::temp_dir(),
             faults: faults(get("SHIPLINE_FAULT").as_deref())?,
             now,
+            // Less than a thousand, and not negative after 1970.
+            now_millis: clock.subsec_millisecond().unsigned_abs(),
             variables: Variables::new(all),
         })
     }

@@ -191,7 +191,7 @@ fn run_id(settings: &Settings) -> Result<RunId, CommandError> {
     RunId::new(format!(
         "{}-{:03x}{}",
         instant.as_str(),
-        now.subsec_millis(),
+        settings.now_millis,
         &hash[..3]
     ))
     .map_err(|error| bug(error.to_string()))
