@@ -18,3 +18,4 @@ mod stage;
 pub mod task;
 pub mod tools;
 mod workspace;
+pub mod zstd;

@@ -8,6 +8,7 @@ use flate2::bufread::MultiGzDecoder;
 use serde_json::Value;
 use shipline_engine::backend::{Descriptor, ImageStore, Manifest};
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::zstd::{self, ZstdReader};
 use shipline_model::name::Digest;
 
 /// Larger configs than this are not what any builder makes, in bytes.
@@ -53,10 +54,8 @@ pub(crate) fn layer(
         BackendError::new(class, format!("read layer {}", layer.digest.short()))
     };
     let (start, known) = peek(blob).map_err(|error| failed(ErrorClass::Failed).because(error))?;
-    if start.starts_with(ZSTD) {
-        return Err(failed(ErrorClass::Invalid)
-            .because("it is compressed with zstd, which image-scan does not read yet")
-            .hint("let the builder compress layers with gzip"));
+    if zstd::begins(&start) {
+        return Ok(Box::new(ZstdReader::new(known)));
     }
     if start.starts_with(GZIP) {
         return Ok(Box::new(MultiGzDecoder::new(BufReader::with_capacity(
@@ -68,7 +67,7 @@ pub(crate) fn layer(
         return Ok(Box::new(known));
     }
     Err(failed(ErrorClass::Invalid).because(format!(
-        "it is called `{}`, and is neither tar nor gzip",
+        "it is called `{}`, and is neither tar nor gzip nor zstd",
         layer.media_type
     )))
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use serde_json::{Value as Json, json};
 use shipline_engine::backend::ImageStore;
 use shipline_engine::error::{BackendError, ErrorClass};
@@ -18,10 +19,11 @@ use shipline_model::config::Platform;
 use shipline_model::name::Digest;
 use shipline_model::value::Value;
 use shipline_oci::build::{BaseChoice, BaseImages};
+use shipline_oci::image::{DOCKER_LAYER_ZSTD, OCI_LAYER_ZSTD, OCI_MANIFEST, digest_of};
 
 use crate::cases;
 use crate::support::{Task, skopeo_config, tool};
-use crate::world::{World, files};
+use crate::world::{World, files, put_over, tars, unpacked};
 
 #[test]
 fn every_dockerfile_becomes_what_it_must() {
@@ -544,6 +546,56 @@ fn base_images_bring_layers_config_triggers_and_links() {
         text.contains("linux/amd64") && text.contains("linux/arm64"),
         "{text}"
     );
+}
+
+/// The image again as an engine that compresses with zstd would have pushed it.
+fn with_zstd(world: &World, built: &BuiltImage) -> Digest {
+    let manifest = world.store.manifest(&built.digest).unwrap().unwrap();
+    let mut text: Json = serde_json::from_slice(&manifest.bytes).unwrap();
+    for (index, tar) in tars(&world.store, &built.digest).iter().enumerate() {
+        let layer = compress_to_vec(tar.as_slice(), CompressionLevel::Fastest);
+        let digest = digest_of(&layer);
+        world
+            .store
+            .put_blob(&digest, &mut layer.as_slice())
+            .unwrap();
+        text["layers"][index] = json!({
+            "mediaType": DOCKER_LAYER_ZSTD, "digest": digest.as_str(), "size": layer.len(),
+        });
+    }
+    world
+        .store
+        .put_manifest(OCI_MANIFEST, text.to_string().as_bytes())
+        .unwrap()
+}
+
+#[test]
+fn layers_of_a_base_may_be_compressed_with_zstd() {
+    let mut world = World::new(
+        &[("usr/bin/sh", "+xsh"), ("bin", "->usr/bin"), ("new", "n")],
+        "FROM scratch\nCOPY usr /usr\nCOPY . /\n",
+    );
+    let base = with_zstd(&world, &world.build());
+    world.bases = Some(Arc::new(Pulled(base.clone())));
+    fs::write(
+        world.context("Dockerfile"),
+        "FROM base:1\nCOPY --from=base:1 /usr/bin/sh /copied\nCOPY new /bin/\n",
+    )
+    .unwrap();
+    let built = world.build();
+    let layers = world.store.manifest(&built.digest).unwrap().unwrap().layers;
+    let of_base = world.store.manifest(&base).unwrap().unwrap().layers;
+    let (first, own) = layers.split_at(of_base.len());
+    for (layer, of_base) in first.iter().zip(&of_base) {
+        assert_eq!(layer.digest, of_base.digest);
+        assert_eq!(layer.media_type, OCI_LAYER_ZSTD);
+    }
+    let mut found = BTreeMap::new();
+    for layer in own {
+        put_over(&mut found, &unpacked(&world.store, layer));
+    }
+    assert_eq!(found["copied"], "f 755 0:0 sh");
+    assert_eq!(found["usr/bin/new"], "f 644 0:0 n");
 }
 
 #[test]

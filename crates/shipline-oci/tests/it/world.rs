@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use serde_json::Value as Json;
-use shipline_engine::backend::{BuildRequest, ImageBuilder, ImageStore};
+use shipline_engine::backend::{BuildRequest, Descriptor, ImageBuilder, ImageStore};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::BuiltImage;
 use shipline_model::config::{BuildEngine, Platform};
@@ -248,14 +248,17 @@ pub(crate) fn files(store: &LayoutStore, digest: &Digest) -> BTreeMap<String, St
 /// The layers' tars, decompressed.
 pub(crate) fn tars(store: &LayoutStore, digest: &Digest) -> Vec<Vec<u8>> {
     let manifest = store.manifest(digest).unwrap().unwrap();
-    let tar = |layer: &shipline_engine::backend::Descriptor| {
-        let mut tar = Vec::new();
-        flate2::read::MultiGzDecoder::new(store.open(&layer.digest).unwrap())
-            .read_to_end(&mut tar)
-            .unwrap();
-        tar
-    };
-    manifest.layers.iter().map(tar).collect()
+    let layers = manifest.layers.iter();
+    layers.map(|layer| unpacked(store, layer)).collect()
+}
+
+/// The tar of a layer that gzip compressed.
+pub(crate) fn unpacked(store: &LayoutStore, layer: &Descriptor) -> Vec<u8> {
+    let mut tar = Vec::new();
+    flate2::read::MultiGzDecoder::new(store.open(&layer.digest).unwrap())
+        .read_to_end(&mut tar)
+        .unwrap();
+    tar
 }
 
 /// Puts a layer over what containers see, in the form of the table. Hard links are files of their own.

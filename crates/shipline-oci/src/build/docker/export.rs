@@ -18,6 +18,7 @@ use shipline_engine::backend::{BuildRequest, Descriptor, ImageStore};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::BuiltImage;
 use shipline_engine::task::TaskContext;
+use shipline_engine::zstd::{self, ZstdReader};
 use shipline_model::name::Digest;
 use tokio::sync::mpsc;
 
@@ -230,9 +231,8 @@ fn read_archive(
                 layers.insert(path, taker.take(&mut bytes, None)?);
             }
             Form::Zstd => {
-                return Err(failed(request)
-                    .because(format!("the engine gives the layer `{path}` compressed with zstd"))
-                    .hint("Let the engine build with gzip or without compression, or pull a base image of that form."));
+                let mut bytes = ZstdReader::new(head.as_slice().chain(entry));
+                layers.insert(path, taker.take(&mut bytes, None)?);
             }
         }
     }
@@ -273,7 +273,7 @@ fn form(head: &[u8]) -> Form {
         Form::Tar
     } else if head.starts_with(&[0x1f, 0x8b]) {
         Form::Gzip
-    } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+    } else if zstd::begins(head) {
         Form::Zstd
     } else {
         Form::Document

@@ -232,14 +232,7 @@ pub(crate) fn open(archive: &Archive, store: &dyn ImageStore) -> Result<Box<dyn 
     let mut magic = [0; MAGIC];
     let length = read_full(&mut raw, &mut magic).map_err(failed)?;
     let magic = &magic[..length];
-    let compression = Compression::of(magic);
-    if let (Archive::Layer(_), Compression::Zstd) = (archive, compression) {
-        return Err(format!(
-            "{} is compressed with zstd, which image-scan does not read; use `engine: docker`, or a base with gzip layers",
-            id(archive)
-        ));
-    }
-    Ok(compression.reader(io::Cursor::new(magic.to_vec()).chain(raw)))
+    Ok(Compression::of(magic).reader(io::Cursor::new(magic.to_vec()).chain(raw)))
 }
 
 /// Whether a block is a tar header: its checksum is right.

@@ -14,7 +14,9 @@ use super::context::{Context, Source, TreeSource};
 use super::stage::{Stage, Step};
 use super::tree::{Archive, Tree};
 use crate::build::dockerfile::{Base, Dockerfile, DockerfileError, Globals};
-use crate::image::{DOCKER_LAYER_GZIP, ImageConfig, OCI_LAYER, OCI_LAYER_GZIP};
+use crate::image::{
+    DOCKER_LAYER_GZIP, DOCKER_LAYER_ZSTD, ImageConfig, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD,
+};
 
 /// One build.
 pub(super) struct Session<'a> {
@@ -246,12 +248,13 @@ fn read_image(
     let mut layers = Vec::new();
     for layer in manifest.layers {
         let media_type = match layer.media_type.as_str() {
-            OCI_LAYER | OCI_LAYER_GZIP => layer.media_type.clone(),
+            OCI_LAYER | OCI_LAYER_GZIP | OCI_LAYER_ZSTD => layer.media_type.clone(),
             DOCKER_LAYER_GZIP => OCI_LAYER_GZIP.to_owned(),
+            DOCKER_LAYER_ZSTD => OCI_LAYER_ZSTD.to_owned(),
             other => {
                 return Err(failed(ErrorClass::Invalid)
                     .because(format!("a layer of it has the media type `{other}`"))
-                    .hint("Use a base with gzip layers, or `engine: docker`."));
+                    .hint("Use a base with tar, gzip or zstd layers, or `engine: docker`."));
             }
         };
         let archive = Archive::Layer(layer.digest.clone());
