@@ -54,7 +54,9 @@ pub(crate) fn swap(
         Ok(()) => {}
         Err(cause) if cause.code() == ErrorCode::Locked => {
             // Where it cannot be removed, the deadline's error names it.
-            let _ = remove(&lock, |meta| age(meta).is_some_and(|age| age >= STALE));
+            let _ = turn.now().and_then(|now| {
+                remove(&lock, |meta| age(meta, now).is_some_and(|age| age >= STALE))
+            });
             return Ok(Swap::Lost);
         }
         Err(cause) => return Err(failed(cause)),
@@ -103,10 +105,20 @@ impl Turn {
 
     /// Writes down which ref lock is ours.
     fn write(&mut self, lock: &Path) -> io::Result<()> {
-        let ours = identity(&fs::symlink_metadata(lock)?);
+        self.set(&identity(&fs::symlink_metadata(lock)?))
+    }
+
+    /// The time by the clock that stamps the repository's files: that of a file server is another than ours.
+    fn now(&mut self) -> io::Result<SystemTime> {
+        // No lock's identity.
+        self.set("\n")?;
+        self.file.metadata()?.modified()
+    }
+
+    fn set(&mut self, text: &str) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.rewind()?;
-        self.file.write_all(ours.as_bytes())
+        self.file.write_all(text.as_bytes())
     }
 }
 
@@ -123,8 +135,8 @@ fn identity(meta: &Metadata) -> String {
     )
 }
 
-fn age(meta: &Metadata) -> Option<Duration> {
-    SystemTime::now().duration_since(meta.modified().ok()?).ok()
+fn age(meta: &Metadata, now: SystemTime) -> Option<Duration> {
+    now.duration_since(meta.modified().ok()?).ok()
 }
 
 /// Removes the file at `lock` where `left` says that nobody holds it, and no other file that has come to its place meanwhile: it
