@@ -142,7 +142,7 @@ fn properties(group: &str, name: &str, version: &str) -> Vec<u8> {
 fn audited() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let json = r#"{"packages":[{"name":"shop","version":"0.1.0","source":"local","dependencies":[1],"root":true},{"name":"serde","version":"1.0.219","source":"crates.io"},{"name":"cc","version":"1.2.0","source":"crates.io","kind":"build"}]}"#;
+    let json = r#"{"packages":[{"name":"shop","version":"0.1.0","source":"local","dependencies":[1],"root":true},{"name":"serde","version":"1.0.219","source":"registry"},{"name":"cc","version":"1.2.0","source":"registry","kind":"build"}]}"#;
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(json.as_bytes()).unwrap();
     std::fs::write(at("list"), encoder.finish().unwrap()).unwrap();

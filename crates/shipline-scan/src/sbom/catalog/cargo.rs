@@ -98,9 +98,9 @@ mod tests {
     fn crates_that_are_in_the_binary_are_listed() {
         let told = told(&zlib(
             r#"{"packages":[{"name":"shop","version":"0.1.0","source":"local","dependencies":[1],"root":true},
-               {"name":"serde","version":"1.0.219","source":"crates.io","kind":"runtime"},
-               {"name":"cc","version":"1.2.0","source":"crates.io","kind":"build"},
-               {"name":"","version":"1.2.0","source":"crates.io"}]}"#,
+               {"name":"serde","version":"1.0.219","source":"registry","kind":"runtime"},
+               {"name":"cc","version":"1.2.0","source":"registry","kind":"build"},
+               {"name":"","version":"1.2.0","source":"registry"}]}"#,
         ));
         let names: Vec<_> = told.packages.iter().map(Package::purl).collect();
         assert_eq!(names, ["pkg:cargo/shop@0.1.0", "pkg:cargo/serde@1.0.219"]);
