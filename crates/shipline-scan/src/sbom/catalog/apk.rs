@@ -1,7 +1,7 @@
 //! Alpine packages: `lib/apk/db/installed` (apk-tools' installed database).
 
 use super::super::package::{Package, PackageKind, SourcePackage, is_plain};
-use super::{MOST_PACKAGES, Reader, Told, broken, paragraphs, text};
+use super::{Malformed, Reader, Told, paragraphs, text};
 
 pub(super) const READER: Reader = Reader::Text {
     wants: |path| matches!(path, "lib/apk/db/installed" | "usr/lib/apk/db/installed"),
@@ -10,21 +10,7 @@ pub(super) const READER: Reader = Reader::Text {
 
 fn read(_: &str, bytes: &[u8]) -> Told {
     let text = text(bytes);
-    let mut told = Told::default();
-    let mut unusable = 0;
-    for paragraph in paragraphs(&text) {
-        match package(paragraph) {
-            Some(package) => told.packages.push(package),
-            None => unusable += 1,
-        }
-        if told.packages.len() > MOST_PACKAGES {
-            break;
-        }
-    }
-    if unusable > 0 {
-        told.notes.push(broken(unusable));
-    }
-    told
+    Told::of(paragraphs(&text).map(|paragraph| package(paragraph).map(Some).ok_or(Malformed)))
 }
 
 fn package(paragraph: &str) -> Option<Package> {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::super::elf::Executable;
 use super::super::package::{Package, PackageKind};
-use super::{MOST_PACKAGES, Reader, Told, broken};
+use super::{Malformed, Reader, Told};
 
 /// The section is that long at most, in bytes.
 const LARGEST: usize = 16 * 1024 * 1024;
@@ -51,25 +51,14 @@ fn read(section: &[u8], _: &mut Executable<'_>) -> Told {
             return Told::malformed(format!("its list of crates cannot be read: {error}"));
         }
     };
-    let mut told = Told::default();
-    let mut unusable = 0;
-    for package in audit.packages {
+    Told::of(audit.packages.into_iter().map(|package| {
         if package.kind == Kind::Build {
-            continue;
+            return Ok(None);
         }
         let version = Some(package.version.as_str());
-        match Package::new(PackageKind::Cargo, None, &package.name, version) {
-            Some(package) => told.packages.push(package),
-            None => unusable += 1,
-        }
-        if told.packages.len() > MOST_PACKAGES {
-            break;
-        }
-    }
-    if unusable > 0 {
-        told.notes.push(broken(unusable));
-    }
-    told
+        let package = Package::new(PackageKind::Cargo, None, &package.name, version);
+        package.map(Some).ok_or(Malformed)
+    }))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! (deb-control(5), dpkg(1)).
 
 use super::super::package::{Package, PackageKind, SourcePackage, is_plain};
-use super::{MOST_PACKAGES, Reader, Told, text};
+use super::{Malformed, Reader, Told, paragraphs, text};
 
 pub(super) const READER: Reader = Reader::Text { wants, read };
 
@@ -18,25 +18,8 @@ fn wants(path: &str) -> bool {
 
 fn read(_: &str, bytes: &[u8]) -> Told {
     let text = text(bytes);
-    let mut told = Told::default();
-    let mut broken = 0;
-    for paragraph in super::paragraphs(&text) {
-        match package(paragraph) {
-            Ok(package) => told.packages.extend(package),
-            Err(Malformed) => broken += 1,
-        }
-        if told.packages.len() > MOST_PACKAGES {
-            break;
-        }
-    }
-    if broken > 0 {
-        told.notes.push(super::broken(broken));
-    }
-    told
+    Told::of(paragraphs(&text).map(package))
 }
-
-/// A paragraph without a name or a version.
-struct Malformed;
 
 /// The package that a paragraph describes; `None` where it is not installed.
 fn package(paragraph: &str) -> Result<Option<Package>, Malformed> {

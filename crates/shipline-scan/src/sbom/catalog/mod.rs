@@ -24,7 +24,35 @@ pub(super) struct Told {
     pub(super) notes: Vec<String>,
 }
 
+/// An entry without a usable name or version.
+struct Malformed;
+
 impl Told {
+    /// What the entries of a list say, each a package or something that does not count; of an endless list, the start.
+    fn of(entries: impl IntoIterator<Item = Result<Option<Package>, Malformed>>) -> Self {
+        let mut told = Self::default();
+        let mut malformed = 0;
+        for entry in entries {
+            match entry {
+                Ok(package) => told.packages.extend(package),
+                Err(Malformed) => malformed += 1,
+            }
+            if told.packages.len() > MOST_PACKAGES {
+                break;
+            }
+        }
+        match malformed {
+            0 => {}
+            1 => told
+                .notes
+                .push("1 entry has no name or no version".to_owned()),
+            entries => told
+                .notes
+                .push(format!("{entries} entries have no name or no version")),
+        }
+        told
+    }
+
     /// Takes what another part of the same file says.
     pub(super) fn add(&mut self, other: Self) {
         self.packages.extend(other.packages);
@@ -112,12 +140,4 @@ fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
         Some(paragraph)
     })
     .filter(|paragraph| !paragraph.trim().is_empty())
-}
-
-/// What is told of entries that are no packages.
-fn broken(entries: usize) -> String {
-    match entries {
-        1 => "1 entry has no name or no version".to_owned(),
-        entries => format!("{entries} entries have no name or no version"),
-    }
 }
