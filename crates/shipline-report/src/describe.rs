@@ -160,7 +160,11 @@ pub fn facts(facts: &Facts) -> String {
 }
 
 fn sbom(packages: usize) -> String {
-    format!("SBOM: {}", counted(packages, "package", "packages"))
+    match packages {
+        // A static program says nothing of what it was made of: that is not the same as nothing.
+        0 => "SBOM: no package data found".to_owned(),
+        packages => format!("SBOM: {}", counted(packages, "package", "packages")),
+    }
 }
 
 /// How a task ended, in a word and what there is to tell: `cached from 20260102030405-abcdef`.

@@ -82,6 +82,8 @@ pub(crate) fn run(args: &ScanSbomArgs, settings: &Settings) -> Result<u8, Comman
         }
     };
     let packages = match found.packages.len() {
+        // A static program says nothing of what it was made of: that is not the same as nothing.
+        0 => "no package data found".to_owned(),
         1 => "1 package".to_owned(),
         count => format!("{count} packages"),
     };

@@ -114,7 +114,7 @@ fn serial_number(name: &str, inventory: &Inventory) -> UrnUuid {
 fn image(name: &str, inventory: &Inventory) -> Component {
     let digest = inventory.image.as_str();
     let last = name.rsplit('/').next().unwrap_or(name);
-    let purl = purl("oci", None, last, Some(digest), []);
+    let purl = purl("oci", None, last, Some(digest), None);
     let mut component = Component::new(Classification::Container, name, digest, Some(purl.clone()));
     component.purl = valid(&purl);
     component
@@ -139,13 +139,21 @@ fn package(package: &Package) -> Component {
     );
     component.version = package.version.as_deref().map(NormalizedString::new);
     component.group = match package.kind {
-        PackageKind::Npm | PackageKind::Maven => package.namespace.as_deref(),
+        PackageKind::Npm | PackageKind::Maven | PackageKind::Composer => {
+            package.namespace.as_deref()
+        }
         // The distribution is no group, and is in the package's URL.
         PackageKind::Deb
         | PackageKind::Apk
+        | PackageKind::Rpm
         | PackageKind::Pypi
         | PackageKind::Golang
-        | PackageKind::Cargo => None,
+        | PackageKind::Cargo
+        | PackageKind::Gem
+        | PackageKind::Nuget
+        | PackageKind::Conda
+        | PackageKind::Bitnami
+        | PackageKind::Generic => None,
     }
     .map(NormalizedString::new);
     component.purl = valid(&purl);
@@ -166,14 +174,49 @@ fn package(package: &Package) -> Component {
             properties.push(Property::new(name, layer.as_str()));
         }
     }
-    if let Some(source) = &package.source {
-        properties.push(Property::new("shipline:source:name", &source.name));
-        if let Some(version) = &source.version {
-            properties.push(Property::new("shipline:source:version", version));
-        }
-    }
+    properties.extend(source(package));
     component.properties = (!properties.is_empty()).then_some(Properties(properties));
     component
+}
+
+/// What a package of the system was built from, in our words and in those that matchers of advisories look for: a distribution's
+/// advisories name sources.
+fn source(package: &Package) -> Vec<Property> {
+    if !package.kind.is_of_a_system() {
+        return Vec::new();
+    }
+    let mut properties = Vec::new();
+    let mut add = |name: &str, value: Option<&str>| {
+        if let Some(value) = value {
+            properties.push(Property::new(name, value));
+        }
+    };
+    let source = package.source.as_ref();
+    let name = source.map(|source| source.name.as_str());
+    let version = source.and_then(|source| source.version.as_deref());
+    add("shipline:source:name", name);
+    add("shipline:source:version", version);
+    add("syft:metadata:source", name);
+    add("syft:metadata:sourceVersion", version);
+    // Trivy takes the parts of a version apart, and has them for packages that are their own source too.
+    let full = version.or(package.version.as_deref()).unwrap_or_default();
+    let (epoch, rest) = match full.split_once(':') {
+        Some((epoch, rest)) => (Some(epoch), rest),
+        None => (None, full),
+    };
+    let (upstream, release) = match rest.rsplit_once('-') {
+        Some((upstream, release)) if package.kind != PackageKind::Apk => (upstream, Some(release)),
+        Some(_) | None => (rest, None),
+    };
+    add("aquasecurity:trivy:PkgType", package.namespace.as_deref());
+    add(
+        "aquasecurity:trivy:SrcName",
+        Some(name.unwrap_or(&package.name)),
+    );
+    add("aquasecurity:trivy:SrcVersion", Some(upstream));
+    add("aquasecurity:trivy:SrcRelease", release);
+    add("aquasecurity:trivy:SrcEpoch", epoch);
+    properties
 }
 
 /// A URL as the document takes it; `None` where names are so odd that it is none.

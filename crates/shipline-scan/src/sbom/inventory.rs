@@ -71,13 +71,18 @@ fn packages(
     diff_ids: &[Option<Digest>],
 ) -> Vec<Package> {
     let mut all: BTreeMap<String, Package> = BTreeMap::new();
+    let mut licences: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (path, Found { layer, told }) in found {
         let place = Place {
             path: format!("/{path}"),
             layer: diff_ids.get(layer).cloned().flatten(),
         };
+        for (package, licence) in told.licences {
+            licences.entry(package).or_default().push(licence);
+        }
         for mut package in told.packages {
-            if matches!(package.kind, PackageKind::Deb | PackageKind::Apk) {
+            // An SBOM inside of the image says itself of which distribution its packages are.
+            if package.kind.is_of_a_system() && package.namespace.is_none() {
                 package.namespace = distribution.map(|own| own.id.clone());
                 package.release = distribution.map(|own| match &own.version {
                     Some(version) => format!("{}-{version}", own.id),
@@ -104,8 +109,37 @@ fn packages(
         }
     }
     let mut packages: Vec<Package> = all.into_values().collect();
+    license(&mut packages, &licences);
     packages.sort();
     packages
+}
+
+/// Gives packages of the system the licences that other files name. One that has no such file is built from the sources of one
+/// that has: distributions link the folders of such packages to each other.
+fn license(packages: &mut [Package], licences: &BTreeMap<String, Vec<String>>) {
+    let source = |package: &Package| match &package.source {
+        Some(source) => source.name.clone(),
+        None => package.name.clone(),
+    };
+    let mut of_sources: BTreeMap<String, &Vec<String>> = BTreeMap::new();
+    for package in packages.iter().filter(|package| wants_licences(package)) {
+        if let Some(own) = licences.get(&package.name) {
+            of_sources.entry(source(package)).or_insert(own);
+        }
+    }
+    for package in packages
+        .iter_mut()
+        .filter(|package| wants_licences(package))
+    {
+        let own = licences.get(&package.name);
+        if let Some(found) = own.or_else(|| of_sources.get(&source(package)).copied()) {
+            package.licences.clone_from(found);
+        }
+    }
+}
+
+fn wants_licences(package: &Package) -> bool {
+    package.kind == PackageKind::Deb && package.licences.is_empty()
 }
 
 fn notes(found: &BTreeMap<String, Found>) -> Vec<String> {

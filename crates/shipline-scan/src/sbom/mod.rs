@@ -26,7 +26,7 @@ pub use inventory::{Inventory, inventory};
 pub use package::{Distribution, Package, PackageKind, Place, SourcePackage};
 
 /// Raised whenever the same image would give another document.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Progress is told each time this many bytes have been looked at.
 const STEP: u64 = 4 * 1024 * 1024;

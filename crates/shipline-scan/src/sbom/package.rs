@@ -23,6 +23,20 @@ pub enum PackageKind {
     Cargo,
     /// A Maven artifact.
     Maven,
+    /// Red Hat's distributions, SUSE's, and others with rpm.
+    Rpm,
+    /// PHP, by Composer.
+    Composer,
+    /// Ruby.
+    Gem,
+    /// .NET.
+    Nuget,
+    /// Conda, of any language.
+    Conda,
+    /// What Bitnami builds and describes in an SBOM of its own.
+    Bitnami,
+    /// What an SBOM inside of the image names without an ecosystem.
+    Generic,
 }
 
 impl PackageKind {
@@ -37,6 +51,52 @@ impl PackageKind {
             Self::Golang => "golang",
             Self::Cargo => "cargo",
             Self::Maven => "maven",
+            Self::Rpm => "rpm",
+            Self::Composer => "composer",
+            Self::Gem => "gem",
+            Self::Nuget => "nuget",
+            Self::Conda => "conda",
+            Self::Bitnami => "bitnami",
+            Self::Generic => "generic",
+        }
+    }
+
+    /// The kind that package URLs call so.
+    pub(super) fn of_word(word: &str) -> Option<Self> {
+        let all = [
+            Self::Deb,
+            Self::Apk,
+            Self::Npm,
+            Self::Pypi,
+            Self::Golang,
+            Self::Cargo,
+            Self::Maven,
+            Self::Rpm,
+            Self::Composer,
+            Self::Gem,
+            Self::Nuget,
+            Self::Conda,
+            Self::Bitnami,
+            Self::Generic,
+        ];
+        all.into_iter().find(|kind| kind.word() == word)
+    }
+
+    /// Whether a distribution's package manager installs it.
+    pub(super) fn is_of_a_system(self) -> bool {
+        match self {
+            Self::Deb | Self::Apk | Self::Rpm => true,
+            Self::Npm
+            | Self::Pypi
+            | Self::Golang
+            | Self::Cargo
+            | Self::Maven
+            | Self::Composer
+            | Self::Gem
+            | Self::Nuget
+            | Self::Conda
+            | Self::Bitnami
+            | Self::Generic => false,
         }
     }
 }
@@ -79,7 +139,7 @@ pub struct Package {
     pub namespace: Option<String>,
     /// Its name in that; Go modules have their whole path here.
     pub name: String,
-    /// Its version, with Debian's epoch; `None` where nobody wrote one down.
+    /// Its version, with the epoch of Debian's and rpm's (`1:2.0-3`); `None` where nobody wrote one down.
     pub version: Option<String>,
     /// The architecture of packages of an operating system.
     pub architecture: Option<String>,
@@ -87,6 +147,8 @@ pub struct Package {
     pub release: Option<String>,
     /// What it was built from, where that has another name or version.
     pub source: Option<SourcePackage>,
+    /// What else is part of its package URL: key and value.
+    pub qualifiers: Vec<(String, String)>,
     /// Licences as the package names them: SPDX or not.
     pub licences: Vec<String>,
     /// Every place where it was found.
@@ -115,9 +177,20 @@ impl Package {
                 architecture: None,
                 release: None,
                 source: None,
+                qualifiers: Vec::new(),
                 licences: Vec::new(),
                 places: Vec::new(),
             })
+    }
+
+    /// Its version without the epoch, and the epoch, where it is rpm's: package URLs have that apart.
+    #[must_use]
+    pub fn epoch_and_version(&self) -> (Option<&str>, Option<&str>) {
+        let version = self.version.as_deref();
+        match (self.kind, version.and_then(|text| text.split_once(':'))) {
+            (PackageKind::Rpm, Some((epoch, version))) => (Some(epoch), Some(version)),
+            _ => (None, version),
+        }
     }
 
     /// Its package URL (purl specification), without what is not known.
@@ -134,34 +207,53 @@ impl Package {
             | PackageKind::Npm
             | PackageKind::Pypi
             | PackageKind::Cargo
-            | PackageKind::Maven => (self.namespace.as_deref(), self.name.as_str()),
+            | PackageKind::Maven
+            | PackageKind::Rpm
+            | PackageKind::Composer
+            | PackageKind::Gem
+            | PackageKind::Nuget
+            | PackageKind::Conda
+            | PackageKind::Bitnami
+            | PackageKind::Generic => (self.namespace.as_deref(), self.name.as_str()),
         };
-        let source = self.source.as_ref().map(|source| match &source.version {
-            Some(version) => format!("{}@{version}", source.name),
-            None => source.name.clone(),
-        });
-        let qualifiers = [
-            ("arch", self.architecture.clone()),
-            ("distro", self.release.clone()),
-            ("upstream", source),
+        // npm's names were not always lower case, but its package URLs are, scope and name alike.
+        let scope = namespace
+            .filter(|_| self.kind == PackageKind::Npm)
+            .map(str::to_lowercase);
+        let namespace = scope.as_deref().or(namespace);
+        let upstream = self
+            .source
+            .as_ref()
+            .map(|source| match (self.kind, &source.version) {
+                // rpm's scanners know the source by its file.
+                (PackageKind::Rpm, Some(version)) => format!("{}-{version}.src.rpm", source.name),
+                (_, Some(version)) => format!("{}@{version}", source.name),
+                (_, None) => source.name.clone(),
+            });
+        let (epoch, version) = self.epoch_and_version();
+        let own = [
+            ("arch", self.architecture.as_deref()),
+            ("distro", self.release.as_deref()),
+            ("epoch", epoch),
+            ("upstream", upstream.as_deref()),
         ];
-        purl(
-            self.kind.word(),
-            namespace,
-            name,
-            self.version.as_deref(),
-            qualifiers,
-        )
+        let own = own
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)));
+        let more = self.qualifiers.iter();
+        let more = more.map(|(key, value)| (key.as_str(), value.as_str()));
+        let qualifiers = own.chain(more);
+        purl(self.kind.word(), namespace, name, version, qualifiers)
     }
 }
 
 /// A package URL. What the specification does not allow at its place is left out.
-pub(super) fn purl<const N: usize>(
+pub(super) fn purl<'q>(
     kind: &'static str,
     namespace: Option<&str>,
     name: &str,
     version: Option<&str>,
-    qualifiers: [(&'static str, Option<String>); N],
+    qualifiers: impl IntoIterator<Item = (&'q str, &'q str)>,
 ) -> String {
     // Kinds are ours and names are not empty: there is always one.
     let Ok(mut purl) = PackageUrl::new(kind, name.to_owned()) else {
@@ -174,9 +266,7 @@ pub(super) fn purl<const N: usize>(
         let _ = purl.with_version(version.to_owned());
     }
     for (key, value) in qualifiers {
-        if let Some(value) = value {
-            let _ = purl.add_qualifier(key, value);
-        }
+        let _ = purl.add_qualifier(key.to_owned(), value.to_owned());
     }
     purl.to_string()
 }
@@ -205,6 +295,13 @@ mod tests {
             "core",
             "17.0.1",
             "pkg:npm/%40angular/core@17.0.1",
+        );
+        check(
+            Npm,
+            Some("@Scope"),
+            "UPPER_name",
+            "1.0.0",
+            "pkg:npm/%40scope/upper_name@1.0.0",
         );
         check(
             Deb,

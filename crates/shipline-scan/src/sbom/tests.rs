@@ -323,6 +323,59 @@ fn the_document_is_valid_and_says_what_was_found() {
 }
 
 #[test]
+fn licences_of_debian_packages_and_their_sources_are_in_the_document() {
+    let status = b"Package: gcc-12-base\nStatus: install ok installed\nSource: gcc-12\nVersion: 12.2.0-14\n\nPackage: libgcc-s1\nStatus: install ok installed\nArchitecture: amd64\nSource: gcc-12\nVersion: 12.2.0-14\n\nPackage: bare\nVersion: 1\n";
+    let found = inventory_of(&[
+        tar(&[
+            ("etc/os-release", OS),
+            (
+                "usr/share/doc/gcc-12-base/copyright",
+                b"See /usr/share/common-licenses/GPL-3.\n",
+            ),
+            ("usr/share/doc/bare/copyright", b"Format: x\nLicense: MIT\n"),
+            ("var/lib/dpkg/status", status),
+        ]),
+        // A licence of a package that is listed no more is nobody's.
+        tar(&[("usr/share/doc/gone/copyright", b"Format: x\nLicense: ISC\n")]),
+    ]);
+    let licences: Vec<(&str, Vec<String>)> = found
+        .packages
+        .iter()
+        .map(|package| (package.name.as_str(), package.licences.clone()))
+        .collect();
+    let gpl = vec!["GPL-3".to_owned()];
+    assert_eq!(
+        licences,
+        [
+            ("bare", vec!["MIT".to_owned()]),
+            ("gcc-12-base", gpl.clone()),
+            ("libgcc-s1", gpl)
+        ]
+    );
+    let document: serde_json::Value =
+        serde_json::from_slice(&cyclonedx("x", &found).unwrap()).unwrap();
+    let of = |component: usize, name: &str| {
+        let properties = document["components"][component]["properties"]
+            .as_array()
+            .unwrap();
+        let found = properties.iter().find(|property| property["name"] == name);
+        found.map(|property| property["value"].as_str().unwrap().to_owned())
+    };
+    // Component 0 is the distribution.
+    for (name, value) in [
+        ("syft:metadata:source", "gcc-12"),
+        ("aquasecurity:trivy:PkgType", "debian"),
+        ("aquasecurity:trivy:SrcName", "gcc-12"),
+        ("aquasecurity:trivy:SrcVersion", "12.2.0"),
+        ("aquasecurity:trivy:SrcRelease", "14"),
+    ] {
+        assert_eq!(of(3, name).as_deref(), Some(value), "{name}");
+    }
+    assert_eq!(of(1, "aquasecurity:trivy:SrcName").as_deref(), Some("bare"));
+    assert_eq!(of(1, "aquasecurity:trivy:SrcRelease"), None);
+}
+
+#[test]
 fn the_same_image_gives_the_same_bytes() {
     let (first, again) = (write(&whole()), write(&whole()));
     assert_eq!(first, again);
@@ -354,7 +407,7 @@ fn a_task_that_is_stopped_stops_the_walk() {
 }
 
 /// Paths that some cataloguer wants, and one that none does.
-const PLACES: [&str; 11] = [
+const PLACES: [&str; 24] = [
     "etc/os-release",
     "var/lib/dpkg/status",
     "var/lib/dpkg/status.d/x",
@@ -364,6 +417,19 @@ const PLACES: [&str; 11] = [
     "app/x.egg-info",
     "app/x-1.0.jar",
     "app/x.war",
+    "app/x.egg",
+    "usr/share/doc/x/copyright",
+    "var/lib/rpm/Packages",
+    "var/lib/rpm/rpmdb.sqlite",
+    "usr/lib/sysimage/rpm/Packages.db",
+    "var/lib/rpmmanifest/container-manifest-2",
+    "app/vendor/composer/installed.json",
+    "gems/specifications/x.gemspec",
+    "app/x.deps.json",
+    "conda/conda-meta/x.json",
+    "app/x.cdx.json",
+    "app/x.spdx",
+    "app/x.dist-info/sboms/x.json",
     "usr/bin/x",
     "app/notes.txt",
 ];
@@ -377,6 +443,10 @@ fn beginning() -> impl Strategy<Value = Vec<u8>> {
         b"Name: a\nVersion: 1\n".to_vec(),
         br#"{"name":"a","version":"1","license":"#.to_vec(),
         b"ID=debian\n".to_vec(),
+        br#"{"bomFormat":"CycloneDX","components":[{"purl":"pkg:npm/a@1"}"#.to_vec(),
+        br#"{"libraries":{"A/1":{"type":"package"}"#.to_vec(),
+        br#"[{"name":"a/b","version":"1"}"#.to_vec(),
+        b"License: MIT\nFormat: x\n".to_vec(),
         crate::sbom::zip::tests::zip(&[(
             "META-INF/MANIFEST.MF",
             b"Bundle-Version: 1\n",

@@ -20,6 +20,9 @@ const LARGEST_TEXT: u64 = 32 * 1024 * 1024;
 /// Archives and executables are read up to this many bytes; larger ones are databases with a header.
 const LARGEST_FILE: u64 = 4 * 1024 * 1024 * 1024;
 
+/// Licences of packages that other files list; a whole distribution has a tenth of it.
+const MOST_LICENCES: usize = 200_000;
+
 /// Of more files than this nobody keeps why they could be read only in part.
 const MOST_NOTED: usize = 10_000;
 
@@ -46,6 +49,7 @@ pub(super) struct Walk<'w> {
     spool: &'w mut Spool,
     found: BTreeMap<String, Found>,
     packages: usize,
+    licences: usize,
     noted: usize,
 }
 
@@ -55,6 +59,7 @@ impl<'w> Walk<'w> {
             spool,
             found: BTreeMap::new(),
             packages: 0,
+            licences: 0,
             noted: 0,
         }
     }
@@ -194,6 +199,14 @@ impl<'w> Walk<'w> {
                 .push(format!("the image has more than {MOST_PACKAGES} packages"));
         }
         self.packages += told.packages.len();
+        let room = MOST_LICENCES - self.licences;
+        if told.licences.len() > room {
+            told.licences.truncate(room);
+            told.notes.push(format!(
+                "the image names more than {MOST_LICENCES} licences"
+            ));
+        }
+        self.licences += told.licences.len();
         if !told.notes.is_empty() {
             self.noted += 1;
             if self.noted > MOST_NOTED {
@@ -212,6 +225,7 @@ impl<'w> Walk<'w> {
             && let Some(found) = self.found.remove(path)
         {
             self.packages -= found.told.packages.len();
+            self.licences -= found.told.licences.len();
         }
     }
 

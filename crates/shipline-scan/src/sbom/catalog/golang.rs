@@ -115,8 +115,10 @@ struct Module<'t> {
 fn packages(version: &[u8], modules: &[u8]) -> Vec<Package> {
     let (version, modules) = (text(version), text(modules));
     let mut all: Vec<Module<'_>> = Vec::new();
-    // `go1.23.4`, and what was tried in that build behind a space.
+    // `go1.23.4`, and what was tried in that build behind a space; a toolchain that was built from sources says so before it.
     if let Some(number) = version
+        .strip_prefix("devel ")
+        .unwrap_or(&version)
         .strip_prefix("go")
         .and_then(|rest| rest.split_ascii_whitespace().next())
     {

@@ -2,12 +2,19 @@
 
 mod apk;
 mod cargo;
+mod composer;
+mod conda;
+mod copyright;
+mod document;
 mod dpkg;
+mod gem;
 mod golang;
 mod java;
 mod npm;
+mod nuget;
 mod python;
 pub(super) mod release;
+mod rpm;
 
 use super::elf::Executable;
 use super::package::{Distribution, Package};
@@ -20,6 +27,8 @@ pub(super) struct Told {
     pub(super) packages: Vec<Package>,
     /// The distribution, where it names that.
     pub(super) distribution: Option<Distribution>,
+    /// Licences of packages of the system that another file lists: the package's name, and one licence.
+    pub(super) licences: Vec<(String, String)>,
     /// Why it could be read only in part.
     pub(super) notes: Vec<String>,
 }
@@ -56,6 +65,7 @@ impl Told {
     /// Takes what another part of the same file says.
     pub(super) fn add(&mut self, other: Self) {
         self.packages.extend(other.packages);
+        self.licences.extend(other.licences);
         self.distribution = self.distribution.take().or(other.distribution);
         self.notes.extend(other.notes);
     }
@@ -103,10 +113,20 @@ pub(super) enum Reader {
 pub(super) const READERS: &[Reader] = &[
     release::READER,
     dpkg::READER,
+    copyright::READER,
     apk::READER,
+    rpm::DATABASE,
+    rpm::MANIFEST,
+    // Before the others that look at JSON: a wheel's SBOMs have any name.
+    document::READER,
     npm::READER,
     python::READER,
+    python::EGG,
     java::READER,
+    composer::READER,
+    gem::READER,
+    nuget::READER,
+    conda::READER,
     golang::READER,
     cargo::READER,
 ];
@@ -114,6 +134,21 @@ pub(super) const READERS: &[Reader] = &[
 /// What stands for text in a file: bytes that are not UTF-8 are replaced.
 fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(bytes)
+}
+
+/// A JSON text, or the texts of a list: how several ecosystems write licences.
+fn strings(value: Option<&serde_json::Value>) -> Vec<String> {
+    use serde_json::Value;
+    match value {
+        Some(Value::String(text)) => vec![text.clone()],
+        Some(Value::Array(values)) => values
+            .iter()
+            .filter_map(|value| value.as_str().map(str::to_owned))
+            .collect(),
+        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => {
+            Vec::new()
+        }
+    }
 }
 
 /// The last component of a path.

@@ -1,12 +1,15 @@
-//! Maven artifacts: `META-INF/maven/**/pom.properties` in jars and in the jars inside them, and the manifest of a jar that has
-//! none of its own.
+//! Maven artifacts: `META-INF/maven/**/pom.properties` and `pom.xml` in jars and in the jars inside them, and the manifest of a jar
+//! that has none of its own.
+
+mod artifact;
+mod pom;
 
 use std::io::{self, Cursor};
 
-use super::super::package::{Package, PackageKind, is_plain};
 use super::super::spool::Content;
 use super::super::zip::{Archive, Entry, MOST_ENTRIES};
-use super::{MOST_PACKAGES, Reader, Told, file_name, text};
+use super::{MOST_PACKAGES, Reader, Told, file_name};
+use artifact::Artifact;
 
 /// Endings of Java archives.
 const ENDINGS: &[&str] = &[
@@ -96,9 +99,12 @@ impl Look {
         if self.unpacked > LARGEST_SUM || self.told.packages.len() > MOST_PACKAGES {
             return self.note(path, &"it and others are too large together");
         }
-        let mut properties = Vec::new();
+        let mut artifacts: Vec<Artifact> = Vec::new();
+        let mut poms = Vec::new();
         let mut manifest = None;
-        let wanted = |name: &str| is_properties(name) || name == MANIFEST || is_archive(name);
+        let wanted = |name: &str| {
+            is_properties(name) || is_pom(name) || name == MANIFEST || is_archive(name)
+        };
         let entries = archive.entries(wanted);
         if entries.len() == MOST_ENTRIES {
             self.note(path, &"it has too many archives and properties");
@@ -110,16 +116,33 @@ impl Look {
             }
             match self.unpack(&mut archive, &entry, LARGEST_TEXT) {
                 Ok(bytes) if entry.name == MANIFEST => manifest = Some(bytes),
-                Ok(bytes) => properties.extend(Artifact::of_properties(&bytes)),
+                Ok(bytes) if is_pom(&entry.name) => poms.extend(Artifact::of_pom(&bytes)),
+                Ok(bytes) => artifacts.extend(Artifact::of_properties(&bytes)),
                 Err(error) => self.note(&entry.name, &error),
+            }
+        }
+        for pom in poms {
+            match artifacts.iter_mut().find(|known| known.is(&pom)) {
+                Some(known) => known.licences = pom.licences,
+                None => artifacts.push(pom),
             }
         }
         let own = manifest.and_then(|manifest| Artifact::of_manifest(file_name(path), &manifest));
         // The jar's own properties say the same, and better; those that are alone are its own, whatever its file is called.
-        let own = own.filter(|own| {
-            properties.len() != 1 && !properties.iter().any(|known| known.name == own.name)
-        });
-        let packages = properties.iter().chain(&own).filter_map(Artifact::package);
+        let mut own = own;
+        if let Some(manifest) = &own {
+            let alone = artifacts.len() == 1;
+            let known = artifacts
+                .iter_mut()
+                .find(|known| alone || known.name == manifest.name);
+            if let Some(known) = known {
+                if known.licences.is_empty() {
+                    known.licences.clone_from(&manifest.licences);
+                }
+                own = None;
+            }
+        }
+        let packages = artifacts.iter().chain(&own).filter_map(Artifact::package);
         self.told.packages.extend(packages);
     }
 
@@ -146,111 +169,13 @@ fn is_properties(name: &str) -> bool {
     name.starts_with("META-INF/maven/") && name.ends_with("/pom.properties")
 }
 
-/// What a jar says of an artifact.
-struct Artifact {
-    group: Option<String>,
-    name: String,
-    version: Option<String>,
-}
-
-impl Artifact {
-    fn of_properties(bytes: &[u8]) -> Option<Self> {
-        let text = text(bytes);
-        let value = |name: &str| {
-            let mut lines = text
-                .lines()
-                .filter(|line| !line.trim_start().starts_with('#'));
-            lines
-                .find_map(|line| {
-                    let (key, value) = line.split_once(['=', ':'])?;
-                    (key.trim() == name).then(|| value.trim().to_owned())
-                })
-                .filter(|value| is_plain(value))
-        };
-        Some(Self {
-            group: value("groupId"),
-            name: value("artifactId")?,
-            version: value("version"),
-        })
-    }
-
-    /// The file's name says more reliably what it is than a manifest, which tools fill with whatever they like.
-    fn of_manifest(file: &str, bytes: &[u8]) -> Option<Self> {
-        let text = text(bytes);
-        let fields = fields(&text);
-        let first = |names: &[&str]| {
-            names.iter().find_map(|name| {
-                let (_, value) = fields
-                    .iter()
-                    .find(|(key, _)| key.eq_ignore_ascii_case(name))?;
-                is_plain(value).then(|| value.clone())
-            })
-        };
-        let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
-        let (name, version) = split_version(stem);
-        let version = version.map(str::to_owned).or_else(|| {
-            first(&[
-                "Implementation-Version",
-                "Bundle-Version",
-                "Specification-Version",
-            ])
-        });
-        Some(Self {
-            group: first(&["Implementation-Vendor-Id"]),
-            name: name.to_owned(),
-            version,
-        })
-    }
-
-    fn package(&self) -> Option<Package> {
-        // A template that nobody filled in is no version.
-        let version = self.version.as_deref().filter(|text| !text.contains("${"));
-        Package::new(
-            PackageKind::Maven,
-            self.group.as_deref(),
-            &self.name,
-            version,
-        )
-    }
-}
-
-/// `spring-core-6.1.2` is `spring-core` and `6.1.2`.
-fn split_version(stem: &str) -> (&str, Option<&str>) {
-    let cut = stem.match_indices('-').find(|(at, _)| {
-        let rest = stem.get(at + 1..).unwrap_or_default();
-        *at > 0 && rest.starts_with(|first: char| first.is_ascii_digit())
-    });
-    match cut {
-        Some((at, _)) => {
-            let (name, rest) = stem.split_at(at);
-            (name, rest.get(1..))
-        }
-        None => (stem, None),
-    }
-}
-
-/// The main section of a manifest. Long lines go on in the next one, behind a space.
-fn fields(text: &str) -> Vec<(String, String)> {
-    let mut fields: Vec<(String, String)> = Vec::new();
-    for line in text.lines() {
-        if line.is_empty() {
-            break;
-        }
-        match (line.strip_prefix(' '), fields.last_mut()) {
-            (Some(rest), Some((_, value))) => value.push_str(rest),
-            (Some(_), None) => {}
-            (None, _) => {
-                if let Some((key, value)) = line.split_once(':') {
-                    fields.push((key.trim().to_owned(), value.trim().to_owned()));
-                }
-            }
-        }
-    }
-    fields
+fn is_pom(name: &str) -> bool {
+    name.starts_with("META-INF/maven/") && name.ends_with("/pom.xml")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::package::Package;
     use super::super::super::zip::tests::Packing::{self, Deflated, Stored};
     use super::super::super::zip::tests::zip;
     use super::*;
@@ -332,6 +257,36 @@ mod tests {
             assert_eq!(found.first().map(String::as_str), expected, "{file}");
         }
         assert!(purls("x-1.jar", jar(&[], &[("x", b"", Stored)])).is_empty());
+    }
+
+    #[test]
+    fn a_jar_without_properties_may_have_a_pom() {
+        let pom = b"<project><parent><groupId>com.acme</groupId><version>1.5</version></parent><artifactId>pom-only</artifactId><licenses><license><name>MIT</name></license></licenses></project>";
+        let archive = jar(
+            &[],
+            &[
+                (MANIFEST, b"Manifest-Version: 1.0\n", Stored),
+                ("META-INF/maven/com.acme/pom-only/pom.xml", pom, Deflated),
+            ],
+        );
+        let told = read("pom-only-1.5.jar", &mut Cursor::new(archive));
+        assert_eq!(told.packages.len(), 1);
+        assert_eq!(told.packages[0].purl(), "pkg:maven/com.acme/pom-only@1.5");
+        assert_eq!(told.packages[0].licences, ["MIT"]);
+        // Beside properties, it only adds the licence; so does a bundle's manifest.
+        let both = jar(
+            &[self::pom("com.acme", "pom-only", "1.5")],
+            &[("META-INF/maven/com.acme/pom-only/pom.xml", pom, Deflated)],
+        );
+        let told = read("pom-only-1.5.jar", &mut Cursor::new(both));
+        assert_eq!(told.packages.len(), 1);
+        assert_eq!(told.packages[0].licences, ["MIT"]);
+        let bundle = jar(
+            &[self::pom("com.acme", "b", "1")],
+            &[(MANIFEST, b"Bundle-License: Apache-2.0;link=\"x\"\n", Stored)],
+        );
+        let told = read("b-1.jar", &mut Cursor::new(bundle));
+        assert_eq!(told.packages[0].licences, ["Apache-2.0"]);
     }
 
     #[test]
