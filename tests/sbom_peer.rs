@@ -14,7 +14,9 @@ use shipline_oci::store::LayoutStore;
 use shipline_testkit::needs;
 
 /// Kinds of packages that both know.
-const KINDS: [&str; 7] = ["apk", "cargo", "deb", "golang", "maven", "npm", "pypi"];
+const KINDS: [&str; 10] = [
+    "apk", "cargo", "composer", "deb", "gem", "golang", "maven", "npm", "pypi", "rpm",
+];
 
 /// Kind, name in lower case, version.
 type Package = (String, String, String);
@@ -353,6 +355,57 @@ fn alpine() -> Vec<Vec<u8>> {
     ])]
 }
 
+/// A database of rpm, written by SQLite itself: a small package, and one whose header takes several pages.
+fn rpm_database() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let script = r"
+import sqlite3, struct
+def header(name, version, release, epoch, files):
+    texts = {1000: name, 1001: version, 1002: release, 1014: 'MIT', 1022: 'x86_64', 1044: f'{name}-{version}-{release}.src.rpm', 1005: files}
+    index, store = b'', b''
+    if epoch:
+        index, store = struct.pack('>4I', 1003, 4, 0, 1), struct.pack('>I', epoch)
+    for tag, text in texts.items():
+        index += struct.pack('>4I', tag, 6, len(store), 1)
+        store += text.encode() + b'\0'
+    # The region that a signature covers: its entry is the first, and the last bytes of the store point back to it.
+    index = struct.pack('>4I', 63, 7, len(store), 16) + index
+    store += struct.pack('>2IiI', 63, 7, -len(index), 16)
+    return struct.pack('>2I', len(index) // 16, len(store)) + index + store
+database = sqlite3.connect('rpmdb.sqlite')
+database.execute('CREATE TABLE Packages (hnum INTEGER PRIMARY KEY AUTOINCREMENT, blob BLOB NOT NULL)')
+for package in [('bash', '5.2.26', '3.fc40', 0, '/usr/bin/bash'), ('dbus', '1.14.10', '3.fc40', 1, '/usr/lib/' * 9000)]:
+    database.execute('INSERT INTO Packages (blob) VALUES (?)', [header(*package)])
+database.commit()
+";
+    let status = Command::new("python3")
+        .current_dir(folder.path())
+        .args(["-c", script])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    std::fs::read(folder.path().join("rpmdb.sqlite")).unwrap()
+}
+
+/// One with rpm, and languages that Debian's has not. Syft reads conda's and .NET's data in folders only.
+fn fedora() -> Vec<Vec<u8>> {
+    vec![tar(&[
+        (
+            "etc/os-release",
+            b"NAME=\"Fedora Linux\"\nID=fedora\nVERSION_ID=40\n",
+        ),
+        ("usr/lib/sysimage/rpm/rpmdb.sqlite", &rpm_database()),
+        (
+            "var/www/vendor/composer/installed.json",
+            br#"{"packages":[{"name":"acme/log","version":"v3.5.0","type":"library","license":["MIT"]},{"name":"acme/http","version":"6.4.2","type":"library"}],"dev":false}"#,
+        ),
+        (
+            "usr/local/bundle/specifications/rack-3.0.8.gemspec",
+            b"Gem::Specification.new do |s|\n  s.name = \"rack\".freeze\n  s.version = \"3.0.8\"\n  s.licenses = [\"MIT\".freeze]\n  s.authors = [\"A\".freeze]\nend\n",
+        ),
+    ])]
+}
+
 /// The packages of a CycloneDX document of either.
 fn packages(document: &[u8]) -> BTreeSet<Package> {
     let document: Value = serde_json::from_slice(document).unwrap();
@@ -363,7 +416,9 @@ fn packages(document: &[u8]) -> BTreeSet<Package> {
             let (kind, _) = text("purl").strip_prefix("pkg:")?.split_once('/')?;
             let name = match (kind, text("group")) {
                 // Syft has npm's scope in the name, and Maven's group in neither field where it guesses it.
-                ("npm", group) if !group.is_empty() => format!("{group}/{}", text("name")),
+                ("npm" | "composer", group) if !group.is_empty() => {
+                    format!("{group}/{}", text("name"))
+                }
                 _ => text("name").to_owned(),
             };
             // Python's names are the same whatever separates their parts (PEP 503); syft writes one of the forms.
@@ -401,6 +456,7 @@ fn syft_finds_the_same_packages() {
         ("debian", debian(), 100),
         ("distroless", distroless(), 2),
         ("alpine", alpine(), 2),
+        ("fedora", fedora(), 5),
     ] {
         let path = folder.path().join(name);
         layout(&path, &layers);
