@@ -23,6 +23,7 @@ mod recovery;
 mod registries;
 mod sbom;
 mod sbom_peer;
+mod state;
 mod store;
 mod tidy;
 mod usage;

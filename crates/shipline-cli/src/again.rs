@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use shipline_engine::folder::Place;
 use shipline_engine::record;
 use shipline_model::config::StageKind;
 use shipline_model::name::StageName;
@@ -19,6 +20,8 @@ pub(crate) struct Program {
     pub(crate) name: &'static str,
     /// The `-C` of the command line.
     pub(crate) directory: Option<PathBuf>,
+    /// The `--state` of the command line.
+    pub(crate) state: Option<PathBuf>,
 }
 
 impl Program {
@@ -27,6 +30,9 @@ impl Program {
         let mut command = self.name.to_owned();
         if let Some(directory) = &self.directory {
             push(&mut command, "-C", &directory.display().to_string());
+        }
+        if let Some(state) = &self.state {
+            push(&mut command, "--state", &state.display().to_string());
         }
         push(&mut command, "pipeline", pipeline);
         if profile != "local" {
@@ -101,12 +107,12 @@ impl Again {
     }
 
     /// Where a person goes from a task that failed.
-    pub(crate) fn signposts(self, state: &Path, settings: &Settings) -> Signposts {
-        let (state, from) = (state.to_owned(), settings.started_in.clone());
+    pub(crate) fn signposts(self, state: &Place, settings: &Settings) -> Signposts {
+        let (state, from) = (state.clone(), settings.started_in.clone());
         Signposts {
             repeat: Box::new(move |_, task| secrets::mask(self.task(task))),
             log: Box::new(move |run, task| {
-                secrets::mask(shown(&record::log_path(&state, run, task), &from))
+                secrets::mask(shown(record::log_path(&state, run, task).path(), &from))
             }),
         }
     }

@@ -65,6 +65,9 @@ pub(crate) struct Cli {
     /// Works as if started in DIR.
     #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
     pub(crate) directory: Option<PathBuf>,
+    /// Keeps runs, caches, images and the workspace in DIR instead of .shipline
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) state: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -163,7 +166,7 @@ pub(crate) struct PipelineArgs {
     /// Tasks of one kind that run at once; the default goes by the machine's cores
     #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: Option<u16>,
-    /// Fails at once where another run holds .shipline, instead of waiting for it
+    /// Fails at once where another run holds the state folder, instead of waiting for it
     #[arg(long)]
     pub(crate) no_wait: bool,
 }
@@ -347,7 +350,7 @@ pub(crate) struct StoreGcArgs {
     /// Shows what would go and removes nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Fails at once where a run holds .shipline, instead of waiting for it
+    /// Fails at once where a run holds the state folder, instead of waiting for it
     #[arg(long)]
     pub(crate) no_wait: bool,
 }

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use shipline_engine::folder::Place;
+
 /// Puts `text` into the file at `path` by rename: whoever reads it, also after a crash, sees the old one or the new one. What is
 /// there and no file (a pipe, a terminal) is written into.
 ///
@@ -19,19 +21,7 @@ pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
             .open(path)?
             .write_all(text.as_bytes());
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let written = (|| {
-        let mut file = File::create(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    })();
-    if written.is_err() {
-        // The error that is told is the first one.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
+    Place::from(path).write_whole(text.as_bytes())
 }
 
 #[cfg(test)]

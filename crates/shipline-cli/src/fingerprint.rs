@@ -1,13 +1,15 @@
 //! Keyed fingerprints of secrets: what stands for a secret in keys, so that a changed secret changes a key and a leaked key
 //! tells nothing.
 
-use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::io::{Read as _, Write as _};
 
 use sha2::{Digest as _, Sha256};
+use shipline_engine::folder::{Obstacle, Place};
 
 use crate::error::{CommandError, ErrorKind};
+
+/// Where the key is in the state folder.
+const KEY: &str = "cache/fingerprint.key";
 
 /// The key of one clone.
 pub(crate) struct Fingerprints {
@@ -16,36 +18,32 @@ pub(crate) struct Fingerprints {
 
 impl Fingerprints {
     /// The clone's key, made where there is none yet. It is readable by its owner only.
-    pub(crate) fn of_clone(state: &Path) -> Result<Self, CommandError> {
-        let path = state.join("cache/fingerprint.key");
+    pub(crate) fn of_clone(state: &Place) -> Result<Self, CommandError> {
+        let place = state.join(KEY);
         let failed = |error: std::io::Error| {
-            CommandError::new(
-                ErrorKind::NotReady,
-                format!("failed to make the key {}", path.display()),
-            )
-            .because(error)
+            let what = format!("failed to make the key {}", place.path().display());
+            let remedy = Obstacle::of(&error).map(Obstacle::remedy);
+            let failed = CommandError::new(ErrorKind::NotReady, what).because(error);
+            match remedy {
+                Some(remedy) => failed.hint(remedy),
+                None => failed,
+            }
         };
-        if let Some(key) = read(&path) {
+        if let Some(key) = read(&place) {
             return Ok(Self { key });
         }
         let key = random().map_err(failed)?;
-        std::fs::create_dir_all(state.join("cache")).map_err(failed)?;
-        let temporary = path.with_extension(format!("{}.new", std::process::id()));
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)
+        let (folder, name) = place.make_parent().map_err(failed)?;
+        let (mut file, temporary) = folder.temporary(&name).map_err(failed)?;
+        file.write_all(&key)
+            .and_then(|()| folder.rename(&temporary, &folder, &name))
             .map_err(failed)?;
-        std::io::Write::write_all(&mut file, &key).map_err(failed)?;
-        std::fs::rename(&temporary, &path).map_err(failed)?;
         Ok(Self { key })
     }
 
     /// The clone's key, or one for this process where there is none: for commands that change nothing.
-    pub(crate) fn without_writing(state: &Path) -> Result<Self, CommandError> {
-        match read(&state.join("cache/fingerprint.key")) {
+    pub(crate) fn without_writing(state: &Place) -> Result<Self, CommandError> {
+        match read(&state.join(KEY)) {
             Some(key) => Ok(Self { key }),
             None => {
                 let failed = |error| {
@@ -81,8 +79,8 @@ impl Fingerprints {
     }
 }
 
-fn read(path: &Path) -> Option<[u8; 32]> {
-    std::fs::read(path).ok()?.try_into().ok()
+fn read(place: &Place) -> Option<[u8; 32]> {
+    place.read().ok()?.try_into().ok()
 }
 
 fn random() -> std::io::Result<[u8; 32]> {
@@ -93,6 +91,8 @@ fn random() -> std::io::Result<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
+    use shipline_engine::folder::Owner;
+
     use super::*;
 
     #[test]
@@ -110,19 +110,13 @@ mod tests {
     #[test]
     fn a_clone_keeps_its_key() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Fingerprints::of_clone(folder.path()).unwrap().of("secret");
-        assert_eq!(
-            Fingerprints::of_clone(folder.path()).unwrap().of("secret"),
-            first
-        );
-        assert_eq!(
-            Fingerprints::without_writing(folder.path())
-                .unwrap()
-                .of("secret"),
-            first
-        );
+        let state = Place::new(folder.path(), Owner::Ours);
+        let first = Fingerprints::of_clone(&state).unwrap().of("secret");
+        assert_eq!(Fingerprints::of_clone(&state).unwrap().of("secret"), first);
+        let again = Fingerprints::without_writing(&state).unwrap();
+        assert_eq!(again.of("secret"), first);
         assert_ne!(
-            Fingerprints::without_writing(&folder.path().join("other"))
+            Fingerprints::without_writing(&state.join("other"))
                 .unwrap()
                 .of("secret"),
             first

@@ -42,6 +42,7 @@ pub fn main(program: &'static str) -> ExitCode {
     if let Some(code) = shipline_engine::process::supervise_if_asked(&arguments) {
         return ExitCode::from(code);
     }
+    shipline_engine::process::refuse_inspection();
     std::panic::set_hook(Box::new(secrets::report_panic));
     let command = args::command(program);
     let cli = match command
@@ -54,6 +55,7 @@ pub fn main(program: &'static str) -> ExitCode {
     let program = Program {
         name: program,
         directory: cli.directory.clone(),
+        state: cli.state.clone(),
     };
     let mut palette = Palette::Plain;
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -112,6 +114,7 @@ fn run(cli: Cli, mut settings: Settings, program: &Program) -> Result<u8, Comman
             )));
         }
     }
+    settings.state = cli.state.map(|state| settings.directory.join(state));
     match cli.command {
         Command::Pipeline(args) => command::pipeline::run(&args, &settings, program),
         Command::Plan(args) => command::plan::plan(&args, &settings),

@@ -1,14 +1,17 @@
 //! The repository that a command works in: its root and its checked `pipeline.yaml`.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use shipline_engine::error::ErrorClass;
+use shipline_engine::folder::{Folder, Obstacle, Owner, Place};
 use shipline_engine::lock::{Holder, StateLock, Wait};
 use shipline_model::config::{self, Config};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::again::shown;
 use crate::command::print_error;
 use crate::drawing;
 use crate::error::{CommandError, ErrorKind};
@@ -30,6 +33,7 @@ pub(crate) struct Session {
     pub(crate) root: PathBuf,
     /// The checked configuration.
     pub(crate) config: Config,
+    state: Place,
     runtime: OnceLock<Runtime>,
 }
 
@@ -38,7 +42,7 @@ impl Session {
     pub(crate) fn open(settings: &Settings) -> Result<Self, CommandError> {
         let root = find(&settings.directory)?;
         let path = root.join(FILE);
-        let bytes = std::fs::read(&path).map_err(|error| {
+        let bytes = inside(&root, FILE)?.read().map_err(|error| {
             CommandError::usage(format!("failed to read {}", path.display())).because(error)
         })?;
         let text = String::from_utf8(bytes).map_err(|error| {
@@ -62,6 +66,7 @@ impl Session {
             ));
         }
         Ok(Self {
+            state: state_place(&root, settings)?,
             root,
             config,
             runtime: OnceLock::new(),
@@ -82,9 +87,18 @@ impl Session {
         Ok(self.runtime.get_or_init(|| runtime))
     }
 
-    /// `.shipline`.
-    pub(crate) fn state(&self) -> PathBuf {
-        self.root.join(STATE)
+    /// The folder of everything that Shipline keeps: `.shipline`, or the `--state` of the command line.
+    pub(crate) fn state(&self) -> &Place {
+        &self.state
+    }
+
+    /// What pipeline.yaml names by a path of the repository, which no link may lead out of. What it names in `.shipline` is in
+    /// the state folder, wherever that is.
+    pub(crate) fn place(&self, path: &str) -> Result<Place, CommandError> {
+        match Path::new(path).strip_prefix(STATE) {
+            Ok(below) => Ok(self.state.join(below)),
+            Err(_) => inside(&self.root, path),
+        }
     }
 }
 
@@ -111,13 +125,11 @@ pub(crate) fn lock(
         since: settings.now,
     };
     let mut waiting = |other: Option<&Holder>| {
-        let who = other.map_or_else(
-            || "another run".to_owned(),
-            |other| format!("`{}` (process {})", other.command, other.pid),
-        );
-        print_error(&format!("note: waiting for {who}, which holds .shipline\n"));
+        let who = other.map_or_else(|| "another run".to_owned(), ToString::to_string);
+        let state = shown(session.state().path(), &settings.started_in);
+        print_error(&format!("note: waiting for {who}, which holds {state}\n"));
     };
-    StateLock::acquire(&session.state(), &holder, wait, &mut waiting).map_err(|error| {
+    StateLock::acquire(session.state(), &holder, wait, &mut waiting).map_err(|error| {
         let held = error.class == ErrorClass::Conflict;
         let mut error = CommandError::from(error);
         if held {
@@ -130,12 +142,58 @@ pub(crate) fn lock(
 
 /// The folder of everything that Shipline keeps in the clone that the settings' directory is in. `pipeline.yaml` is not read:
 /// past runs can be looked at while it is wrong.
-pub(crate) fn state(settings: &Settings) -> Result<PathBuf, CommandError> {
+pub(crate) fn state(settings: &Settings) -> Result<Place, CommandError> {
     let root = find(&settings.directory)?;
     // Whatever it holds: what it calls a secret is one.
-    let text = std::fs::read(root.join(FILE)).unwrap_or_default();
+    let text =
+        inside(&root, FILE).map_or_else(|_| Vec::new(), |file| file.read().unwrap_or_default());
     secrets::know(&String::from_utf8_lossy(&text), settings);
-    Ok(root.join(STATE))
+    state_place(&root, settings)
+}
+
+/// What the repository at `root` names by a path, which no link may lead out of.
+pub(crate) fn inside(root: &Path, path: &str) -> Result<Place, CommandError> {
+    Place::inside(root, path).map_err(|error| {
+        let remedy = Obstacle::of(&error).map(Obstacle::remedy);
+        let refused = CommandError::usage(format!("failed to use {path}")).because(error);
+        match remedy {
+            Some(remedy) => refused.hint(remedy),
+            None => refused,
+        }
+    })
+}
+
+/// The state folder. Links above one that `--state` names are the person's own; everything below is ours.
+fn state_place(root: &Path, settings: &Settings) -> Result<Place, CommandError> {
+    let Some(state) = &settings.state else {
+        return Ok(Place::new(root, Owner::Ours).join(STATE));
+    };
+    let state = state.canonicalize().unwrap_or_else(|_| state.clone());
+    let (Some(above), Some(name)) = (state.parent(), state.file_name()) else {
+        return Err(CommandError::usage(format!(
+            "{} cannot be a state folder",
+            state.display()
+        )));
+    };
+    let place = Place::new(above, Owner::Ours).join(name);
+    match place.open() {
+        Ok(folder) if !is_state_folder(&folder) => Err(CommandError::usage(format!(
+            "{} is no state folder: other things are in it",
+            state.display()
+        ))
+        .hint("name one that is empty or not there: all that is in it would be hidden from git, and removed at times")),
+        // What else is wrong is told by whoever works with it.
+        Ok(_) | Err(_) => Ok(place),
+    }
+}
+
+/// Whether a folder is a state folder, or may become one.
+fn is_state_folder(folder: &Folder) -> bool {
+    let unfinished = |name: &OsStr| name.to_string_lossy().starts_with(".gitignore.");
+    folder.read(".gitignore").is_ok_and(|text| text == b"*\n")
+        || folder
+            .entries()
+            .is_ok_and(|entries| entries.iter().all(|entry| unfinished(&entry.name)))
 }
 
 fn find(start: &Path) -> Result<PathBuf, CommandError> {

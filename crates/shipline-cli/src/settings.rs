@@ -139,6 +139,8 @@ pub(crate) struct Settings {
     pub(crate) directory: PathBuf,
     /// Where the command was started.
     pub(crate) started_in: PathBuf,
+    /// The `--state` of the command line, absolute.
+    pub(crate) state: Option<PathBuf>,
     /// All variables, for `${env.X}` and `${secret.X}`.
     pub(crate) variables: Variables,
     /// What commands see.
@@ -216,6 +218,7 @@ impl Settings {
         };
         Ok(Self {
             started_in: directory.clone(),
+            state: None,
             directory,
             command_environment,
             helper_environment: all.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use shipline_engine::backend::{
     Cataloguer, GitopsRepo, ImageBuilder, ImageStore, Registry, Scanner, SourceRepo,
 };
 use shipline_engine::error::ErrorClass;
+use shipline_engine::folder::{Obstacle, Place};
 use shipline_git::{GitSource, WorkTree};
 use shipline_gitops::{LocalGitops, LocalSettings, Location, RemoteGitops, RemoteSettings};
 use shipline_model::config::{
@@ -109,7 +110,7 @@ pub(crate) fn base_images(
     }
     let roots = match &profile.registry {
         RegistrySpec::Distribution(DistributionSpec { ca: Some(ca), .. }) => {
-            vec![session.root.join(resolve(ca, settings)?)]
+            vec![certificates(session, ca, settings)?]
         }
         RegistrySpec::Distribution(_) | RegistrySpec::Layout { .. } | RegistrySpec::Ecr(_) => {
             Vec::new()
@@ -194,7 +195,7 @@ fn distribution_address(
 }
 
 /// Where it is recorded what base images resolved to.
-pub(crate) fn base_records(session: &Session) -> PathBuf {
+pub(crate) fn base_records(session: &Session) -> Place {
     session.state().join("cache/bases")
 }
 
@@ -238,6 +239,21 @@ fn docker(settings: &Settings) -> DockerSettings {
     }
 }
 
+/// A file of certificates: of the repository, or elsewhere where its path says so and not a link.
+fn certificates(
+    session: &Session,
+    ca: &Template,
+    settings: &Settings,
+) -> Result<PathBuf, CommandError> {
+    let ca = resolve(ca, settings)?;
+    let path = Path::new(&ca);
+    let below = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    if path.components().all(below) {
+        session.place(&ca)?;
+    }
+    Ok(session.root.join(path))
+}
+
 /// The registry of a profile.
 pub(crate) fn registry(
     session: &Session,
@@ -246,7 +262,7 @@ pub(crate) fn registry(
 ) -> Result<Arc<dyn Registry>, CommandError> {
     match &profile.registry {
         RegistrySpec::Layout { path } => Ok(Arc::new(LayoutRegistry::new(
-            session.root.join(path.as_str()),
+            session.place(path.as_str())?,
             settings.faults.clone(),
         ))),
         RegistrySpec::Distribution(spec) => distribution(session, spec, settings),
@@ -301,10 +317,10 @@ fn ecr(
         sts_endpoint: variable("AWS_ENDPOINT_URL_STS"),
         registry_endpoint: optional(&spec.registry_endpoint)?,
     };
-    let roots = optional(&spec.ca)?
-        .map(|ca| session.root.join(ca))
-        .into_iter()
-        .collect();
+    let roots = match &spec.ca {
+        Some(ca) => vec![certificates(session, ca, settings)?],
+        None => Vec::new(),
+    };
     let registry = EcrRegistry::new(
         ecr,
         http(settings, roots)?,
@@ -321,7 +337,7 @@ fn distribution(
 ) -> Result<Arc<dyn Registry>, CommandError> {
     let address = distribution_address(spec, settings)?;
     let roots = match &spec.ca {
-        Some(ca) => vec![session.root.join(resolve(ca, settings)?)],
+        Some(ca) => vec![certificates(session, ca, settings)?],
         None => Vec::new(),
     };
     let credentials: Arc<dyn CredentialSource> = match &spec.login {
@@ -392,13 +408,27 @@ pub(crate) fn scanners(
 }
 
 /// What lists the packages of images.
-pub(crate) fn cataloguer(session: &Session) -> Arc<dyn Cataloguer> {
-    Arc::new(shipline_scan::sbom::SbomWriter::new(scratch(session)))
+pub(crate) fn cataloguer(session: &Session) -> Result<Arc<dyn Cataloguer>, CommandError> {
+    let writer = shipline_scan::sbom::SbomWriter::new(scratch(session)?);
+    Ok(Arc::new(writer))
 }
 
 /// Where files pass through that are too large for memory.
-pub(crate) fn scratch(session: &Session) -> PathBuf {
-    session.state().join("tmp")
+pub(crate) fn scratch(session: &Session) -> Result<PathBuf, CommandError> {
+    let place = session.state().join("tmp");
+    match place.open() {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            let what = format!("failed to use {}", place.path().display());
+            let remedy = Obstacle::of(&error).map(Obstacle::remedy);
+            let failed = CommandError::new(ErrorKind::NotReady, what).because(error);
+            Err(match remedy {
+                Some(remedy) => failed.hint(remedy),
+                None => failed,
+            })
+        }
+        // It is made when it is needed.
+        Ok(_) | Err(_) => Ok(place.path().to_path_buf()),
+    }
 }
 
 /// The GitOps repository of a profile.
@@ -414,9 +444,17 @@ pub(crate) fn gitops(
     })?;
     match &profile.gitops {
         GitopsSpec::Local { path, seed, branch } => {
-            let seed = seed.as_ref().map(|seed| session.root.join(seed.as_str()));
+            let place = session.place(path.as_str())?;
+            shipline_gitops::refuse_links(&place)?;
+            let seed = match seed {
+                Some(seed) => {
+                    session.place(seed.as_str())?;
+                    Some(session.root.join(seed.as_str()))
+                }
+                None => None,
+            };
             Ok(local_gitops(
-                session.root.join(path.as_str()),
+                place.path().to_path_buf(),
                 seed,
                 branch,
                 settings,

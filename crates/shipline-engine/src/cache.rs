@@ -4,8 +4,8 @@
 //! one that is not there.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -15,9 +15,10 @@ use shipline_model::plan::{BuildKey, ImageId, Known, KnownBuild, PlannedImage, S
 use shipline_model::tag::TagBase;
 
 use crate::backend::{Artifact, ImageStore, Sbom, ScanReport};
-use crate::disk::{link_or_write, read_if_there, write_whole};
+use crate::disk::{failed, link_or_write, read_if_there, write_whole};
 use crate::error::{BackendError, ErrorClass};
 use crate::event::BuiltImage;
+use crate::folder::{Folder, Kind, Place};
 use crate::record::v1;
 
 /// The version of every file; others are not read.
@@ -28,7 +29,7 @@ const KEPT: usize = 1000;
 /// The folder of what is known.
 #[derive(Debug, Clone)]
 pub struct Cache {
-    folder: PathBuf,
+    folder: Place,
 }
 
 /// A build that the ledger knows.
@@ -38,7 +39,7 @@ pub struct RecordedBuild {
     pub images: Vec<Digest>,
     /// How long ago it was recorded.
     pub age: std::time::Duration,
-    path: PathBuf,
+    file: Place,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -127,9 +128,9 @@ struct Tool {
 impl Cache {
     /// The cache of the state folder (`.shipline`).
     #[must_use]
-    pub fn new(state: &Path) -> Self {
+    pub fn new(state: impl Into<Place>) -> Self {
         Self {
-            folder: state.join("cache"),
+            folder: state.into().join("cache"),
         }
     }
 
@@ -140,6 +141,7 @@ impl Cache {
     pub fn known(&self, store: &dyn ImageStore) -> Result<Known, BackendError> {
         let test_passes = self
             .all::<Pass>("tests")
+            .into_iter()
             .map(|pass| (SourceKey(pass.key), pass.run))
             .collect();
         let (mut builds, mut lost) = (BTreeMap::new(), BTreeMap::new());
@@ -235,14 +237,14 @@ impl Cache {
     /// Every recorded build, for the garbage collection of the store.
     #[must_use]
     pub fn builds(&self) -> Vec<RecordedBuild> {
-        fs::read_dir(self.folder.join("builds"))
+        let place = self.folder.join("builds");
+        let Ok(folder) = place.open() else {
+            return Vec::new();
+        };
+        files(&folder)
             .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| {
-                let path = entry.path();
-                let ledger: Ledger = read_file(&path)?;
-                let modified = entry.metadata().ok()?.modified().ok()?;
+            .filter_map(|name| {
+                let ledger: Ledger = read_file(&folder, &name)?;
                 Some(RecordedBuild {
                     images: ledger
                         .images
@@ -250,8 +252,8 @@ impl Cache {
                         .filter_map(|image| BuiltImage::try_from(image.image).ok())
                         .map(|image| image.digest)
                         .collect(),
-                    age: modified.elapsed().unwrap_or_default(),
-                    path,
+                    age: folder.see(&name).ok()??.age().unwrap_or_default(),
+                    file: place.join(&name),
                 })
             })
             .collect()
@@ -263,8 +265,10 @@ impl Cache {
     /// # Errors
     /// Where its file cannot be removed.
     pub fn forget(&self, build: &RecordedBuild) -> Result<(), BackendError> {
-        fs::remove_file(&build.path)
-            .map_err(|cause| crate::disk::failed("remove", &build.path, cause))
+        build
+            .file
+            .remove()
+            .map_err(|cause| failed("remove", build.file.path(), cause))
     }
 
     /// Forgets the build of an image whose tag names another image in the registry: tags never move, so that it can never be
@@ -273,10 +277,10 @@ impl Cache {
     /// # Errors
     /// Where its file cannot be removed.
     pub fn forget_build(&self, image: &PlannedImage) -> Result<(), BackendError> {
-        let path = self.path("builds", &image.source_key.0);
-        match fs::remove_file(&path) {
+        let file = self.file("builds", &image.source_key.0);
+        match file.remove() {
             Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-                Err(crate::disk::failed("remove", &path, cause))
+                Err(failed("remove", file.path(), cause))
             }
             _ => Ok(()),
         }
@@ -389,7 +393,7 @@ impl Cache {
         )
     }
 
-    /// Lays the document of a recorded SBOM at `path`, `bytes` being what it holds.
+    /// Lays the document of a recorded SBOM at `place`, `bytes` being what it holds.
     ///
     /// # Errors
     /// Where it cannot be written.
@@ -397,11 +401,11 @@ impl Cache {
         &self,
         digest: &Digest,
         key: &str,
-        path: &Path,
+        place: &Place,
         bytes: &[u8],
     ) -> Result<(), BackendError> {
         let name = hash(&[digest.as_str(), key]);
-        link_or_write(&self.document(&name), path, bytes)
+        link_or_write(&self.document(&name), place, bytes)
     }
 
     /// Whether an artifact is known to be listed among an image's referrers in a registry.
@@ -434,22 +438,25 @@ impl Cache {
     /// Removes the oldest entries of each kind beyond a thousand, and what killed processes left half-written. The lock of the
     /// clone is held: nobody else writes. Nothing is lost where that fails.
     pub fn prune(&self) {
+        for folder in ["", "layers/layers", "docker-layers"] {
+            crate::disk::sweep(&self.folder.join(folder));
+        }
         for kind in ["tests", "builds", "scans", "sboms", "attached", "tools"] {
-            crate::disk::sweep(&self.folder.join(kind));
-            let Ok(entries) = fs::read_dir(self.folder.join(kind)) else {
+            let Ok(folder) = self.folder.join(kind).open() else {
                 continue;
             };
-            let paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-            if paths.len() <= KEPT {
+            folder.sweep();
+            let names = files(&folder);
+            if names.len() <= KEPT {
                 continue;
             }
-            let mut files: Vec<_> = paths
+            let mut files: Vec<_> = names
                 .into_iter()
-                .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
+                .filter_map(|name| Some((folder.see(&name).ok()??.modified_ns, name)))
                 .collect();
             files.sort();
-            for (_, path) in files.iter().rev().skip(KEPT) {
-                let _ = fs::remove_file(path);
+            for (_, name) in files.iter().rev().skip(KEPT) {
+                let _ = folder.remove(name);
             }
         }
     }
@@ -459,47 +466,59 @@ impl Cache {
             .filter(|ledger| ledger.source_key == key.0)
     }
 
-    fn path(&self, kind: &str, key: &str) -> PathBuf {
+    fn file(&self, kind: &str, key: &str) -> Place {
         self.folder.join(kind).join(format!("{key}.json"))
     }
 
-    fn document(&self, name: &str) -> PathBuf {
+    fn document(&self, name: &str) -> Place {
         self.folder.join("sboms").join(format!("{name}.document"))
     }
 
     fn read<T: DeserializeOwned>(&self, kind: &str, key: &str) -> Option<T> {
-        read_file(&self.path(kind, key))
+        parse(&read_if_there(&self.file(kind, key))?)
     }
 
     fn write<T: Serialize>(&self, kind: &str, key: &str, content: T) -> Result<(), BackendError> {
-        let path = self.path(kind, key);
+        let place = self.file(kind, key);
         let file = File {
             version: VERSION,
             content,
         };
         let bytes = serde_json::to_vec(&file).map_err(|cause| {
-            BackendError::new(ErrorClass::Invalid, format!("write {}", path.display()))
-                .because(cause)
+            let what = format!("write {}", place.path().display());
+            BackendError::new(ErrorClass::Invalid, what).because(cause)
         })?;
-        write_whole(&path, &bytes)
+        write_whole(&place, &bytes)
     }
 
-    fn all<T: DeserializeOwned>(&self, kind: &str) -> impl Iterator<Item = T> + use<T> {
-        fs::read_dir(self.folder.join(kind))
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| {
-                path.extension()
-                    .is_some_and(|extension| extension == "json")
-            })
-            .filter_map(|path| read_file(&path))
+    fn all<T: DeserializeOwned>(&self, kind: &str) -> Vec<T> {
+        let Ok(folder) = self.folder.join(kind).open() else {
+            return Vec::new();
+        };
+        let names = files(&folder).into_iter();
+        names.filter_map(|name| read_file(&folder, &name)).collect()
     }
 }
 
-fn read_file<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    let file: File<T> = serde_json::from_slice(&read_if_there(path)?).ok()?;
+/// The names of a folder's files.
+fn files(folder: &Folder) -> Vec<OsString> {
+    let entries = folder.entries().unwrap_or_default().into_iter();
+    entries
+        .filter(|entry| entry.kind == Kind::File)
+        .map(|entry| entry.name)
+        .collect()
+}
+
+/// The content of a folder's file; nothing where it is none of ours.
+fn read_file<T: DeserializeOwned>(folder: &Folder, name: &OsStr) -> Option<T> {
+    if Path::new(name).extension() != Some(OsStr::new("json")) {
+        return None;
+    }
+    parse(&folder.read(name).ok()?)
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let file: File<T> = serde_json::from_slice(bytes).ok()?;
     (file.version == VERSION).then_some(file.content)
 }
 

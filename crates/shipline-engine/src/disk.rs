@@ -1,42 +1,24 @@
-//! Files that are there whole or not at all.
+//! Files that are there whole or not at all, and what an operation on them runs into.
 
-use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io;
+use std::path::Path;
 
 use crate::error::{BackendError, ErrorClass};
-
-static NEXT: AtomicU64 = AtomicU64::new(0);
+use crate::folder::{Obstacle, Place};
 
 /// Writes a file by a temporary one beside it, made durable and renamed; folders are made.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), BackendError> {
-    let temporary = beside(path);
-    let written = (|| {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let mut file = fs::File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        if let Some(folder) = path.parent() {
-            fs::File::open(folder)?.sync_all()?;
-        }
-        Ok(())
-    })();
-    written.map_err(|cause: io::Error| {
-        let _ = fs::remove_file(&temporary);
-        failed("write", path, cause)
-    })
+pub(crate) fn write_whole(place: &Place, bytes: &[u8]) -> Result<(), BackendError> {
+    place
+        .write_whole(bytes)
+        .map_err(|cause| failed("write", place.path(), cause))
 }
 
 /// Gives a file that never changes a second name, which is a copy where the disk has no links. `bytes` are its bytes.
-pub(crate) fn link_or_write(from: &Path, to: &Path, bytes: &[u8]) -> Result<(), BackendError> {
-    let linked = to
-        .parent()
-        .map_or(Ok(()), fs::create_dir_all)
-        .and_then(|()| fs::hard_link(from, to));
+pub(crate) fn link_or_write(from: &Place, to: &Place, bytes: &[u8]) -> Result<(), BackendError> {
+    let linked = to.make_parent().and_then(|(folder, name)| {
+        let (source, document) = from.parent()?;
+        source.link(document, &folder, name)
+    });
     match linked {
         Ok(()) => Ok(()),
         // Something is there already, or there are no links: the bytes count.
@@ -45,36 +27,25 @@ pub(crate) fn link_or_write(from: &Path, to: &Path, bytes: &[u8]) -> Result<(), 
 }
 
 /// Removes from `folder` what processes that were killed left half-written. Nobody may be writing there.
-pub(crate) fn sweep(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry
-            .path()
-            .extension()
-            .is_some_and(|ending| ending == "tmp")
-        {
-            // What stays is tried again by the next run.
-            let _ = fs::remove_file(entry.path());
-        }
+pub(crate) fn sweep(folder: &Place) {
+    if let Ok(folder) = folder.open() {
+        folder.sweep();
     }
 }
 
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(
-        ".{}-{}.tmp",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    ));
-    path.with_file_name(name)
-}
-
 /// A file's bytes, `None` where it cannot be had, for whatever reason: to be taken as not there.
-pub(crate) fn read_if_there(path: &Path) -> Option<Vec<u8>> {
-    fs::read(path).ok()
+pub(crate) fn read_if_there(place: &Place) -> Option<Vec<u8>> {
+    place.read().ok()
 }
 
-/// The error of an operation on a file.
+/// The error of an operation on a file: `what` is its verb.
 pub(crate) fn failed(what: &str, path: &Path, cause: io::Error) -> BackendError {
+    if let Some(obstacle) = Obstacle::of(&cause) {
+        let remedy = obstacle.remedy();
+        return BackendError::new(ErrorClass::Invalid, format!("{what} {}", path.display()))
+            .because(cause)
+            .hint(remedy);
+    }
     let class = if cause.kind() == io::ErrorKind::NotFound {
         ErrorClass::NotFound
     } else if cause.kind() == io::ErrorKind::PermissionDenied {

@@ -7,6 +7,7 @@ mod disk;
 pub mod error;
 pub mod event;
 pub mod fault;
+pub mod folder;
 mod glob;
 pub mod lock;
 pub mod process;

@@ -377,6 +377,7 @@ mod tests {
 
     use super::*;
     use crate::backend::{Ancestry, Materialized, SourceSet};
+    use crate::folder::Place;
 
     fn program(path: &Path, text: &str) {
         fs::write(path, text).unwrap();
@@ -419,10 +420,10 @@ mod tests {
         fn read_at(&self, _: &CommitId, _: &RepoPath) -> Result<Option<Vec<u8>>, BackendError> {
             unreachable!()
         }
-        fn materialize(&self, _: &SourceSet, _: &Path) -> Result<Materialized, BackendError> {
+        fn materialize(&self, _: &SourceSet, _: &Place) -> Result<Materialized, BackendError> {
             unreachable!()
         }
-        fn extras(&self, _: &SourceSet, _: &Path) -> Result<Vec<RepoPath>, BackendError> {
+        fn extras(&self, _: &SourceSet, _: &Place) -> Result<Vec<RepoPath>, BackendError> {
             unreachable!()
         }
     }
@@ -459,7 +460,7 @@ mod tests {
             tools: &[&str],
             taken: &'static [&'static str],
         ) -> Result<BTreeMap<String, String>, BackendError> {
-            let cache = Cache::new(&self.folder.path().join(".shipline"));
+            let cache = Cache::new(self.folder.path().join(".shipline"));
             let mut asked = Tools::new(self.folder.path(), &self.environment, &cache);
             let found = asked.of(&component("services/one", tools), &Taken(taken));
             asked.finish().map(|()| found)
@@ -544,7 +545,7 @@ mod tests {
     #[test]
     fn a_binary_is_asked_once_in_each_of_two_places() {
         let root = Root::new();
-        let cache = Cache::new(&root.folder.path().join(".shipline"));
+        let cache = Cache::new(root.folder.path().join(".shipline"));
         root.program("tool", "\u{7f}ELF: cannot run");
         let fake = root.folder.path().join("bin/tool");
         let here = root.folder.path().join("services/one");

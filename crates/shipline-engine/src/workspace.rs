@@ -9,7 +9,6 @@
 //! other components would be in its image or not, as they are in the run or not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use shipline_model::config::{Component, Config};
@@ -18,6 +17,7 @@ use shipline_model::plan::{Plan, sources};
 
 use crate::backend::{Materialized, Outside, SourceRepo, SourceSet};
 use crate::error::{BackendError, ErrorClass};
+use crate::folder::{Owner, Place};
 
 /// The workspaces of a run.
 pub(crate) struct Workspaces {
@@ -36,7 +36,7 @@ enum Sharing {
 
 /// One workspace.
 pub(crate) struct Workspace {
-    root: PathBuf,
+    root: Place,
     source: Arc<dyn SourceRepo>,
     sharing: Sharing,
     /// Sources of the run's components.
@@ -60,7 +60,7 @@ pub(crate) struct State {
 impl Workspaces {
     /// The workspaces in the state folder for the affected components of `plan`.
     pub(crate) fn new(
-        state: &Path,
+        state: &Place,
         source: &Arc<dyn SourceRepo>,
         config: &Config,
         plan: &Plan,
@@ -116,7 +116,7 @@ fn reaches_out(component: &Component) -> bool {
 
 impl Workspace {
     fn new<'c>(
-        root: PathBuf,
+        root: Place,
         source: Arc<dyn SourceRepo>,
         sharing: Sharing,
         components: &[&Component],
@@ -144,12 +144,39 @@ impl Workspace {
         }
     }
 
-    /// A path of the repository in the workspace.
-    pub(crate) fn path(&self, path: &RepoPath) -> PathBuf {
+    /// A place of the repository in the workspace. Commands may have left anything on the way to it.
+    pub(crate) fn place(&self, path: &RepoPath) -> Place {
+        let root = self.root.owned_by(Owner::Anyone);
         match path.as_str() {
-            "." => self.root.clone(),
-            path => self.root.join(path),
+            "." => root,
+            path => root.join(path),
         }
+    }
+
+    /// What of `context` is a cache of any component and not in `included`: paths below it. `None` where all of it is one.
+    pub(crate) fn caches_in(
+        &self,
+        context: &RepoPath,
+        included: &[RepoPath],
+    ) -> Option<Vec<String>> {
+        let hidden = self.caches.iter().filter(|cache| !included.contains(cache));
+        let mut below = Vec::new();
+        for cache in hidden {
+            if cache.contains(context.as_str()) {
+                return None;
+            }
+            if context.as_str() == "." {
+                below.push(cache.to_string());
+            } else if context.contains(cache.as_str()) {
+                below.extend(
+                    cache
+                        .as_str()
+                        .strip_prefix(context.as_str())
+                        .map(|rest| rest.trim_start_matches('/').to_owned()),
+                );
+            }
+        }
+        Some(below)
     }
 
     /// Makes all of it equal to the sources, once. `None` where that was done before.

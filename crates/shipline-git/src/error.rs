@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::folder::Obstacle;
 
 /// What helps where a commit is missing.
 pub(crate) const FETCH_ALL: &str = "the clone is incomplete: fetch the whole history (`git fetch --unshallow`, or `fetch-depth: 0` for actions/checkout)";
@@ -77,6 +78,12 @@ fn is_partial(repo: &git2::Repository) -> bool {
 /// `what` could not be done with the file at `path`.
 pub(crate) fn file(what: &str, path: &Path, cause: std::io::Error) -> BackendError {
     use std::io::ErrorKind;
+    if let Some(obstacle) = Obstacle::of(&cause) {
+        let remedy = obstacle.remedy();
+        return BackendError::new(ErrorClass::Invalid, format!("{what} {}", path.display()))
+            .because(cause)
+            .hint(remedy);
+    }
     let kind = cause.kind();
     let class = if kind == ErrorKind::PermissionDenied {
         ErrorClass::Denied

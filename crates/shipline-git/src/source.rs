@@ -9,11 +9,12 @@ use sha2::{Digest as _, Sha256};
 use shipline_engine::backend::{Ancestry, Materialized, SourceRepo, SourceSet};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::Faults;
+use shipline_engine::folder::Place;
 use shipline_model::name::{CommitId, RepoPath};
 use shipline_model::plan::{Head, PathChange};
 
-use crate::status::{self, Dirty, STATE_FOLDER};
-use crate::tree::{Leaf, Mode, Node, Origin, Overlay, Sources, Trees, lay, not_there};
+use crate::status::{self, Dirty};
+use crate::tree::{Leaf, Mode, Node, Origin, Overlay, Sources, Trees, not_there};
 use crate::{changes, error, workspace};
 
 /// How far symlinks are followed by [`SourceRepo::read`].
@@ -146,7 +147,11 @@ impl GitSource {
         let branch = reference
             .is_branch()
             .then(|| String::from_utf8_lossy(reference.shorthand_bytes()).into_owned());
-        let mut dirty = match self.work_tree {
+        let reserved = |entry: &git2::TreeEntry<'_>| status::is_reserved(entry.name_bytes());
+        if let Some(entry) = tree.iter().find(reserved) {
+            return Err(status::tracked(entry.name_bytes()));
+        }
+        let dirty = match self.work_tree {
             WorkTree::Scan => status::scan(trees, &self.root, tree.id())?,
             WorkTree::KnownClean => Dirty::default(),
         };
@@ -155,9 +160,6 @@ impl GitSource {
             .iter()
             .map(|(path, _)| String::from_utf8_lossy(path).into_owned())
             .collect();
-        if tree.iter().any(|entry| entry.name_bytes() == STATE_FOLDER) {
-            lay(&mut dirty.overlay, STATE_FOLDER, None);
-        }
         Ok(Snapshot {
             head: Head {
                 commit: commit_id(commit.id())?,
@@ -313,7 +315,7 @@ impl SourceRepo for GitSource {
         self.file(&Sources::new(&state.trees, tree, &clean), path)
     }
 
-    fn materialize(&self, set: &SourceSet, to: &Path) -> Result<Materialized, BackendError> {
+    fn materialize(&self, set: &SourceSet, to: &Place) -> Result<Materialized, BackendError> {
         let mut state = self.state();
         let snapshot = self.snapshot(&mut state)?;
         let sources = Sources::new(&state.trees, snapshot.tree, &snapshot.dirty.overlay);
@@ -327,7 +329,7 @@ impl SourceRepo for GitSource {
         )
     }
 
-    fn extras(&self, set: &SourceSet, workspace: &Path) -> Result<Vec<RepoPath>, BackendError> {
+    fn extras(&self, set: &SourceSet, workspace: &Place) -> Result<Vec<RepoPath>, BackendError> {
         let mut state = self.state();
         let snapshot = self.snapshot(&mut state)?;
         let sources = Sources::new(&state.trees, snapshot.tree, &snapshot.dirty.overlay);
@@ -385,7 +387,10 @@ impl GitSource {
                 .map(|target| target.into_os_string().into_encoded_bytes())
                 .map_err(|cause| error::file("read the symlink", &file, cause)),
             (Origin::WorkTree, Mode::File | Mode::Executable | Mode::Submodule) => {
-                std::fs::read(&file).map_err(|cause| error::file("read", &file, cause))
+                Place::from(self.root.as_path())
+                    .join(path.as_str())
+                    .read()
+                    .map_err(|cause| error::file("read", &file, cause))
             }
         }
     }

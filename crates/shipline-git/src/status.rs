@@ -10,7 +10,7 @@ use std::path::Path;
 
 use git2::{AttrCheckFlags, ObjectType, Oid, Repository};
 use sha2::{Digest as _, Sha256};
-use shipline_engine::error::BackendError;
+use shipline_engine::error::{BackendError, ErrorClass};
 
 use crate::index::{CachedTree, Entry, Index, Told};
 use crate::scan::{self, Trust, absolute};
@@ -38,11 +38,45 @@ pub(crate) fn is_state(path: &[u8]) -> bool {
         .any(|name| name == STATE_FOLDER)
 }
 
+/// Whether a name at the repository's root is that of the state folder, also where the file system takes letters of both cases
+/// for the same (macOS, Windows), or ignores some characters, as git does for its own folder.
+pub(crate) fn is_reserved(name: &[u8]) -> bool {
+    if name.first() != Some(&b'.') && name.is_ascii() {
+        return false;
+    }
+    let ignored = |c: &char| matches!(*c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}');
+    let name = String::from_utf8_lossy(name);
+    let name: String = name.chars().filter(|c| !ignored(c)).collect();
+    name.trim_end_matches([' ', '.'])
+        .as_bytes()
+        .eq_ignore_ascii_case(STATE_FOLDER)
+}
+
+/// The error of a repository that tracks the state folder: what it holds would be taken for results of this clone.
+pub(crate) fn tracked(name: &[u8]) -> BackendError {
+    let name = String::from_utf8_lossy(name);
+    BackendError::new(
+        ErrorClass::Invalid,
+        format!("use this repository: it tracks `{name}`, where Shipline keeps its state"),
+    )
+    .hint(format!(
+        "take it out of git: `git rm -r --cached {name}`, remove it, and commit"
+    ))
+}
+
 /// Finds what is uncommitted over `head` (a tree).
 pub(crate) fn scan(trees: &Trees, root: &Path, head: Oid) -> Result<Dirty, BackendError> {
     let repo = trees.repo();
     let settings = Settings::new(repo)?;
     let index = Index::read(&repo.path().join("index"))?;
+    let first = |entry: &Entry| {
+        let end = entry.path.iter().position(|byte| *byte == b'/');
+        let end = end.unwrap_or(entry.path.len());
+        is_reserved(&entry.path[..end]).then(|| entry.path[..end].to_vec())
+    };
+    if let Some(name) = index.entries.iter().find_map(first) {
+        return Err(tracked(&name));
+    }
     let seen = scan::scan(root, &index, settings.trust)?;
 
     let mut candidates = BTreeSet::new();

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::folder::Obstacle;
 
 /// A place in a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,6 +83,12 @@ pub(crate) fn git(what: impl Into<String>, cause: git2::Error) -> BackendError {
 /// `what` could not be done because of the file system.
 pub(crate) fn io(what: impl Into<String>, cause: std::io::Error) -> BackendError {
     use std::io::ErrorKind as Kind;
+    if let Some(obstacle) = Obstacle::of(&cause) {
+        let remedy = obstacle.remedy();
+        return BackendError::new(ErrorClass::Invalid, what)
+            .because(cause)
+            .hint(remedy);
+    }
     let kind = cause.kind();
     let class = if kind == Kind::PermissionDenied {
         ErrorClass::Denied

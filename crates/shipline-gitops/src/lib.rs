@@ -6,6 +6,7 @@ mod error;
 mod half;
 pub mod image;
 mod kustomize;
+mod links;
 pub mod locate;
 mod location;
 mod patience;
@@ -17,6 +18,7 @@ mod snapshot;
 mod swap;
 
 pub use error::{EditRefused, RefusedKind, Spot};
+pub use links::refuse_links;
 pub use location::Location;
 pub use remote::{
     HttpExchange, HttpMethod, HttpRequest, HttpResponse, RemoteGitops, RemoteSettings,

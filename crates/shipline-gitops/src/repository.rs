@@ -9,6 +9,7 @@ use shipline_engine::backend::{Deployment, DesiredState, GitopsRepo, Target};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::DeployedCommit;
 use shipline_engine::fault::{FaultPoint, Faults};
+use shipline_engine::folder::Place;
 
 use crate::checkout::{self, Checkout};
 use crate::error::{git, io, require_written};
@@ -135,17 +136,18 @@ impl LocalGitops {
             )
         };
         let parent = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(parent).map_err(failed)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let lock = fs::File::create(parent.join(format!(".{name}.lock"))).map_err(failed)?;
+        let folder = Place::from(parent).make().map_err(failed)?;
+        let lock = folder
+            .open_or_create(format!(".{name}.lock"))
+            .map_err(failed)?;
         lock.lock().map_err(failed)?;
         if is_there(path) {
             return Ok(Vec::new());
         }
-        let new = parent.join(format!(".{name}.new"));
-        if new.exists() {
-            fs::remove_dir_all(&new).map_err(failed)?;
-        }
+        let coming = format!(".{name}.new");
+        folder.remove_all(&coming).map_err(failed)?;
+        let new = parent.join(&coming);
         let mut options = RepositoryInitOptions::new();
         options
             .bare(true)
@@ -162,7 +164,9 @@ impl LocalGitops {
         })?;
         self.plant(&repository, seed)?;
         drop(repository);
-        fs::rename(&new, path).map_err(failed)?;
+        folder
+            .rename(&coming, &folder, path.file_name().unwrap_or_default())
+            .map_err(failed)?;
         Ok(vec![format!(
             "created the GitOps repository {} from {}",
             self.name(),

@@ -1,13 +1,14 @@
 //! A directory as a git tree: what a new GitOps repository begins with.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use git2::{ObjectType, Oid, Repository};
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::folder::open_file;
 
 use crate::error::{git, io as io_error, require_written};
 
@@ -110,7 +111,11 @@ fn node(
     } else if meta.is_file() {
         let executable = meta.permissions().mode() & 0o100 != 0;
         let mode = if executable { "100755" } else { "100644" };
-        (mode, fs::read(path).map_err(failed)?)
+        let mut bytes = Vec::new();
+        open_file(path)
+            .and_then(|mut file| file.read_to_end(&mut bytes))
+            .map_err(failed)?;
+        (mode, bytes)
     } else {
         let message = format!("{}: it is no file, folder or link", reading());
         return Err(BackendError::new(ErrorClass::Invalid, message));

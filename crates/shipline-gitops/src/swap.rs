@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use git2::{ErrorCode, Oid, Repository};
 use shipline_engine::error::BackendError;
 use shipline_engine::fault::{FaultPoint, Faults};
+use shipline_engine::folder::Place;
 
 use crate::error::{git, io as failed_io};
 
@@ -83,13 +84,7 @@ struct Turn {
 impl Turn {
     /// Takes the turn, `None` where it is another's. What a writer left that died in its own is removed first.
     fn take(folder: &Path, lock: &Path) -> io::Result<Option<Self>> {
-        let path = folder.join(TURN);
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let mut file = Place::from(folder).open()?.open_or_create(TURN)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),

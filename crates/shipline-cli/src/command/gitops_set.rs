@@ -36,7 +36,7 @@ pub(crate) fn run(args: &GitopsSetArgs, settings: &Settings) -> Result<u8, Comma
     if args.dry_run {
         refuse_missing(&session, args)?;
     } else {
-        lock::prepare_state(&session.state())?;
+        lock::prepare_state(session.state())?;
         for note in gitops.prepare()? {
             print_error(&format!("note: {note}\n"));
         }
@@ -68,7 +68,8 @@ fn refuse_missing(session: &Session, args: &GitopsSetArgs) -> Result<(), Command
     let profile = session.config.profiles.get(&args.profile);
     match profile.map(|profile| &profile.gitops) {
         Some(GitopsSpec::Local { path, .. }) if args.repository.is_none() => {
-            let path = session.root.join(path.as_str());
+            let place = session.place(path.as_str())?;
+            let path = place.path();
             if path.exists() {
                 return Ok(());
             }

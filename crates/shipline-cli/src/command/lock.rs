@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::fs;
 use std::io;
-use std::path::Path;
 
 use shipline_engine::backend::SourceRepo;
 use shipline_engine::error::BackendError;
+use shipline_engine::folder::Place;
 use shipline_engine::task::{TaskContext, TaskMessage};
 use shipline_model::config::{Component, Platform};
 use shipline_model::name::{ComponentName, Digest, StageName};
@@ -21,10 +20,9 @@ use crate::args::LockUpdateArgs;
 use crate::command::{print, print_error};
 use crate::error::{CommandError, ErrorKind};
 use crate::exit;
-use crate::file;
 use crate::locking::{self, named};
 use crate::planning;
-use crate::session::Session;
+use crate::session::{Session, inside};
 use crate::settings::Settings;
 use crate::wiring;
 
@@ -45,8 +43,8 @@ pub(crate) fn update(
     let session = Session::open(settings)?;
     let profile = planning::profile(&session, &args.profile)?;
     let source = wiring::source(&session, settings)?;
-    let path = session.root.join(LOCK_FILE);
-    let mut lock = read(&path, args)?;
+    let place = inside(&session.root, LOCK_FILE)?;
+    let mut lock = read(&place, args)?;
     let wanted = wanted(&session, source.as_ref(), settings)?;
     let asked = asked(&session, args)?;
     let images = wiring::base_images(&session, profile, Pins::default(), settings)?;
@@ -60,10 +58,11 @@ pub(crate) fn update(
     }
     let writes = !changes.is_empty() && !args.dry_run && !args.check;
     if writes {
-        file::replace(&path, &lock.to_text()?).map_err(|error| {
+        let text = lock.to_text()?;
+        place.write_whole(text.as_bytes()).map_err(|error| {
             CommandError::new(
                 ErrorKind::Failed,
-                format!("failed to write {}", path.display()),
+                format!("failed to write {}", place.path().display()),
             )
             .because(error)
             .hint("the file is as it was")
@@ -93,16 +92,15 @@ pub(crate) fn update(
 
 /// The lock as it stands in the work tree: that is what is replaced. One that cannot be read is written anew, but only as a
 /// whole.
-fn read(path: &Path, args: &LockUpdateArgs) -> Result<PipelineLock, CommandError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+fn read(place: &Place, args: &LockUpdateArgs) -> Result<PipelineLock, CommandError> {
+    let text = match place.read() {
+        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(PipelineLock::default());
         }
         Err(error) => {
-            return Err(
-                CommandError::usage(format!("failed to read {}", path.display())).because(error),
-            );
+            let path = place.path().display();
+            return Err(CommandError::usage(format!("failed to read {path}")).because(error));
         }
     };
     match PipelineLock::parse(&text) {

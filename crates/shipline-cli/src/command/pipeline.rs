@@ -46,7 +46,7 @@ pub(crate) fn run(
     let runtime = session.runtime()?;
     let options = options(&session, args, settings, &command)?;
     let again = Again::of(&args.selection, &prepared.plan, program);
-    let signposts = again.signposts(&session.state(), settings);
+    let signposts = again.signposts(session.state(), settings);
     let mut reporters = vec![output::live(settings, signposts)];
     let data = Data::default();
     if args.json {
@@ -99,8 +99,8 @@ fn prepare(
     for note in gitops.prepare()? {
         print_error(&format!("note: {note}\n"));
     }
-    let cache = Cache::new(&session.state());
-    let fingerprints = Fingerprints::of_clone(&session.state())?;
+    let cache = Cache::new(session.state());
+    let fingerprints = Fingerprints::of_clone(session.state())?;
     let pins = locking::pins(&selected.components, source.as_ref())?;
     let facts = Facts {
         source: source.as_ref(),
@@ -117,7 +117,7 @@ fn prepare(
         builder: wiring::builder(session, selected.profile, pins, settings)?,
         registry: wiring::registry(session, selected.profile, settings)?,
         scanners: wiring::scanners(session, settings)?,
-        cataloguer: wiring::cataloguer(session),
+        cataloguer: wiring::cataloguer(session)?,
         gitops,
     };
     Ok(Prepared { plan, backends })
@@ -141,7 +141,7 @@ fn options(
     Ok(RunOptions {
         run: run_id(settings)?,
         started_ms: settings.now.saturating_mul(1000),
-        state: session.state(),
+        state: session.state().clone(),
         command: command.to_owned(),
         limits: Limits {
             workspace: jobs,

@@ -1,6 +1,7 @@
 //! `plan` and `explain`: what would run, and why. They change nothing.
 
 use shipline_engine::cache::Cache;
+use shipline_engine::error::ErrorClass;
 use shipline_engine::lock;
 use shipline_model::config::did_you_mean;
 use shipline_model::plan::Plan;
@@ -51,12 +52,16 @@ pub(super) fn make(
     settings: &Settings,
 ) -> Result<Plan, CommandError> {
     // Before anything is in it, so that git never sees it. A clone that cannot be written is planned all the same.
-    let _ = lock::prepare_state(&session.state());
+    match lock::prepare_state(session.state()) {
+        // What stands in the way there would be in the way of a run as well.
+        Err(error) if error.class == ErrorClass::Invalid => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
     let source = wiring::source(session, settings)?;
     let gitops = wiring::gitops(session, &selection.profile, settings)?;
     let store = wiring::store_as_it_is(session, settings);
-    let cache = Cache::new(&session.state());
-    let fingerprints = Fingerprints::without_writing(&session.state())?;
+    let cache = Cache::new(session.state());
+    let fingerprints = Fingerprints::without_writing(session.state())?;
     let selected = planning::select(session, selection)?;
     let pins = locking::pins(&selected.components, source.as_ref())?;
     let facts = Facts {

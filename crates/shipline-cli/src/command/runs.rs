@@ -1,5 +1,6 @@
 //! `runs list` and `runs show`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use shipline_engine::error::ErrorClass;
@@ -69,6 +70,40 @@ fn line(listing: &Listing, widest: usize) -> String {
     )
 }
 
+/// Which tasks are at work after an event.
+fn follow(event: &EventKind, open: &mut BTreeSet<String>) {
+    match event {
+        EventKind::TaskStarted { id, .. } => {
+            open.insert(id.to_string());
+        }
+        EventKind::TaskFinished { id, .. } => {
+            open.remove(&id.to_string());
+        }
+        EventKind::RunStarted { .. }
+        | EventKind::TaskProgress { .. }
+        | EventKind::TaskOutput { .. }
+        | EventKind::TaskRetrying { .. }
+        | EventKind::FindingReported { .. }
+        | EventKind::RunCancelling { .. }
+        | EventKind::RunFinished { .. } => {}
+    }
+}
+
+/// What the events do not tell: why a run has no end, and what it was at.
+fn unfinished(outcome: &Outcome, open: &BTreeSet<String>) -> String {
+    let why = match outcome {
+        Outcome::Finished(_) => return String::new(),
+        Outcome::Running => "this run goes on",
+        Outcome::Interrupted => "this run was interrupted: it was killed, or the machine went down",
+    };
+    let tasks: Vec<&str> = open.iter().map(String::as_str).collect();
+    match (tasks.as_slice(), outcome) {
+        ([], _) => format!("{why}\n"),
+        (tasks, Outcome::Running) => format!("{why}; at work: {}\n", tasks.join(", ")),
+        (tasks, _) => format!("{why}; it was at {}\n", tasks.join(", ")),
+    }
+}
+
 /// `runs show RUN`: the recorded events through the reporter of this page, or as JSON lines.
 pub(crate) fn show(
     run: &str,
@@ -100,14 +135,20 @@ pub(crate) fn show(
         };
         output::replay(settings, &data, again.signposts(&state, settings))
     };
+    let mut open = BTreeSet::new();
     for event in events {
         match event {
-            Ok(event) => reporter.event(&event),
+            Ok(event) => {
+                follow(&event.kind, &mut open);
+                reporter.event(&event);
+            }
             Err(error) => print_error(&format!("note: {error}\n")),
         }
     }
     drop(reporter);
+    let outcome = stored.outcome();
     if !json {
+        print(&unfinished(&outcome, &open))?;
         let folder = shown(stored.folder(), &settings.started_in);
         print(&format!("record: {folder}\n"))?;
     }

@@ -183,7 +183,7 @@ fn in_clone(target: &str, settings: &Settings) -> Result<Target, CommandError> {
     let mut places = vec![layout(wiring::store_as_it_is(&session, settings))?];
     for profile in session.config.profiles.values() {
         if let RegistrySpec::Layout { path } = &profile.registry {
-            let root = session.root.join(path.as_str());
+            let root = session.place(path.as_str())?;
             places.push(layout(LayoutStore::as_it_is(root, Faults::none()))?);
         }
     }
@@ -197,7 +197,7 @@ fn in_clone(target: &str, settings: &Settings) -> Result<Target, CommandError> {
                 name: repository_of(&digest, &places, &session),
                 digest,
                 store: places.swap_remove(index).store,
-                scratch: wiring::scratch(&session),
+                scratch: wiring::scratch(&session)?,
             });
         }
     }

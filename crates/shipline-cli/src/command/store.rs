@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs;
 use std::io;
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use crate::args::StoreGcArgs;
 use crate::command::{print, print_error};
 use crate::error::CommandError;
 use crate::exit;
-use crate::session::{self, Session};
+use crate::session::{self, Session, inside};
 use crate::settings::Settings;
 use crate::wiring;
 
@@ -106,13 +105,15 @@ fn declared(session: &Session) -> BTreeSet<String> {
 
 /// The lock in the work tree. One that cannot be read is an error: its images would go.
 fn lock(session: &Session) -> Result<PipelineLock, CommandError> {
-    let path = session.root.join(LOCK_FILE);
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(PipelineLock::parse(&text)?),
+    let place = inside(&session.root, LOCK_FILE)?;
+    match place.read() {
+        Ok(text) => Ok(PipelineLock::parse(&String::from_utf8_lossy(&text))?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(PipelineLock::default()),
-        Err(error) => {
-            Err(CommandError::usage(format!("failed to read {}", path.display())).because(error))
-        }
+        Err(error) => Err(CommandError::usage(format!(
+            "failed to read {}",
+            place.path().display()
+        ))
+        .because(error)),
     }
 }
 
@@ -126,8 +127,8 @@ pub(crate) fn show(settings: &Settings, program: &Program) -> Result<u8, Command
         return print(&format!("{} is not there yet\n", root.display()));
     }
     let store = wiring::layout_store(&session, settings)?;
-    let cache = Cache::new(&session.state());
-    let runs = record::runs(&session.state())?;
+    let cache = Cache::new(session.state());
+    let runs = record::runs(session.state())?;
     let needs = Needs::read(&session, &store, &cache, &runs)?;
     let garbage = store.garbage(&needs.roots(USUAL_AGE), USUAL_AGE)?.size();
     let mut text = format!(
@@ -222,8 +223,8 @@ pub(crate) fn gc(
     let command = format!("{} store gc", program.name);
     let _lock = session::lock(&session, &command, wait, settings)?;
     let store = wiring::layout_store(&session, settings)?;
-    let cache = Cache::new(&session.state());
-    let mut runs = record::runs(&session.state())?;
+    let cache = Cache::new(session.state());
+    let mut runs = record::runs(session.state())?;
     let surplus = match args.keep_runs {
         Some(keep) => runs.split_off(runs.len().min(usize::from(keep))),
         None => Vec::new(),

@@ -21,8 +21,12 @@ pub struct BuildRequest {
     pub id: ImageId,
     /// Which builder the component asks for.
     pub engine: BuildEngine,
+    /// The folder that no link of the sources may lead out of, absolute: the workspace.
+    pub root: PathBuf,
     /// The build context, absolute, in the workspace.
     pub context: PathBuf,
+    /// What of the context no build sees: paths in it, without a `/` at their ends.
+    pub caches: Vec<String>,
     /// The Dockerfile, absolute, in the workspace.
     pub dockerfile: PathBuf,
     /// The stage to build; the last one where absent.

@@ -1,11 +1,10 @@
 //! The repository that holds the sources.
 
-use std::path::Path;
-
 use shipline_model::name::{CommitId, RepoPath};
 use shipline_model::plan::{Head, PathChange};
 
 use crate::error::BackendError;
+use crate::folder::Place;
 
 /// A merge base or an ancestry that may not be known (shallow clone).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +108,8 @@ pub trait SourceRepo: Send + Sync {
     ///
     /// # Errors
     /// Where a file cannot be read, written or removed, naming it.
-    fn materialize(&self, set: &SourceSet, workspace: &Path) -> Result<Materialized, BackendError>;
+    fn materialize(&self, set: &SourceSet, workspace: &Place)
+    -> Result<Materialized, BackendError>;
 
     /// What is in `workspace` beyond the sources: the topmost paths that are neither of `set` nor kept by it, sorted (a folder
     /// without sources or kept paths in it is one path). Read after `setup` and added to [`SourceSet::keep`], they let
@@ -117,5 +117,5 @@ pub trait SourceRepo: Send + Sync {
     ///
     /// # Errors
     /// Where the workspace cannot be read; `Invalid` where a path in it is not UTF-8.
-    fn extras(&self, set: &SourceSet, workspace: &Path) -> Result<Vec<RepoPath>, BackendError>;
+    fn extras(&self, set: &SourceSet, workspace: &Place) -> Result<Vec<RepoPath>, BackendError>;
 }

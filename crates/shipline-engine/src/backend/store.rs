@@ -1,12 +1,12 @@
 //! The image store: the one place where images live between builder, scanners and registry.
 
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
 use shipline_model::name::Digest;
 
 use crate::error::{BackendError, ErrorClass};
+use crate::folder::Place;
 
 /// A blob, manifest or index, by content (OCI `descriptor`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -92,7 +92,7 @@ pub trait ImageStore: Send + Sync {
     }
 
     /// Where a blob lies as a file that never changes, for those who can link or map it; `None` where it is no file.
-    fn path(&self, _digest: &Digest) -> Option<PathBuf> {
+    fn place(&self, _digest: &Digest) -> Option<Place> {
         None
     }
 

@@ -11,7 +11,7 @@ mod supervise;
 
 pub use lines::{LINE_LIMIT, LineSplitter};
 pub use run::{Ended, Exit, ShellCommand, Supervisor, quick};
-pub use supervise::supervise_if_asked;
+pub use supervise::{refuse_inspection, supervise_if_asked};
 
 /// The hidden first argument that makes our program a supervisor.
 const SUPERVISE: &str = "__supervise";

@@ -59,7 +59,18 @@ enum Status {
     Signal(i32),
 }
 
+/// Keeps other processes of the same user from reading this one's memory, environment and open files, and the system from
+/// writing it to a core file: secrets are in it. What this process starts is not affected, for a new program begins anew; nor is
+/// that it is told to end.
+pub fn refuse_inspection() {
+    // Where the system knows no such thing, nothing is lost.
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_dumpable(false);
+}
+
 fn supervise(program: &OsString, arguments: &[OsString]) -> u8 {
+    // The command's environment is ours as well.
+    refuse_inspection();
     // Away from the terminal: no Ctrl-C from it, and a command that asks it for a password fails instead of stopping.
     let _ = nix::unistd::setsid();
     #[cfg(target_os = "linux")]

@@ -1,8 +1,7 @@
 //! Reading run records.
 
-use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::fcntl::{Flock, FlockArg};
 use shipline_model::name::{PipelineName, RunId};
@@ -11,6 +10,7 @@ use super::{EVENTS, OUTCOME, RELEASE_SET, folder, v1};
 use crate::disk::{failed, read_if_there};
 use crate::error::{BackendError, ErrorClass};
 use crate::event::{Event, EventKind, RunSummary};
+use crate::folder::{Kind, Place};
 
 /// Why a record cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -60,14 +60,14 @@ pub struct Listing {
 pub struct StoredRun {
     /// The run.
     pub run: RunId,
-    at: PathBuf,
+    at: Place,
 }
 
 /// All recorded runs, the youngest first. Damaged ones are in it, as interrupted.
 ///
 /// # Errors
 /// Where the folder of records cannot be read; that there is none is no error.
-pub fn list(state: &Path) -> Result<Vec<Listing>, BackendError> {
+pub fn list(state: &Place) -> Result<Vec<Listing>, BackendError> {
     Ok(runs(state)?.iter().map(StoredRun::listing).collect())
 }
 
@@ -75,7 +75,7 @@ pub fn list(state: &Path) -> Result<Vec<Listing>, BackendError> {
 ///
 /// # Errors
 /// `NotFound`.
-pub fn find(state: &Path, run: &str) -> Result<StoredRun, BackendError> {
+pub fn find(state: &Place, run: &str) -> Result<StoredRun, BackendError> {
     let not_there = |what: String| {
         BackendError::new(ErrorClass::NotFound, format!("find {what}"))
             .hint("`runs list` shows those that are recorded")
@@ -93,7 +93,7 @@ pub fn find(state: &Path, run: &str) -> Result<StoredRun, BackendError> {
 
 /// What recorded runs, the youngest first, were to publish under a tag. Records that cannot be read say nothing.
 pub(crate) fn published(
-    state: &Path,
+    state: &Place,
     repository: &str,
     tag: &str,
 ) -> impl Iterator<Item = (RunId, v1::ReleasedImage)> {
@@ -114,19 +114,20 @@ pub(crate) fn published(
 ///
 /// # Errors
 /// Where the folder of records cannot be read; that there is none is no error.
-pub fn runs(state: &Path) -> Result<Vec<StoredRun>, BackendError> {
+pub fn runs(state: &Place) -> Result<Vec<StoredRun>, BackendError> {
     let folder = folder(state);
-    let entries = match fs::read_dir(&folder) {
+    let entries = match folder.open().and_then(|folder| folder.entries()) {
         Ok(entries) => entries,
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(cause) => return Err(failed("read", &folder, cause)),
+        Err(cause) => return Err(failed("read", folder.path(), cause)),
     };
     let mut runs: Vec<StoredRun> = entries
-        .flatten()
+        .into_iter()
+        .filter(|entry| entry.kind == Kind::Folder)
         .filter_map(|entry| {
             Some(StoredRun {
-                run: RunId::new(entry.file_name().to_str()?).ok()?,
-                at: entry.path(),
+                run: RunId::new(entry.name.to_str()?).ok()?,
+                at: folder.join(entry.name),
             })
         })
         .collect();
@@ -204,32 +205,23 @@ impl StoredRun {
             return Ok(0);
         }
         let size = self.size();
-        fs::remove_dir_all(&self.at).map_err(|cause| failed("remove", &self.at, cause))?;
+        self.at
+            .parent()
+            .and_then(|(runs, name)| runs.remove_all(name))
+            .map_err(|cause| failed("remove", self.at.path(), cause))?;
         Ok(size)
     }
 
     /// Bytes of its files.
     #[must_use]
     pub fn size(&self) -> u64 {
-        let mut open = vec![self.at.clone()];
-        let mut size = 0;
-        while let Some(folder) = open.pop() {
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                match entry.metadata() {
-                    Ok(metadata) if metadata.is_dir() => open.push(entry.path()),
-                    Ok(metadata) => size += metadata.len(),
-                    // Gone meanwhile: it has no size.
-                    Err(_) => {}
-                }
-            }
-        }
-        size
+        self.at.open().map_or(0, |folder| folder.size())
     }
 
     /// The folder of the record.
     #[must_use]
     pub fn folder(&self) -> &Path {
-        &self.at
+        self.at.path()
     }
 
     /// The release set, where the run came so far.
@@ -242,13 +234,20 @@ impl StoredRun {
     }
 
     fn is_running(&self) -> bool {
-        File::open(self.at.join(EVENTS))
+        self.at
+            .open()
+            .and_then(|folder| folder.open(EVENTS))
             .is_ok_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
     }
 
     fn open(&self) -> Result<(v1::Header, impl Iterator<Item = String> + use<>), BackendError> {
-        let path = self.at.join(EVENTS);
-        let file = File::open(&path).map_err(|cause| failed("read", &path, cause))?;
+        let place = self.at.join(EVENTS);
+        let path = place.path();
+        let file = self
+            .at
+            .open()
+            .and_then(|folder| folder.open(EVENTS))
+            .map_err(|cause| failed("read", path, cause))?;
         // A line that is no UTF-8 is damaged as a whole; what is behind it can still be read.
         let mut lines = BufReader::new(file)
             .split(b'\n')

@@ -1,25 +1,26 @@
 //! Writing a run's record while it runs.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use shipline_model::name::RunId;
 use shipline_model::plan::TaskId;
 
 use super::{DOCUMENTS, EVENTS, KEPT_RUNS, LOGS, OUTCOME, folder, log_name, v1};
-use crate::disk::{failed, write_whole};
+use crate::disk::{failed, sweep, write_whole};
 use crate::error::{BackendError, ErrorClass};
 use crate::event::{Event, EventKind, OutputStream, RunSummary};
 use crate::fault::{FaultPoint, Faults};
+use crate::folder::{Folder, Kind, Place};
 
 /// A record that is being written. Its `events.jsonl` is locked as long as this lives: so a reader tells a run that is going
 /// on from one that was cut off.
 #[derive(Debug)]
 pub(crate) struct RecordWriter {
-    folder: PathBuf,
+    place: Place,
+    log_folder: Folder,
     events: Flock<File>,
     logs: BTreeMap<TaskId, File>,
     faults: Faults,
@@ -28,16 +29,20 @@ pub(crate) struct RecordWriter {
 impl RecordWriter {
     /// Opens the record of `run`, and removes the oldest ones beyond [`KEPT_RUNS`].
     pub(crate) fn create(
-        state: &Path,
+        state: &Place,
         run: &RunId,
         command: &str,
         faults: &Faults,
     ) -> Result<Self, BackendError> {
         let runs = folder(state);
         let at = runs.join(run.as_str());
-        fs::create_dir_all(at.join(LOGS)).map_err(|cause| failed("create", &at, cause))?;
-        let path = at.join(EVENTS);
-        let file = File::create_new(&path).map_err(|cause| failed("create", &path, cause))?;
+        let cannot = |cause| failed("create", at.path(), cause);
+        let folder = at.make().map_err(cannot)?;
+        let log_folder = folder.make_folder(LOGS).map_err(cannot)?;
+        let path = at.path().join(EVENTS);
+        let file = folder
+            .create_new(EVENTS)
+            .map_err(|cause| failed("create", &path, cause))?;
         let events = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, errno)| failed("lock", &path, errno.into()))?;
         let header = v1::Header {
@@ -49,7 +54,8 @@ impl RecordWriter {
         faults.reach(FaultPoint::RecordOpened);
         retain(&runs, run);
         Ok(Self {
-            folder: at,
+            place: at,
+            log_folder,
             events,
             logs: BTreeMap::new(),
             faults: faults.clone(),
@@ -89,8 +95,7 @@ impl RecordWriter {
 
     fn log(&mut self, id: &TaskId, text: &str) -> io::Result<()> {
         if !self.logs.contains_key(id) {
-            let path = self.folder.join(LOGS).join(log_name(id));
-            let file = File::options().create(true).append(true).open(path)?;
+            let file = self.log_folder.append(log_name(id))?;
             self.logs.insert(id.clone(), file);
         }
         match self.logs.get_mut(id) {
@@ -101,21 +106,21 @@ impl RecordWriter {
 
     /// Closes the record of a run that came to its end.
     pub(crate) fn finish(self, summary: &RunSummary) -> Result<(), BackendError> {
-        let path = self.folder.join(EVENTS);
+        let events = self.place.join(EVENTS);
         self.events
             .sync_all()
-            .map_err(|cause| failed("write", &path, cause))?;
+            .map_err(|cause| failed("write", events.path(), cause))?;
         self.faults.reach(FaultPoint::RecordEvents);
-        let path = self.folder.join(OUTCOME);
+        let place = self.place.join(OUTCOME);
         let outcome = v1::OutcomeFile {
             version: v1::VERSION,
             summary: v1::Summary::from(summary),
         };
         let bytes = serde_json::to_vec_pretty(&outcome).map_err(|cause| {
-            BackendError::new(ErrorClass::Invalid, format!("write {}", path.display()))
-                .because(cause)
+            let what = format!("write {}", place.path().display());
+            BackendError::new(ErrorClass::Invalid, what).because(cause)
         })?;
-        write_whole(&path, &bytes)
+        write_whole(&place, &bytes)
     }
 }
 
@@ -128,28 +133,34 @@ fn line(to: &mut impl Write, value: &impl serde::Serialize) -> io::Result<()> {
 
 /// Removes the oldest records. One that is in use (a run that goes on, in another process) stays. Nothing is lost where a
 /// removal fails: it is tried again by the next run.
-fn retain(runs: &Path, own: &RunId) {
-    let Ok(entries) = fs::read_dir(runs) else {
+fn retain(runs: &Place, own: &RunId) {
+    let Ok(folder) = runs.open() else {
         return;
     };
-    let mut ids: Vec<RunId> = entries
-        .flatten()
-        .filter_map(|entry| RunId::new(entry.file_name().to_str()?).ok())
+    let mut ids: Vec<RunId> = folder
+        .entries()
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|entry| entry.kind == Kind::Folder)
+        .filter_map(|entry| RunId::new(entry.name.to_str()?).ok())
         .filter(|id| id != own)
         .collect();
     for id in &ids {
         let at = runs.join(id.as_str());
-        crate::disk::sweep(&at);
-        crate::disk::sweep(&at.join(DOCUMENTS));
+        sweep(&at);
+        sweep(&at.join(DOCUMENTS));
+        // Earlier versions made them for everybody.
+        let _ = folder.set_permissions(id.as_str(), 0o700);
     }
     ids.sort();
     let surplus = (ids.len() + 1).saturating_sub(KEPT_RUNS);
     for id in ids.into_iter().take(surplus) {
-        let at = runs.join(id.as_str());
-        let in_use = File::open(at.join(EVENTS))
+        let in_use = folder
+            .folder(id.as_str())
+            .and_then(|record| record.open(EVENTS))
             .is_ok_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err());
         if !in_use {
-            let _ = fs::remove_dir_all(&at);
+            let _ = folder.remove_all(id.as_str());
         }
     }
 }

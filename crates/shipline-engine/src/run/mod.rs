@@ -22,6 +22,7 @@ use crate::backend::{
 use crate::error::BackendError;
 use crate::event::{CancelReason, Reporter, RunSummary};
 use crate::fault::Faults;
+use crate::folder::Place;
 use crate::redact::Redactor;
 
 /// What stages reach the outside through.
@@ -105,7 +106,7 @@ pub struct RunOptions {
     /// When it began, in milliseconds since 1970 UTC; events are timed from it by the monotonic clock.
     pub started_ms: i64,
     /// `.shipline`, absolute. Its lock is held by the caller.
-    pub state: PathBuf,
+    pub state: Place,
     /// The command as a person typed it, for the record.
     pub command: String,
     /// How many tasks of each class run at once.

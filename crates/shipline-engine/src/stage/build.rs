@@ -1,8 +1,10 @@
 //! `build`: `prepare` with the variant's args, then the image, into the store.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use shipline_model::config::{Component, ImageSpec};
+use shipline_model::name::RepoPath;
 use shipline_model::plan::{ImageAction, PlannedImage};
 use shipline_model::value::MissingVariable;
 
@@ -12,6 +14,8 @@ use crate::backend::BuildRequest;
 use crate::error::{BackendError, ErrorClass};
 use crate::event::{BuiltImage, Facts};
 use crate::fault::FaultPoint;
+use crate::folder::Place;
+use crate::workspace::Workspace;
 
 pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
     let component = task.component()?;
@@ -108,7 +112,7 @@ async fn build(
         execute(task, component, "prepare", prepare, &image.args).await?;
     }
     faults.reach(FaultPoint::Prepared);
-    let request = request(task, spec, image)?;
+    let request = request(task, component, spec, image)?;
     let built = shared
         .backends
         .builder
@@ -141,6 +145,7 @@ async fn build(
 
 fn request(
     task: &StageTask,
+    component: &Component,
     spec: &ImageSpec,
     image: &PlannedImage,
 ) -> Result<BuildRequest, BackendError> {
@@ -162,8 +167,18 @@ fn request(
     Ok(BuildRequest {
         id: image.id.clone(),
         engine: spec.engine,
-        context: workspace.path(&spec.context),
-        dockerfile: workspace.path(&spec.dockerfile),
+        root: workspace.place(&RepoPath::root()).path().to_path_buf(),
+        context: context_folder(workspace, image, &spec.context)?,
+        caches: workspace
+            .caches_in(&spec.context, &component.include_caches)
+            .ok_or_else(|| {
+                let context = &spec.context;
+                let what = format!("build {}: its context {context} is a cache", image.id);
+                BackendError::new(ErrorClass::Invalid, what).hint(
+                    "caches are outside every build context: list it under `include_caches` of the component, or let `prepare` put its results elsewhere",
+                )
+            })?,
+        dockerfile: workspace.place(&spec.dockerfile).path().to_path_buf(),
         target: spec.target.clone(),
         platform: image.platform.clone(),
         args: image.args.clone(),
@@ -174,6 +189,24 @@ fn request(
         labels: labels(task, image)?,
         created: image.commit_time,
     })
+}
+
+/// The folder of the build context. What it holds is taken as it is, and so no link may lead it out of the workspace.
+fn context_folder(
+    workspace: &Workspace,
+    image: &PlannedImage,
+    context: &RepoPath,
+) -> Result<PathBuf, BackendError> {
+    let place = workspace.place(context);
+    match Place::inside(workspace.place(&RepoPath::root()).path(), context.as_str()) {
+        Err(cause) => {
+            let what = format!("build {}: use {}", image.id, place.path().display());
+            Err(BackendError::new(ErrorClass::Invalid, what)
+                .because(cause)
+                .hint("`context` must be a folder of the repository"))
+        }
+        Ok(_) => Ok(place.path().to_path_buf()),
+    }
 }
 
 /// The commit's facts (OCI image specification, pre-defined annotation keys) and ours.

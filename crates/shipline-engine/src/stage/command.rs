@@ -10,6 +10,7 @@ use super::{Ended, StageTask};
 use crate::backend::Materialized;
 use crate::error::{BackendError, ErrorClass};
 use crate::event::Facts;
+use crate::folder::{Obstacle, Place};
 use crate::process::{Exit, ShellCommand};
 use crate::workspace::State;
 
@@ -92,7 +93,7 @@ pub(super) async fn execute(
     );
     let command = ShellCommand {
         script: script.to_owned(),
-        directory: folder(task, component),
+        directory: command_folder(task, component, what)?,
         environment,
     };
     task.context.note(format!("$ {script}")).await;
@@ -117,11 +118,31 @@ pub(super) async fn execute(
 }
 
 /// The component's folder in the workspace.
-pub(super) fn folder(task: &StageTask, component: &Component) -> PathBuf {
+pub(super) fn folder(task: &StageTask, component: &Component) -> Place {
     let workspace = task.shared.workspaces.of(&component.name);
     match &component.path {
-        Some(path) => workspace.path(path),
-        None => workspace.path(&shipline_model::name::RepoPath::root()),
+        Some(path) => workspace.place(path),
+        None => workspace.place(&shipline_model::name::RepoPath::root()),
+    }
+}
+
+/// The same for a command, which would work wherever a link leads.
+fn command_folder(
+    task: &StageTask,
+    component: &Component,
+    what: &str,
+) -> Result<PathBuf, BackendError> {
+    let place = folder(task, component);
+    match place.open() {
+        Err(cause) if Obstacle::of(&cause).is_some() => {
+            let name = &component.name;
+            let what = format!("run {what} of {name}: use {}", place.path().display());
+            Err(BackendError::new(ErrorClass::Invalid, what)
+                .because(cause)
+                .hint(format!("`path` of {name} must be a folder of the repository, and commands must leave it one")))
+        }
+        // What is not there is told by whoever starts the command.
+        Ok(_) | Err(_) => Ok(place.path().to_path_buf()),
     }
 }
 
@@ -135,7 +156,7 @@ fn environment(
     // The workspace is no git repository, and git is not to find the live one above it: what stands there is in no key.
     environment.insert(
         "GIT_CEILING_DIRECTORIES".to_owned(),
-        options.state.display().to_string(),
+        options.state.path().display().to_string(),
     );
     for (name, template) in &component.environment {
         let value = template.resolve(&options.variables).map_err(|missing| {

@@ -218,9 +218,10 @@ async fn write_release_set(
             })
             .collect(),
     };
-    let path = release_set_path(&shared.options.state, &shared.options.run);
+    let place = release_set_path(&shared.options.state, &shared.options.run);
     let bytes = serde_json::to_vec_pretty(&set).map_err(|cause| {
-        BackendError::new(ErrorClass::Invalid, format!("write {}", path.display())).because(cause)
+        let what = format!("write {}", place.path().display());
+        BackendError::new(ErrorClass::Invalid, what).because(cause)
     })?;
-    blocking(move || write_whole(&path, &bytes)).await
+    blocking(move || write_whole(&place, &bytes)).await
 }

@@ -1,8 +1,7 @@
 //! `test`: `setup` once, then `test` on exactly the sources; a pass is remembered, a failure never.
 
-use std::path::{Path, PathBuf};
+use std::io::{self, Read as _};
 use std::sync::Arc;
-use std::{fs, io};
 
 use shipline_model::config::Component;
 
@@ -11,6 +10,7 @@ use super::{Ended, StageTask, blocking};
 use crate::error::BackendError;
 use crate::event::Facts;
 use crate::fault::FaultPoint;
+use crate::folder::{Folder, Kind, Place};
 use crate::glob::matches;
 use crate::record::run_folder;
 use crate::redact::Redactor;
@@ -89,57 +89,59 @@ async fn collect(task: &StageTask, component: &Component) {
     task.context.note(note).await;
 }
 
-fn copy(from: &Path, to: &Path, globs: &[String], redactor: &Redactor) -> (usize, Vec<String>) {
+fn copy(from: &Place, to: &Place, globs: &[String], redactor: &Redactor) -> (usize, Vec<String>) {
     let mut files = Vec::new();
-    find(from, from, globs, DEPTH, &mut files);
+    if let Ok(folder) = from.open() {
+        find(&folder, "", globs, DEPTH, &mut files);
+    }
     files.sort();
     let mut count = 0;
     let mut problems = Vec::new();
     for file in files {
         match keep(&from.join(&file), &to.join(&file), redactor) {
             Ok(()) => count += 1,
-            Err(cause) => problems.push(format!("{}: {cause}", file.display())),
+            Err(cause) => problems.push(format!("{file}: {cause}")),
         }
     }
     (count, problems)
 }
 
 /// Writes the file at `to` as it is at `from`, without any secret.
-fn keep(from: &Path, to: &Path, redactor: &Redactor) -> io::Result<()> {
-    if fs::metadata(from)?.len() > LARGEST {
+fn keep(from: &Place, to: &Place, redactor: &Redactor) -> io::Result<()> {
+    let (folder, name) = from.parent()?;
+    let mut bytes = Vec::new();
+    folder
+        .open(name)?
+        .take(LARGEST + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
         return Err(io::Error::other(format!(
             "it has more than {} MiB",
             LARGEST >> 20
         )));
     }
-    let bytes = fs::read(from)?;
-    if let Some(folder) = to.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(to, redactor.mask_bytes(&bytes))
+    to.write_whole(&redactor.mask_bytes(&bytes))
 }
 
-/// Finds regular files below `at` whose path below `root` matches; symlinks are not followed.
-fn find(root: &Path, at: &Path, globs: &[String], depth: usize, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(at).into_iter().flatten().flatten() {
-        let Ok(kind) = entry.file_type() else {
+/// Finds regular files below `folder`, whose path is `path`, that match; symlinks are not followed.
+fn find(folder: &Folder, path: &str, globs: &[String], depth: usize, found: &mut Vec<String>) {
+    for entry in folder.entries().unwrap_or_default() {
+        let Some(name) = entry.name.to_str() else {
             continue;
         };
-        let path = entry.path();
-        let Ok(relative) = path.strip_prefix(root) else {
-            continue;
+        let below = match path {
+            "" => name.to_owned(),
+            path => format!("{path}/{name}"),
         };
-        if kind.is_dir() {
+        match entry.kind {
             // Tests write no results there, and it is large.
-            if depth > 0 && entry.file_name() != "node_modules" {
-                find(root, &path, globs, depth - 1, found);
+            Kind::Folder if depth > 0 && name != "node_modules" => {
+                if let Ok(folder) = folder.folder(name) {
+                    find(&folder, &below, globs, depth - 1, found);
+                }
             }
-        } else if kind.is_file()
-            && relative
-                .to_str()
-                .is_some_and(|text| globs.iter().any(|glob| matches(glob, text)))
-        {
-            found.push(relative.to_owned());
+            Kind::File if globs.iter().any(|glob| matches(glob, &below)) => found.push(below),
+            Kind::File | Kind::Folder | Kind::Link | Kind::Special => {}
         }
     }
 }

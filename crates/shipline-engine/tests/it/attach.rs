@@ -187,8 +187,8 @@ async fn an_sbom_lies_in_each_runs_record_and_one_that_was_damaged_is_made_again
     let mut world = World::new(&[]);
     world.cataloguer = Arc::new(ScriptedCataloguer::new(["left-pad", "right-pad"]));
     let path = |world: &World, ran: &Ran| {
-        let folder = record::run_folder(&world.state(), &ran.run);
-        folder.join("documents/web@staging.sbom.json")
+        let folder = record::run_folder(&world.place(), &ran.run);
+        folder.path().join("documents/web@staging.sbom.json")
     };
     let first = world.run().await;
     let Outcome::Passed(Facts::Scanned { packages, .. }) = first.outcome("scan/web@staging") else {
@@ -276,13 +276,14 @@ async fn a_conflict_names_the_run_of_this_clone_that_published_the_tag() {
     let first = world.run().await;
     green(&first);
     // As if that run had had other images.
-    let path = record::release_set_path(&world.state(), &first.run);
-    let text = std::fs::read_to_string(&path).unwrap();
+    let path = record::release_set_path(&world.place(), &first.run);
+    let path = path.path();
+    let text = std::fs::read_to_string(path).unwrap();
     let other = digest_of(b"another image");
     let mut set: serde_json::Value = serde_json::from_str(&text).unwrap();
     let tag = set["images"][0]["tag"].as_str().unwrap().to_owned();
     set["images"][0]["digest"] = other.as_str().into();
-    std::fs::write(&path, set.to_string()).unwrap();
+    std::fs::write(path, set.to_string()).unwrap();
     let conflict = BackendError::new(ErrorClass::Conflict, "tag: another digest");
     world.registry.taggings.fail(conflict);
     let ran = world.run().await;

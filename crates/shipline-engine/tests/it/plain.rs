@@ -66,7 +66,7 @@ async fn a_green_run_publishes_what_it_built() {
         ]
     );
 
-    let set = record::find(&world.state(), "last")
+    let set = record::find(&world.place(), "last")
         .unwrap()
         .release_set()
         .unwrap();

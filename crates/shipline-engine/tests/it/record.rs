@@ -10,12 +10,12 @@ use crate::world::World;
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_are_listed_with_how_they_ended() {
     let mut world = World::new(&[("TEST_WEB", "echo line")]);
-    assert_eq!(record::list(&world.state()).unwrap(), []);
+    assert_eq!(record::list(&world.place()).unwrap(), []);
     let first = world.run().await;
     let second = world.run().await;
-    let cut = record::find(&world.state(), first.run.as_str()).unwrap();
+    let cut = record::find(&world.place(), first.run.as_str()).unwrap();
     fs::remove_file(cut.folder().join("outcome.json")).unwrap();
-    let listed = record::list(&world.state()).unwrap();
+    let listed = record::list(&world.place()).unwrap();
     assert_eq!(listed.len(), 2);
     assert_eq!(listed[0].run, second.run);
     assert_eq!(
@@ -35,7 +35,7 @@ async fn runs_are_listed_with_how_they_ended() {
 async fn a_cut_off_last_line_is_left_out_and_damage_is_named() {
     let mut world = World::new(&[]);
     let ran = world.run().await;
-    let stored = record::find(&world.state(), "last").unwrap();
+    let stored = record::find(&world.place(), "last").unwrap();
     let path = stored.folder().join("events.jsonl");
     let whole = fs::read(&path).unwrap();
     for cut in [whole.len() - 1, whole.len() - 2, whole.len() - 40] {
@@ -59,8 +59,8 @@ async fn a_cut_off_last_line_is_left_out_and_damage_is_named() {
 
     fs::write(&path, "no record").unwrap();
     assert!(stored.events().is_err());
-    assert_eq!(record::list(&world.state()).unwrap()[0].command, None);
-    assert!(record::find(&world.state(), "20251215123456-ffffff").is_err());
+    assert_eq!(record::list(&world.place()).unwrap()[0].command, None);
+    assert!(record::find(&world.place(), "20251215123456-ffffff").is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +72,7 @@ async fn only_the_youngest_records_are_kept() {
     }
     fs::create_dir_all(runs.join("mine")).unwrap();
     let ran = world.run().await;
-    let listed = record::list(&world.state()).unwrap();
+    let listed = record::list(&world.place()).unwrap();
     assert_eq!(listed.len(), record::KEPT_RUNS);
     assert_eq!(listed[0].run, ran.run);
     assert!(runs.join("mine").exists());
@@ -84,7 +84,7 @@ async fn only_the_youngest_records_are_kept() {
 async fn a_cache_that_is_damaged_or_foreign_is_empty() {
     let mut world = World::new(&[]);
     world.run().await;
-    let cache = Cache::new(&world.state());
+    let cache = Cache::new(&world.place());
     let known = cache.known(&*world.store).unwrap();
     assert_eq!((known.test_passes.len(), known.builds.len()), (2, 2));
     for kind in ["tests", "builds"] {

@@ -9,6 +9,7 @@ use shipline_engine::backend::{Scanner, SourceRepo};
 use shipline_engine::cache::Cache;
 use shipline_engine::event::{CancelReason, Event, EventKind, Outcome, Reporter};
 use shipline_engine::fault::Faults;
+use shipline_engine::folder::{Owner, Place};
 use shipline_engine::record;
 use shipline_engine::redact::Redactor;
 use shipline_engine::run::{Backends, Graces, Retries, RunEnd, RunOptions, ScanCache, run};
@@ -231,6 +232,11 @@ impl World {
         self.folder.path().join(".shipline")
     }
 
+    /// The same, as it is opened.
+    pub(crate) fn place(&self) -> Place {
+        Place::new(self.folder.path(), Owner::Ours).join(".shipline")
+    }
+
     /// Plans the pipeline on what is known.
     pub(crate) fn plan(&self) -> Plan {
         let pipeline = PipelineName::new("all").unwrap();
@@ -268,7 +274,7 @@ impl World {
             trees: &trees,
             tools: &BTreeMap::new(),
             bases: &BTreeMap::new(),
-            known: &Cache::new(&self.state()).known(&*self.store).unwrap(),
+            known: &Cache::new(&self.place()).known(&*self.store).unwrap(),
             instant: &TagInstant::from_unix(1_765_802_096 + i64::from(self.runs)).unwrap(),
             variables: &self.variables,
             fingerprint: &|secret| format!("{:x}", secret.len()),
@@ -282,7 +288,7 @@ impl World {
         RunOptions {
             run: RunId::new(format!("20251215123456-{:06x}", self.runs)).unwrap(),
             started_ms: 1_765_802_096_000,
-            state: self.state(),
+            state: self.place(),
             command: "shipline pipeline all".to_owned(),
             limits: Limits {
                 workspace: 2,
@@ -354,7 +360,7 @@ impl World {
     }
 
     pub(crate) fn events(&self, run: &RunId) -> Vec<Event> {
-        record::find(&self.state(), run.as_str())
+        record::find(&self.place(), run.as_str())
             .unwrap()
             .events()
             .unwrap()

@@ -1,12 +1,11 @@
 //! What each file of the workspace looked like when its content was last known.
 
 use std::collections::HashMap;
-use std::io::Write;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::ffi::OsStr;
 
 use git2::Oid;
 use shipline_engine::error::BackendError;
+use shipline_engine::folder::{Folder, Seen};
 
 use crate::error;
 
@@ -29,13 +28,12 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    pub(crate) fn of(meta: &std::fs::Metadata) -> Self {
-        let ns = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
+    pub(crate) fn of(seen: &Seen) -> Self {
         Self {
-            size: meta.size(),
-            mtime_ns: ns(meta.mtime(), meta.mtime_nsec()),
-            ctime_ns: ns(meta.ctime(), meta.ctime_nsec()),
-            inode: meta.ino(),
+            size: seen.size,
+            mtime_ns: seen.modified_ns,
+            ctime_ns: seen.changed_ns,
+            inode: seen.inode,
         }
     }
 }
@@ -56,20 +54,20 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
-    /// The manifest in a file; empty where it is not there or not whole.
-    pub(crate) fn read(file: &Path) -> Result<Self, BackendError> {
-        let failed = |cause| error::file("read", file, cause);
-        let bytes = match std::fs::read(file) {
+    /// The manifest in a file of `folder`; empty where it is not there or not whole.
+    pub(crate) fn read(folder: &Folder, name: &OsStr) -> Result<Self, BackendError> {
+        let failed = |cause| error::file("read", &folder.path().join(name), cause);
+        let bytes = match folder.read(name) {
             Ok(bytes) => bytes,
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(Self::default());
             }
             Err(cause) => return Err(failed(cause)),
         };
-        let look = Look::of(&file.metadata().map_err(failed)?);
+        let seen = folder.see(name).map_err(failed)?;
         Ok(Self {
             records: parse(&bytes).unwrap_or_default(),
-            written_ns: look.mtime_ns,
+            written_ns: seen.map_or(0, |seen| seen.modified_ns),
         })
     }
 
@@ -82,7 +80,7 @@ impl Manifest {
     }
 
     /// Writes it as a whole, by rename.
-    pub(crate) fn write(&self, file: &Path) -> Result<(), BackendError> {
+    pub(crate) fn write(&self, folder: &Folder, name: &OsStr) -> Result<(), BackendError> {
         let mut bytes = HEADER.to_vec();
         for (path, Record { content, look }) in &self.records {
             bytes.extend_from_slice(
@@ -96,14 +94,9 @@ impl Manifest {
             bytes.extend_from_slice(b"\0\n");
         }
         bytes.extend_from_slice(END);
-        let mut name = file.as_os_str().to_owned();
-        name.push(".new");
-        let new = Path::new(&name);
-        let failed = |cause| error::file("write", new, cause);
-        let mut output = std::fs::File::create(new).map_err(failed)?;
-        output.write_all(&bytes).map_err(failed)?;
-        output.sync_all().map_err(failed)?;
-        std::fs::rename(new, file).map_err(|cause| error::file("replace", file, cause))
+        folder
+            .write_whole(name, &bytes)
+            .map_err(|cause| error::file("write", &folder.path().join(name), cause))
     }
 }
 
@@ -131,6 +124,8 @@ fn parse(bytes: &[u8]) -> Option<HashMap<Vec<u8>, Record>> {
 
 #[cfg(test)]
 mod tests {
+    use shipline_engine::folder::Place;
+
     use super::*;
 
     fn manifest() -> Manifest {
@@ -155,9 +150,9 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back_and_a_cut_file_is_no_manifest() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("m");
-        manifest().write(&file).unwrap();
-        let bytes = std::fs::read(&file).unwrap();
+        let open = Place::from(folder.path()).open().unwrap();
+        manifest().write(&open, OsStr::new("m")).unwrap();
+        let bytes = open.read("m").unwrap();
         assert_eq!(parse(&bytes), Some(manifest().records));
         for cut in 0..bytes.len() {
             assert_eq!(parse(&bytes[..cut]), None, "cut at {cut}");

@@ -3,18 +3,23 @@
 //! Files come in by rename from a folder beside it, so that none is ever half there. The manifest beside it remembers what
 //! each file looked like when its content was last known; a file that looks the same is not read again, any other is compared
 //! by content. A manifest that is old, cut off or missing therefore costs time, never correctness.
+//!
+//! Commands and sources may put links anywhere: every folder is held open while it is worked in, and entered from the one above
+//! it without following links, so that nothing outside the workspace is ever written or removed.
 
 mod keep;
 mod manifest;
 mod sync;
 mod wanted;
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::Path;
 
 use git2::Repository;
 use shipline_engine::backend::{Materialized, SourceSet};
-use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::error::BackendError;
 use shipline_engine::fault::{FaultPoint, Faults};
+use shipline_engine::folder::{Entry, Folder, Place};
 use shipline_model::name::RepoPath;
 
 use crate::error;
@@ -30,7 +35,7 @@ pub(crate) fn materialize(
     sources: &Sources<'_>,
     root: &Path,
     set: &SourceSet,
-    workspace: &Path,
+    workspace: &Place,
     faults: &Faults,
 ) -> Result<Materialized, BackendError> {
     let mut stores = Stores::new(repo, root)?;
@@ -38,11 +43,11 @@ pub(crate) fn materialize(
     let keep = Keep::of(set);
     let beside = Beside::of(workspace)?;
 
-    sync::remove(&beside.incoming)?;
-    let known = Manifest::read(&beside.manifest)?;
-    sync::folder(workspace, sync::Parents::Create)?;
-    let mut sync = Sync::new(&stores, &known, &beside.incoming, faults);
-    sync.folder(workspace, &mut Vec::new(), &wanted, keep.root())?;
+    sync::remove(&beside.folder, &beside.incoming)?;
+    let known = Manifest::read(&beside.folder, &beside.manifest)?;
+    let folder = beside.workspace()?;
+    let mut sync = Sync::new(&stores, &known, &beside, faults);
+    sync.folder(&folder, &mut Vec::new(), &wanted, keep.root())?;
     let (mut now, done) = sync.finish()?;
     // What was left alone is as well known as before.
     for (path, record) in &known.records {
@@ -52,7 +57,7 @@ pub(crate) fn materialize(
     }
     faults.reach(FaultPoint::WorkspaceFiles);
     if now.records != known.records {
-        now.write(&beside.manifest)?;
+        now.write(&beside.folder, &beside.manifest)?;
     }
     faults.reach(FaultPoint::WorkspaceDone);
     Ok(done)
@@ -64,53 +69,55 @@ pub(crate) fn extras(
     sources: &Sources<'_>,
     root: &Path,
     set: &SourceSet,
-    workspace: &Path,
+    workspace: &Place,
 ) -> Result<Vec<RepoPath>, BackendError> {
     let mut stores = Stores::new(repo, root)?;
     let wanted = Wanted::of(sources, &mut stores, &set.paths)?;
     let keep = Keep::of(set);
     let mut extras = Vec::new();
-    sync::extras(workspace, "", Some(&wanted), keep.root(), &mut extras)?;
+    let folder = Beside::of(workspace)?.workspace()?;
+    sync::extras(&folder, "", Some(&wanted), keep.root(), &mut extras)?;
     extras.sort();
     Ok(extras)
 }
 
-/// What stands beside a workspace.
+/// The folder that holds a workspace, and what stands beside it there.
 struct Beside {
+    folder: Folder,
+    name: OsString,
     /// `<workspace>.manifest`.
-    manifest: PathBuf,
+    manifest: OsString,
     /// `<workspace>.incoming`: files on their way in.
-    incoming: PathBuf,
+    incoming: OsString,
 }
 
 impl Beside {
-    fn of(workspace: &Path) -> Result<Self, BackendError> {
-        let name = workspace.file_name().ok_or_else(|| {
-            BackendError::new(
-                ErrorClass::Invalid,
-                format!("use {} as a workspace: it has no name", workspace.display()),
-            )
-        })?;
+    fn of(workspace: &Place) -> Result<Self, BackendError> {
+        let (folder, name) = workspace
+            .make_parent()
+            .map_err(|cause| error::file("use the workspace", workspace.path(), cause))?;
         let beside = |suffix: &str| {
-            let mut name = name.to_owned();
+            let mut name = name.clone();
             name.push(suffix);
-            workspace.with_file_name(name)
+            name
         };
         Ok(Self {
             manifest: beside(".manifest"),
             incoming: beside(".incoming"),
+            folder,
+            name,
         })
+    }
+
+    /// The workspace itself. In it may be folders of other users, which commands made.
+    fn workspace(&self) -> Result<Folder, BackendError> {
+        sync::make_folder(&self.folder, &self.name).map(Folder::of_anyone)
     }
 }
 
-/// Reads a folder's entries: name and type, symlinks not followed.
-fn entries(folder: &Path) -> Result<Vec<(std::ffi::OsString, std::fs::FileType)>, BackendError> {
-    let failed = |cause| error::file("read the folder", folder, cause);
-    std::fs::read_dir(folder)
-        .map_err(failed)?
-        .map(|entry| {
-            let entry = entry.map_err(failed)?;
-            Ok((entry.file_name(), entry.file_type().map_err(failed)?))
-        })
-        .collect()
+/// Reads a folder's entries.
+fn entries(folder: &Folder) -> Result<Vec<Entry>, BackendError> {
+    folder
+        .entries()
+        .map_err(|cause| error::file("read the folder", folder.path(), cause))
 }

@@ -2,31 +2,38 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::{FileType, Permissions};
+use std::fs::{File as Output, Permissions};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use git2::{ObjectType, Oid};
 use shipline_engine::backend::Materialized;
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::{FaultPoint, Faults};
+use shipline_engine::folder::{Folder, Kind, Seen};
 use shipline_model::name::RepoPath;
 
-use super::entries;
 use super::keep::Keeping;
 use super::manifest::{Look, Manifest, Record};
 use super::wanted::{File, Item, Stores, Wanted};
+use super::{Beside, entries};
 use crate::error;
 
 /// Permissions of every folder that holds sources, whatever the umask.
 const FOLDER: u32 = 0o755;
 
+/// The name of the file that is on its way in.
+const INCOMING: &str = "file";
+
 /// One pass over a workspace.
 pub(crate) struct Sync<'s> {
     stores: &'s Stores<'s>,
     known: &'s Manifest,
-    incoming: &'s Path,
+    beside: &'s Beside,
+    /// Made when the first file comes in.
+    incoming: Option<Folder>,
     faults: &'s Faults,
     now: Manifest,
     done: Materialized,
@@ -36,13 +43,14 @@ impl<'s> Sync<'s> {
     pub(crate) fn new(
         stores: &'s Stores<'s>,
         known: &'s Manifest,
-        incoming: &'s Path,
+        beside: &'s Beside,
         faults: &'s Faults,
     ) -> Self {
         Self {
             stores,
             known,
-            incoming,
+            beside,
+            incoming: None,
             faults,
             now: Manifest::default(),
             done: Materialized::default(),
@@ -51,47 +59,51 @@ impl<'s> Sync<'s> {
 
     /// What is known now, and what was done.
     pub(crate) fn finish(self) -> Result<(Manifest, Materialized), BackendError> {
-        remove(self.incoming)?;
+        remove(&self.beside.folder, &self.beside.incoming)?;
         Ok((self.now, self.done))
     }
 
-    /// Makes the folder `at` (there, and a folder) equal to `wanted`. `path` is its path in the workspace.
+    /// Makes the folder `at` equal to `wanted`. `path` is its path in the workspace.
     pub(crate) fn folder(
         &mut self,
-        at: &Path,
+        at: &Folder,
         path: &mut Vec<u8>,
         wanted: &Wanted,
         keeping: Keeping<'_>,
     ) -> Result<(), BackendError> {
-        let mut present: BTreeMap<Vec<u8>, FileType> = BTreeMap::new();
-        for (name, kind) in entries(at)? {
-            let name = name.into_vec();
+        let mut present: BTreeMap<Vec<u8>, Kind> = BTreeMap::new();
+        for entry in entries(at)? {
+            let name = entry.name.into_vec();
             if wanted.0.contains_key(&name) {
-                present.insert(name, kind);
+                present.insert(name, entry.kind);
             } else {
-                let below = at.join(OsStr::from_bytes(&name));
-                self.prune(&below, kind, keeping.entry(&name))?;
+                let keeping = keeping.entry(&name);
+                self.prune(at, OsStr::from_bytes(&name), entry.kind, keeping)?;
             }
         }
         for (name, item) in &wanted.0 {
-            let below = at.join(OsStr::from_bytes(name));
             let length = path.len();
             if length > 0 {
                 path.push(b'/');
             }
             path.extend_from_slice(name);
             let kind = present.get(name).copied();
+            let spot = Spot {
+                folder: at,
+                name: OsStr::from_bytes(name),
+                path,
+            };
             match item {
                 Item::Folder(wanted) => {
-                    if kind.is_some_and(|kind| !kind.is_dir()) {
-                        remove(&below)?;
+                    if kind.is_some_and(|kind| kind != Kind::Folder) {
+                        remove(at, spot.name)?;
                         self.done.removed += 1;
                     }
-                    folder(&below, Parents::AreThere)?;
+                    let below = make_folder(at, spot.name)?;
                     self.folder(&below, path, wanted, keeping.entry(name))?;
                 }
-                Item::File(file) => self.file(&below, path, file, kind)?,
-                Item::Link(file) => self.link(&below, path, file, kind)?,
+                Item::File(file) => self.file(&spot, file, kind)?,
+                Item::Link(file) => self.link(&spot, file, kind)?,
             }
             path.truncate(length);
         }
@@ -101,69 +113,68 @@ impl<'s> Sync<'s> {
     /// Removes what is no source, but for what is kept.
     fn prune(
         &mut self,
-        at: &Path,
-        kind: FileType,
+        at: &Folder,
+        name: &OsStr,
+        kind: Kind,
         keeping: Keeping<'_>,
     ) -> Result<(), BackendError> {
         match keeping {
             Keeping::All => Ok(()),
-            Keeping::Below(_) if kind.is_dir() => {
-                for (name, kind) in entries(at)? {
-                    self.prune(&at.join(&name), kind, keeping.entry(name.as_bytes()))?;
+            Keeping::Below(_) if kind == Kind::Folder => {
+                let below = enter(at, name)?;
+                for entry in entries(&below)? {
+                    let keeping = keeping.entry(entry.name.as_bytes());
+                    self.prune(&below, &entry.name, entry.kind, keeping)?;
                 }
-                if entries(at)?.is_empty() {
-                    remove(at)?;
+                if entries(&below)?.is_empty() {
+                    remove(at, name)?;
                     self.done.removed += 1;
                 }
                 Ok(())
             }
             Keeping::Below(_) | Keeping::Nothing => {
                 self.done.removed += 1;
-                remove(at)
+                remove(at, name)
             }
         }
     }
 
     fn file(
         &mut self,
-        at: &Path,
-        path: &[u8],
+        spot: &Spot<'_>,
         file: &File,
-        kind: Option<FileType>,
+        kind: Option<Kind>,
     ) -> Result<(), BackendError> {
-        if kind.is_some_and(|kind| kind.is_file()) && self.holds(at, path, file)? {
+        if kind == Some(Kind::File) && self.holds(spot, file)? {
             self.done.kept += 1;
             return Ok(());
         }
-        if kind.is_some_and(|kind| kind.is_dir()) {
-            remove(at)?;
+        if kind == Some(Kind::Folder) {
+            remove(spot.folder, spot.name)?;
             self.done.removed += 1;
         }
-        self.bring(at, |stores, incoming| {
-            let mut output = std::fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(incoming)
-                .map_err(|cause| error::file("create", incoming, cause))?;
-            stores.copy(path, file, &mut output, incoming)?;
+        self.bring(spot, |stores, incoming| {
+            let at = incoming.path().join(INCOMING);
+            let mut output: Output = incoming
+                .create_new(INCOMING)
+                .map_err(|cause| error::file("create", &at, cause))?;
+            stores.copy(spot.path, file, &mut output, &at)?;
             output
                 .set_permissions(Permissions::from_mode(file.permissions))
-                .map_err(|cause| error::file("set the permissions of", incoming, cause))
+                .map_err(|cause| error::file("set the permissions of", &at, cause))
         })?;
-        self.remember(at, path, file)
+        self.remember(spot, file)
     }
 
-    /// Whether the file at `at` holds what is wanted; its permissions are mended on the way.
-    fn holds(&mut self, at: &Path, path: &[u8], file: &File) -> Result<bool, BackendError> {
-        let meta = at
-            .symlink_metadata()
-            .map_err(|cause| error::file("look at", at, cause))?;
-        let look = Look::of(&meta);
-        let trusted = self.known.content(path, &look);
+    /// Whether the file at `spot` holds what is wanted; its permissions are mended on the way.
+    fn holds(&mut self, spot: &Spot<'_>, file: &File) -> Result<bool, BackendError> {
+        let seen = spot.see()?;
+        let look = Look::of(&seen);
+        let trusted = self.known.content(spot.path, &look);
         let content = match trusted {
             Some(content) => content,
-            None => match Oid::hash_file(ObjectType::Blob, at) {
+            // Whatever the path leads to by now: what it tells is compared, and nothing is written through it.
+            None => match Oid::hash_file(ObjectType::Blob, spot.folder.path().join(spot.name)) {
                 Ok(content) => content,
                 // What cannot be read is replaced.
                 Err(_) => return Ok(false),
@@ -172,147 +183,136 @@ impl<'s> Sync<'s> {
         if content != file.content {
             return Ok(false);
         }
-        if meta.permissions().mode() & 0o7777 != file.permissions {
-            std::fs::set_permissions(at, Permissions::from_mode(file.permissions))
-                .map_err(|cause| error::file("set the permissions of", at, cause))?;
-            self.remember(at, path, file)?;
+        if seen.permissions != file.permissions {
+            spot.folder
+                .set_permissions(spot.name, file.permissions)
+                .map_err(|cause| spot.failed("set the permissions of", cause))?;
+            self.remember(spot, file)?;
         } else {
             self.now
                 .records
-                .insert(path.to_vec(), Record { content, look });
+                .insert(spot.path.to_vec(), Record { content, look });
         }
         Ok(true)
     }
 
     fn link(
         &mut self,
-        at: &Path,
-        path: &[u8],
+        spot: &Spot<'_>,
         file: &File,
-        kind: Option<FileType>,
+        kind: Option<Kind>,
     ) -> Result<(), BackendError> {
-        if kind.is_some_and(|kind| kind.is_symlink()) {
-            let target = std::fs::read_link(at)
-                .map_err(|cause| error::file("read the symlink", at, cause))?;
-            let now = Oid::hash_object(ObjectType::Blob, target.as_os_str().as_bytes());
+        if kind == Some(Kind::Link) {
+            let target = spot
+                .folder
+                .link_target(spot.name)
+                .map_err(|cause| spot.failed("read the symlink", cause))?;
+            let now = Oid::hash_object(ObjectType::Blob, target.as_bytes());
             if now.ok() == Some(file.content) {
                 self.done.kept += 1;
                 return Ok(());
             }
         }
-        if kind.is_some_and(|kind| kind.is_dir()) {
-            remove(at)?;
+        if kind == Some(Kind::Folder) {
+            remove(spot.folder, spot.name)?;
             self.done.removed += 1;
         }
-        self.bring(at, |stores, incoming| {
-            let target = OsString::from_vec(stores.target(path, file)?);
-            std::os::unix::fs::symlink(&target, incoming)
-                .map_err(|cause| error::file("create the symlink", incoming, cause))
+        self.bring(spot, |stores, incoming| {
+            let target = OsString::from_vec(stores.target(spot.path, file)?);
+            incoming
+                .make_link(INCOMING, &target)
+                .map_err(|cause| spot.failed("create the symlink", cause))
         })
     }
 
     /// Makes a file beside the workspace and moves it in as a whole.
     fn bring(
         &mut self,
-        at: &Path,
-        make: impl FnOnce(&Stores<'_>, &Path) -> Result<(), BackendError>,
+        spot: &Spot<'_>,
+        make: impl FnOnce(&Stores<'_>, &Folder) -> Result<(), BackendError>,
     ) -> Result<(), BackendError> {
-        let incoming = self.incoming.join("file");
-        if self.done.written == 0 {
-            folder(self.incoming, Parents::AreThere)?;
-        }
-        make(self.stores, &incoming)?;
-        std::fs::rename(&incoming, at).map_err(|cause| error::file("replace", at, cause))?;
+        let incoming = match self.incoming.take() {
+            Some(incoming) => incoming,
+            None => make_folder(&self.beside.folder, &self.beside.incoming)?,
+        };
+        let made = make(self.stores, &incoming).and_then(|()| {
+            incoming
+                .rename(INCOMING, spot.folder, spot.name)
+                .map_err(|cause| spot.failed("replace", cause))
+        });
+        self.incoming = Some(incoming);
+        made?;
         self.done.written += 1;
         self.faults.reach(FaultPoint::WorkspaceFile);
         Ok(())
     }
 
-    fn remember(&mut self, at: &Path, path: &[u8], file: &File) -> Result<(), BackendError> {
-        let meta = at
-            .symlink_metadata()
-            .map_err(|cause| error::file("look at", at, cause))?;
+    fn remember(&mut self, spot: &Spot<'_>, file: &File) -> Result<(), BackendError> {
+        let seen = spot.see()?;
         self.now.records.insert(
-            path.to_vec(),
+            spot.path.to_vec(),
             Record {
                 content: file.content,
-                look: Look::of(&meta),
+                look: Look::of(&seen),
             },
         );
         Ok(())
     }
 }
 
-/// Whether the parents of a folder are made too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Parents {
-    /// They are there.
-    AreThere,
-    /// They are made where they are missing.
-    Create,
+/// A name in a folder of the workspace.
+struct Spot<'s> {
+    folder: &'s Folder,
+    name: &'s OsStr,
+    /// Its path in the workspace.
+    path: &'s [u8],
 }
 
-/// Makes sure that the folder is there, with its permissions.
-pub(crate) fn folder(at: &Path, parents: Parents) -> Result<(), BackendError> {
-    let failed = |cause| error::file("create the folder", at, cause);
-    let mode = match at.symlink_metadata() {
-        Ok(meta) if meta.is_dir() => Some(meta.permissions().mode() & 0o7777),
-        Ok(_) => None,
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => None,
-        Err(cause) => return Err(failed(cause)),
+impl Spot<'_> {
+    fn see(&self) -> Result<Seen, BackendError> {
+        self.folder
+            .see(self.name)
+            .and_then(|seen| seen.ok_or_else(|| io::ErrorKind::NotFound.into()))
+            .map_err(|cause| self.failed("look at", cause))
+    }
+
+    fn failed(&self, what: &str, cause: io::Error) -> BackendError {
+        error::file(what, &self.folder.path().join(self.name), cause)
+    }
+}
+
+/// The folder at a name, made where it is missing, with its permissions.
+pub(crate) fn make_folder(at: &Folder, name: &OsStr) -> Result<Folder, BackendError> {
+    let failed = |cause| error::file("create the folder", &at.path().join(name), cause);
+    let folder = match at.make_folder(name) {
+        Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
+            // A command took the permission to read it away.
+            at.set_permissions(name, FOLDER).map_err(failed)?;
+            at.make_folder(name)
+        }
+        folder => folder,
     };
-    if mode.is_none() {
-        match parents {
-            Parents::AreThere => std::fs::create_dir(at),
-            Parents::Create => std::fs::create_dir_all(at),
-        }
-        .map_err(failed)?;
+    let folder = folder.map_err(failed)?;
+    if folder.look().map_err(failed)?.permissions != FOLDER {
+        folder.set_own_permissions(FOLDER).map_err(failed)?;
     }
-    if mode != Some(FOLDER) {
-        std::fs::set_permissions(at, Permissions::from_mode(FOLDER)).map_err(failed)?;
-    }
-    Ok(())
+    Ok(folder)
 }
 
-/// Removes whatever is at `at`, folders with all that is in them, also where a build took the write permission away.
-pub(crate) fn remove(at: &Path) -> Result<(), BackendError> {
-    let failed = |cause| error::file("remove", at, cause);
-    let attempt = || match at.symlink_metadata() {
-        Ok(meta) if meta.is_dir() => std::fs::remove_dir_all(at),
-        Ok(_) => std::fs::remove_file(at),
-        Err(cause) => Err(cause),
-    };
-    match attempt() {
-        Ok(()) => Ok(()),
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(cause) if cause.kind() == std::io::ErrorKind::PermissionDenied => {
-            unlock(at)?;
-            attempt().map_err(failed)
-        }
-        Err(cause) => Err(failed(cause)),
-    }
+fn enter(at: &Folder, name: &OsStr) -> Result<Folder, BackendError> {
+    at.folder(name)
+        .map_err(|cause| error::file("read the folder", &at.path().join(name), cause))
 }
 
-/// Makes every folder at and below `at` writable.
-fn unlock(at: &Path) -> Result<(), BackendError> {
-    let meta = at
-        .symlink_metadata()
-        .map_err(|cause| error::file("look at", at, cause))?;
-    if meta.is_dir() {
-        std::fs::set_permissions(at, Permissions::from_mode(0o700))
-            .map_err(|cause| error::file("set the permissions of", at, cause))?;
-        for (name, kind) in entries(at)? {
-            if kind.is_dir() {
-                unlock(&at.join(name))?;
-            }
-        }
-    }
-    Ok(())
+/// Removes whatever has a name, folders with all that is in them, also where a build took the write permission away.
+pub(crate) fn remove(at: &Folder, name: &OsStr) -> Result<(), BackendError> {
+    at.remove_all(name)
+        .map_err(|cause| error::file("remove", &at.path().join(name), cause))
 }
 
 /// Lists what is in the folder `at` and neither wanted nor kept. `path` is its path in the workspace.
 pub(crate) fn extras(
-    at: &Path,
+    at: &Folder,
     path: &str,
     wanted: Option<&Wanted>,
     keeping: Keeping<'_>,
@@ -321,20 +321,21 @@ pub(crate) fn extras(
     if matches!(keeping, Keeping::All) {
         return Ok(());
     }
-    for (name, kind) in entries(at)? {
-        let below: PathBuf = at.join(&name);
+    for entry in entries(at)? {
+        let name = entry.name.as_os_str();
         let item = wanted.and_then(|wanted| wanted.0.get(name.as_bytes()));
         let keeping = keeping.entry(name.as_bytes());
+        let is_folder = entry.kind == Kind::Folder;
         let into = match (item, keeping) {
             (_, Keeping::All) | (Some(Item::File(_) | Item::Link(_)), _) => continue,
-            (Some(Item::Folder(wanted)), _) if kind.is_dir() => Some(Some(wanted)),
+            (Some(Item::Folder(wanted)), _) if is_folder => Some(Some(wanted)),
             (Some(Item::Folder(_)), _) => continue,
-            (None, Keeping::Below(_)) if kind.is_dir() => Some(None),
+            (None, Keeping::Below(_)) if is_folder => Some(None),
             (None, Keeping::Below(_) | Keeping::Nothing) => None,
         };
-        let path = named(path, &name, &below)?;
+        let path = named(path, name, at.path())?;
         match into {
-            Some(wanted) => extras(&below, path.as_str(), wanted, keeping, found)?,
+            Some(wanted) => extras(&enter(at, name)?, path.as_str(), wanted, keeping, found)?,
             None => found.push(path),
         }
     }
@@ -353,7 +354,7 @@ fn named(folder: &str, name: &OsStr, at: &Path) -> Result<RepoPath, BackendError
     path.ok_or_else(|| {
         BackendError::new(
             ErrorClass::Invalid,
-            format!("list {}: its name is not UTF-8", at.display()),
+            format!("list {}: its name is not UTF-8", at.join(name).display()),
         )
     })
 }

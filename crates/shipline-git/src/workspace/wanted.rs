@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use git2::{AttrCheckFlags, ObjectType, Oid, Repository};
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::folder::Place;
 use shipline_model::name::RepoPath;
 
 use crate::tree::{Folder, Leaf, Mode, Node, Origin, Overlay, Sources, Trees, not_there};
@@ -103,7 +104,10 @@ impl<'r> Stores<'r> {
             }
             Origin::WorkTree => {
                 let source = self.root.join(OsStr::from_bytes(path));
-                let mut input = std::fs::File::open(&source)
+                let mut input = Place::from(self.root.as_path())
+                    .join(OsStr::from_bytes(path))
+                    .parent()
+                    .and_then(|(folder, name)| folder.open(name))
                     .map_err(|cause| error::file("open", &source, cause))?;
                 std::io::copy(&mut input, output)
                     .map_err(|cause| error::file("copy", &source, cause))?;

@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 
 use shipline_engine::backend::SourceRepo;
 use shipline_engine::fault::{FaultPoint, Faults};
+use shipline_engine::folder::Place;
 use shipline_git::{GitSource, WorkTree};
 
 use crate::world::{World, files, set};
@@ -27,7 +28,7 @@ fn child() {
     let faults = Faults::kill_at(point.parse().unwrap(), nth.parse().unwrap());
     GitSource::open(Path::new(repo), WorkTree::Scan, faults)
         .unwrap()
-        .materialize(&set(&["."], &["cache"]), Path::new(workspace))
+        .materialize(&set(&["."], &["cache"]), &Place::from(Path::new(workspace)))
         .unwrap();
 }
 
@@ -75,7 +76,7 @@ fn the_next_time_completes_what_a_kill_left() {
             let world = World::with(&[("a", "1"), ("b/c", "1"), ("b/d", "1"), ("e", "1")]);
             world
                 .open()
-                .materialize(&set(&["."], &["cache"]), &world.workspace())
+                .materialize(&set(&["."], &["cache"]), &Place::from(world.workspace()))
                 .unwrap();
             let work = world.workspace();
             std::fs::create_dir(work.join("cache")).unwrap();
@@ -89,7 +90,7 @@ fn the_next_time_completes_what_a_kill_left() {
             assert_eq!(run(&world, point, nth).signal(), Some(9), "{point} {nth}");
             world
                 .open()
-                .materialize(&set(&["."], &["cache"]), &work)
+                .materialize(&set(&["."], &["cache"]), &Place::from(work.as_path()))
                 .unwrap();
             let mut found = files(&work);
             assert_eq!(found.remove("cache/x"), Some(('f', b"kept".to_vec())));
@@ -103,7 +104,10 @@ fn the_next_time_completes_what_a_kill_left() {
 fn a_manifest_that_is_cut_off_or_lies_costs_time_only() {
     let world = World::with(&[("a", "1"), ("b", "1")]);
     let all = set(&["."], &[]);
-    world.open().materialize(&all, &world.workspace()).unwrap();
+    world
+        .open()
+        .materialize(&all, &Place::from(world.workspace()))
+        .unwrap();
     let manifest = world.beside("work.manifest");
     let bytes = std::fs::read(&manifest).unwrap();
     for broken in [
@@ -114,7 +118,10 @@ fn a_manifest_that_is_cut_off_or_lies_costs_time_only() {
     ] {
         std::fs::write(&manifest, broken).unwrap();
         std::fs::write(world.workspace().join("a"), "changed").unwrap();
-        world.open().materialize(&all, &world.workspace()).unwrap();
+        world
+            .open()
+            .materialize(&all, &Place::from(world.workspace()))
+            .unwrap();
         assert_eq!(files(&world.workspace()), world.expected());
     }
 }

@@ -3,6 +3,7 @@
 use shipline_engine::backend::{Ancestry, SourceRepo};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::Faults;
+use shipline_engine::folder::Place;
 use shipline_git::{GitSource, WorkTree};
 use shipline_model::name::CommitId;
 
@@ -266,16 +267,27 @@ fn a_key_of_something_that_is_not_there_says_what() {
 }
 
 #[test]
-fn shiplines_own_folder_is_no_source_even_if_it_is_committed() {
-    let world = World::with(&[("a", "1")]);
+fn a_repository_that_tracks_shiplines_own_folder_is_refused() {
+    let refused = |world: &World| {
+        let error = world.open().head().unwrap_err();
+        assert_eq!(error.class, ErrorClass::Invalid);
+        assert!(error.message.contains("it tracks `."), "{error}");
+        assert!(error.hints[0].contains("git rm -r --cached"), "{error}");
+    };
+    for name in [".shipline", ".ShipLine", ".shipline ", ".ship\u{200d}line"] {
+        let world = World::with(&[("a", "1")]);
+        world.write(&format!("{name}/runs/1"), "1");
+        world.git(&["add", "--force", name]);
+        refused(&world);
+        world.git(&["commit", "--quiet", "--message", "oops"]);
+        refused(&world);
+    }
+    let world = World::with(&[("a", "1"), (".shiplines/a", "1"), ("b/.shipline.yaml", "1")]);
+    world.open().head().unwrap();
+    // Untracked, it is simply no source.
     let before = key(&world, &["."]);
-    let base = world.rev("HEAD");
     world.write(".shipline/runs/1", "1");
-    world.git(&["add", "--force", ".shipline"]);
     assert_eq!(key(&world, &["."]), before);
-    world.commit("oops");
-    assert_eq!(key(&world, &["."]), before);
-    assert_eq!(world.changes(&base), "");
     assert_eq!(world.open().read(&path(".shipline/runs/1")).unwrap(), None);
 }
 
@@ -568,7 +580,7 @@ fn a_partial_clone_gives_no_wrong_answer_and_says_how_to_fill_it() {
     assert_eq!(source.head().unwrap().dirty, Vec::<String>::new());
     refused(
         &source
-            .materialize(&set(&["dir"], &[]), &sparse.workspace())
+            .materialize(&set(&["dir"], &[]), &Place::from(sparse.workspace()))
             .unwrap_err(),
         ErrorClass::NotFound,
         HINT,

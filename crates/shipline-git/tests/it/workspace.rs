@@ -9,13 +9,14 @@ use std::path::Path;
 use proptest::prelude::*;
 use shipline_engine::backend::{Materialized, Outside, SourceRepo, SourceSet};
 use shipline_engine::error::ErrorClass;
+use shipline_engine::folder::Place;
 
 use crate::world::{World, files, set};
 
 fn materialize(world: &World, paths: &[&str], keep: &[&str]) -> Materialized {
     world
         .open()
-        .materialize(&set(paths, keep), &world.workspace())
+        .materialize(&set(paths, keep), &Place::from(world.workspace()))
         .unwrap()
 }
 
@@ -205,8 +206,16 @@ fn what_stands_outside_of_a_part_is_left_alone_whatever_its_name() {
         ..set(&["svc/a"], &["svc/a/cache"])
     };
     let source = world.open();
-    assert_eq!(source.extras(&part, &work).unwrap().len(), 1);
-    let done = source.materialize(&part, &work).unwrap();
+    assert_eq!(
+        source
+            .extras(&part, &Place::from(work.as_path()))
+            .unwrap()
+            .len(),
+        1
+    );
+    let done = source
+        .materialize(&part, &Place::from(work.as_path()))
+        .unwrap();
     assert_eq!((done.written, done.kept, done.removed), (1, 0, 1));
     for folder in [&work, &work.join("svc"), &work.join("svc/b")] {
         assert!(folder.join(strange).exists(), "{}", folder.display());
@@ -240,7 +249,10 @@ fn extras_are_what_setup_made_and_stay_when_they_are_kept() {
     put(&work, "svc/.next/cache/x", "cache");
     put(&work, "svc/.next/types", "setup");
     put(&work, "svc/a", "changed by setup");
-    let extras = world.open().extras(&set(&["svc"], &caches), &work).unwrap();
+    let extras = world
+        .open()
+        .extras(&set(&["svc"], &caches), &Place::from(work.as_path()))
+        .unwrap();
     let shown: Vec<&str> = extras.iter().map(|path| path.as_str()).collect();
     assert_eq!(shown, ["svc/.next/types", "svc/gen/c", "svc/node_modules"]);
 
@@ -248,7 +260,10 @@ fn extras_are_what_setup_made_and_stay_when_they_are_kept() {
     put(&work, "svc/gen/d", "prepare");
     let mut again = set(&["svc"], &caches);
     again.keep.extend(extras);
-    world.open().materialize(&again, &work).unwrap();
+    world
+        .open()
+        .materialize(&again, &Place::from(work.as_path()))
+        .unwrap();
     assert_eq!(
         names(&work),
         [
@@ -286,7 +301,7 @@ fn a_submodules_files_are_there() {
     let clone = world.at(clone);
     let error = clone
         .open()
-        .materialize(&set(&["vendor"], &[]), &clone.workspace())
+        .materialize(&set(&["vendor"], &[]), &Place::from(clone.workspace()))
         .unwrap_err();
     assert!(
         error
@@ -302,7 +317,7 @@ fn a_path_that_is_no_source_is_refused_before_anything_is_touched() {
     materialize(&world, &["a"], &[]);
     let error = world
         .open()
-        .materialize(&set(&["b"], &[]), &world.workspace())
+        .materialize(&set(&["b"], &[]), &Place::from(world.workspace()))
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::NotFound);
     assert_eq!(names(&world.workspace()), ["a"]);
@@ -316,7 +331,7 @@ fn a_file_that_changes_under_the_run_is_not_taken_for_what_was_keyed() {
     source.head().unwrap();
     world.write("a", "3");
     let error = source
-        .materialize(&set(&["."], &[]), &world.workspace())
+        .materialize(&set(&["."], &[]), &Place::from(world.workspace()))
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::Conflict);
     assert_eq!(names(&world.workspace()), Vec::<String>::new());
@@ -332,7 +347,7 @@ fn a_git_lfs_pointer_is_refused() {
     ]);
     let error = world
         .open()
-        .materialize(&set(&["docs"], &[]), &world.workspace())
+        .materialize(&set(&["docs"], &[]), &Place::from(world.workspace()))
         .unwrap_err();
     assert!(error.message.contains("docs/big.bin"), "{error}");
     materialize(&world, &["docs/about.txt"], &[]);
@@ -346,7 +361,11 @@ fn what_a_filter_makes_is_refused() {
         (".gitattributes", "*.bin filter=turn\n"),
     ]);
     let workspace = world.workspace();
-    let take = || world.open().materialize(&set(&["docs"], &[]), &workspace);
+    let take = || {
+        world
+            .open()
+            .materialize(&set(&["docs"], &[]), &Place::from(workspace.as_path()))
+    };
     // Where nobody set the filter up, git checks out what is committed.
     take().unwrap();
     std::fs::remove_dir_all(&workspace).unwrap();
@@ -400,7 +419,7 @@ fn a_file_of_git_lfs_is_what_lfs_would_add_wherever_its_content_is() {
     // Neither the commit's content nor the changed one is known to be what others would get.
     let error = world
         .open()
-        .materialize(&set(&["docs"], &[]), &world.workspace())
+        .materialize(&set(&["docs"], &[]), &Place::from(world.workspace()))
         .unwrap_err();
     assert!(error.message.contains("docs/big.bin"), "{error}");
 }
@@ -494,6 +513,77 @@ fn apply(root: &Path, act: &Act) {
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act(), 0..8)
+}
+
+/// Everything of a folder that nobody may touch.
+fn precious(world: &World) -> std::path::PathBuf {
+    let victim = world.beside("victim");
+    std::fs::create_dir_all(victim.join("home")).unwrap();
+    std::fs::write(victim.join("home/thesis.doc"), "years").unwrap();
+    std::fs::write(victim.join("x"), "mine").unwrap();
+    victim
+}
+
+#[track_caller]
+fn assert_precious(victim: &Path) {
+    let (count, thesis) = (
+        std::fs::read_dir(victim).unwrap().count(),
+        std::fs::read(victim.join("home/thesis.doc")).unwrap(),
+    );
+    assert_eq!((count, thesis.as_slice()), (2, &b"years"[..]));
+    assert_eq!(std::fs::read(victim.join("x")).unwrap(), b"mine");
+}
+
+#[test]
+fn the_workspace_and_what_stands_beside_it_are_no_links() {
+    for name in ["work", "work.incoming", "work.manifest"] {
+        let world = World::with(&[("svc/x", "1"), ("svc/deep/y", "2")]);
+        let victim = precious(&world);
+        let target = if name.ends_with("manifest") {
+            victim.join("x")
+        } else {
+            victim.clone()
+        };
+        std::os::unix::fs::symlink(target, world.beside(name)).unwrap();
+        let workspace = Place::from(world.workspace());
+        let done = world.open().materialize(&set(&["svc"], &[]), &workspace);
+        assert_precious(&victim);
+        if name == "work.incoming" {
+            // It is removed as what it is.
+            done.unwrap();
+        } else {
+            let error = done.unwrap_err();
+            assert_eq!(error.class, ErrorClass::Invalid, "{error}");
+        }
+    }
+}
+
+#[test]
+fn links_that_commands_left_are_replaced_and_not_followed() {
+    let world = World::with(&[("svc/x", "1"), ("svc/deep/y", "2"), ("svc/deep/er/z", "3")]);
+    let victim = precious(&world);
+    let work = world.workspace();
+    for at in [
+        "svc",
+        "svc/deep",
+        "svc/deep/er",
+        "svc/x",
+        "svc/new",
+        "svc/cache",
+    ] {
+        materialize(&world, &["svc"], &["svc/cache/kept"]);
+        let at = work.join(at);
+        if at.is_dir() {
+            std::fs::remove_dir_all(&at).unwrap();
+        } else {
+            let _ = std::fs::remove_file(&at);
+        }
+        std::os::unix::fs::symlink(&victim, &at).unwrap();
+        materialize(&world, &["svc"], &["svc/cache/kept"]);
+        assert_precious(&victim);
+        assert_eq!(std::fs::read(work.join("svc/deep/er/z")).unwrap(), b"3");
+        assert!(!at.is_symlink(), "{}", at.display());
+    }
 }
 
 proptest! {

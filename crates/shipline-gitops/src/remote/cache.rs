@@ -1,17 +1,24 @@
 //! What has been fetched: a private bare repository that nobody else reads, held by one process at a time.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use git2::{Oid, Repository, RepositoryInitOptions};
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::folder::{Folder, Place};
 
 use super::wire::{Want, Wire};
 use crate::error::{git, io as io_error};
 
 /// Names the commit that was fetched last, with all its history down to the shallow border.
 const TIP: &str = "refs/shipline/tip";
+
+/// The repository's name in the cache.
+const OBJECTS: &str = "objects.git";
+
+/// Folders of the repository that are looked into for links: refs stand four deep.
+const REFS_DEPTH: usize = 4;
 
 /// How many commits the first fetch brings: enough to find a deployment that was made before a cache was lost.
 const DEPTH: u32 = 50;
@@ -28,14 +35,16 @@ pub(super) struct Cache {
 
 impl Cache {
     /// Opens the cache in `directory`, making it where it is missing, unreadable or has grown too much.
-    pub(super) fn open(directory: &Path) -> Result<Self, BackendError> {
+    pub(super) fn open(directory: &Place) -> Result<Self, BackendError> {
+        let folder = directory.make();
+        let directory = directory.path();
         let failed = |cause| io_error(format!("open the cache {}", directory.display()), cause);
-        fs::create_dir_all(directory).map_err(failed)?;
-        let lock = File::create(directory.join("lock")).map_err(failed)?;
+        let folder = folder.map_err(failed)?;
+        let lock = folder.open_or_create("lock").map_err(failed)?;
         lock.lock().map_err(failed)?;
-        let place = directory.join("objects.git");
-        if packs(&place) > MAX_PACKS || (place.exists() && Repository::open_bare(&place).is_err()) {
-            fs::remove_dir_all(&place).map_err(failed)?;
+        let place = directory.join(OBJECTS);
+        if !is_good(&folder, &place) {
+            folder.remove_all(OBJECTS).map_err(failed)?;
         }
         let mut options = RepositoryInitOptions::new();
         options.bare(true).external_template(false);
@@ -116,31 +125,47 @@ impl Cache {
     }
 
     fn shallow(&self) -> Vec<Oid> {
-        let text = fs::read_to_string(self.repository.path().join("shallow")).unwrap_or_default();
-        text.lines()
+        let shallow = Place::from(self.repository.path()).join("shallow");
+        let text = shallow.read().unwrap_or_default();
+        String::from_utf8_lossy(&text)
+            .lines()
             .filter_map(|line| Oid::from_str(line).ok())
             .collect()
     }
 
     fn write_shallow(&self, commits: &[Oid]) -> io::Result<()> {
-        let place = self.repository.path().join("shallow");
         let lines: Vec<String> = commits.iter().map(|commit| format!("{commit}\n")).collect();
         if lines.is_empty() {
             return Ok(());
         }
-        let new = place.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(lines.concat().as_bytes())?;
-        file.sync_all()?;
-        fs::rename(new, place)
+        Place::from(self.repository.path())
+            .join("shallow")
+            .write_whole(lines.concat().as_bytes())
     }
 }
 
-fn packs(place: &Path) -> usize {
-    fs::read_dir(place.join("objects/pack")).map_or(0, |entries| {
-        let packs = entries.flatten().map(|entry| entry.path());
-        packs
-            .filter(|path| path.extension().is_some_and(|e| e == "pack"))
+/// Whether what is there can be used: it is a repository without links in it, and has not grown too much. What is not there can
+/// be made.
+fn is_good(cache: &Folder, place: &Path) -> bool {
+    match cache.folder(OBJECTS) {
+        Ok(repository) => {
+            packs(&repository) <= MAX_PACKS
+                && repository.refuse_links(REFS_DEPTH).is_ok()
+                && Repository::open_bare(place).is_ok()
+        }
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+fn packs(repository: &Folder) -> usize {
+    let folder = repository
+        .folder("objects")
+        .and_then(|objects| objects.folder("pack"));
+    let entries = folder.and_then(|folder| folder.entries());
+    entries.map_or(0, |entries| {
+        let names = entries.iter().map(|entry| Path::new(&entry.name));
+        names
+            .filter(|name| name.extension().is_some_and(|e| e == "pack"))
             .count()
     })
 }

@@ -8,7 +8,6 @@ mod pkt;
 mod wire;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use shipline_engine::backend::{Deployment, DesiredState, GitopsRepo, Target};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::DeployedCommit;
 use shipline_engine::fault::{FaultPoint, Faults};
+use shipline_engine::folder::Place;
 use shipline_model::value::Secret;
 
 pub use http::{HttpExchange, HttpMethod, HttpRequest, HttpResponse};
@@ -40,7 +40,7 @@ pub struct RemoteSettings {
     /// A token that may write there.
     pub token: Option<Secret>,
     /// A directory of its own, for what has been fetched. It may be removed at any time.
-    pub cache: PathBuf,
+    pub cache: Place,
     /// Who makes the HTTP connections.
     pub exchange: Arc<dyn HttpExchange>,
     /// How long to try while other processes write or the server does not answer.
@@ -54,7 +54,7 @@ pub struct RemoteGitops {
     wire: Wire,
     branch: String,
     reference: String,
-    cache: PathBuf,
+    cache: Place,
     deadline: Duration,
     faults: Faults,
 }

@@ -104,7 +104,7 @@ impl Remote {
             url: self.server.url("gitops.git"),
             branch: "main".to_owned(),
             token: None,
-            cache,
+            cache: cache.into(),
             exchange: Arc::new(Plain),
             deadline: Duration::from_secs(120),
             faults: Faults::none(),
@@ -369,7 +369,7 @@ fn tokens_are_sent_and_shown_nowhere() {
         token: Some(Secret::new("s3cr3t")),
         ..remote.settings(remote.cache())
     };
-    let cache = with.cache.clone();
+    let cache = with.cache.path().to_path_buf();
     let repository = RemoteGitops::new(with).unwrap();
     assert_eq!(repository.prepare().unwrap(), Vec::<String>::new());
     assert!(

@@ -157,6 +157,8 @@ pub(super) struct Component {
     pub kubernetes: Option<String>,
     /// Paths, from its own, that survive in the workspace between runs.
     pub caches: Option<Vec<String>>,
+    /// Those of its `caches` that are part of its build context; its image is then never taken from an earlier build.
+    pub include_caches: Option<Vec<String>>,
     /// Programs whose `--version` decides whether a result is still good; default: those that its commands start with.
     pub tools: Option<Vec<String>>,
     /// Variables that its commands see, beside PATH, HOME, locale and CA variables.

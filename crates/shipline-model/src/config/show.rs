@@ -182,6 +182,7 @@ fn component(component: &Component) -> raw::Component {
         folder,
         kubernetes,
         caches,
+        include_caches,
         tools,
         environment,
         setup,
@@ -201,6 +202,10 @@ fn component(component: &Component) -> raw::Component {
         folder: Some(folder.clone()),
         kubernetes: Some(kubernetes.clone()),
         caches: sourced.then(|| caches.iter().map(|cache| relative(&base, cache)).collect()),
+        include_caches: (!include_caches.is_empty()).then(|| {
+            let caches = include_caches.iter();
+            caches.map(|cache| relative(&base, cache)).collect()
+        }),
         tools: sourced.then(|| tools.clone()),
         environment: texts(environment),
         setup: setup.clone(),

@@ -164,6 +164,8 @@ pub struct Component {
     pub kubernetes: String,
     /// Paths (in the repository) that survive in the workspace between runs.
     pub caches: Vec<RepoPath>,
+    /// Those of `caches` that its image's build context holds. No key stands for their bytes.
+    pub include_caches: Vec<RepoPath>,
     /// Programs whose version is part of the source key, found by `NAME --version`.
     pub tools: Vec<String>,
     /// Variables that its commands see beside the declared base.

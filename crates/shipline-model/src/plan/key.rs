@@ -83,6 +83,13 @@ pub(super) fn source_key(inputs: &SourceInputs<'_>) -> SourceKey {
         hasher.field(name, version);
     }
     if let Some(image) = &component.image {
+        // They are outside the build context, but for those that are included.
+        for cache in &component.caches {
+            hasher.field("cache", cache.as_str());
+        }
+        for cache in &component.include_caches {
+            hasher.field("included cache", cache.as_str());
+        }
         image_fields(&mut hasher, image);
     }
     for (reference, digest) in inputs.bases {

@@ -301,7 +301,12 @@ fn images(
             .collect(),
     };
     let dirty = is_dirty(request, component);
-    let continued = continued(request, source_key, &drafts, dirty);
+    let continued = match component.include_caches.first() {
+        Some(cache) => Err(format!(
+            "its build context holds the cache {cache}, and no key stands for what is in it"
+        )),
+        None => continued(request, source_key, &drafts, dirty),
+    };
     let head = &request.changes.head;
     let (base, commit, commit_time) = match &continued {
         Ok(build) => (build.base.clone(), build.commit.clone(), build.commit_time),

@@ -201,7 +201,9 @@ fn request(engine: Engine, context: &Path) -> Result<BuildRequest, Failure> {
             Engine::Embedded => BuildEngine::Embedded,
             Engine::Docker => BuildEngine::Docker,
         },
+        root: context.to_path_buf(),
         context: context.to_path_buf(),
+        caches: Vec::new(),
         dockerfile: context.join("Dockerfile"),
         target: None,
         platform: Platform {

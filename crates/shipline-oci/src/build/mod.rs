@@ -1,6 +1,7 @@
 //! Builders of images, what they share (Dockerfiles, ignore files, patterns), and which of them builds what.
 
 mod bases;
+mod caches;
 pub mod docker;
 pub mod dockerfile;
 mod embedded;
@@ -9,13 +10,15 @@ pub mod ignore;
 mod pattern;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use shipline_engine::backend::{BuildRequest, ImageBuilder, ImageStore};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::BuiltImage;
+use shipline_engine::folder::Place;
 use shipline_engine::task::TaskContext;
 use shipline_model::config::{BuildEngine, Platform};
 use shipline_model::value::Value;
@@ -266,6 +269,13 @@ impl ImageBuilder for Builders {
         store: &Arc<dyn ImageStore>,
         task: &TaskContext,
     ) -> Result<BuiltImage, BackendError> {
+        if !request.caches.is_empty()
+            && let Ok(dockerfile) = Dockerfile::parse(&read_text(request)?)
+        {
+            // One that cannot be read is refused by whoever builds it.
+            caches::refuse_copies(request, &dockerfile)
+                .map_err(|error| embedded::wrong(request, &shown(request), error))?;
+        }
         let why = match request.engine {
             BuildEngine::Embedded => return self.embedded.build(request, store, task).await,
             BuildEngine::Docker => "the component says `engine: docker`".to_owned(),
@@ -304,8 +314,15 @@ fn shown(request: &BuildRequest) -> String {
         .to_string()
 }
 
+/// A text of the sources; a link may lead elsewhere in them, and never out of them.
+fn read_source(request: &BuildRequest, path: &Path) -> io::Result<String> {
+    let below = path.strip_prefix(&request.root).unwrap_or(path);
+    let bytes = Place::inside(&request.root, below)?.read()?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
 fn read_text(request: &BuildRequest) -> Result<String, BackendError> {
-    fs::read_to_string(&request.dockerfile).map_err(|error| {
+    read_source(request, &request.dockerfile).map_err(|error| {
         disk_error("read", &request.dockerfile, error)
             .hint("Set `dockerfile` of the image, relative to the component's path.")
     })
@@ -319,7 +336,7 @@ fn read_dockerfile(request: &BuildRequest) -> Result<Dockerfile, BackendError> {
 /// The rules of the ignore file that applies; none where there is none.
 fn read_ignore(request: &BuildRequest) -> Result<Ignore, BackendError> {
     for path in candidates(&request.context, &request.dockerfile) {
-        match fs::read_to_string(&path) {
+        match read_source(request, &path) {
             Ok(text) => {
                 return Ignore::parse(&text).map_err(|error| {
                     BackendError::new(ErrorClass::Invalid, format!("read {}", path.display()))

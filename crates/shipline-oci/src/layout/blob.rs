@@ -1,13 +1,14 @@
 //! Writing one blob: a locked temporary file, hashed while it is written, renamed to its digest once it is durable.
 
-use std::fs::{self, File};
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::FaultPoint;
+use shipline_engine::folder::Folder;
 use shipline_model::name::Digest;
 
 use super::Layout;
@@ -18,23 +19,27 @@ use crate::image;
 #[derive(Debug)]
 pub struct BlobWriter {
     layout: Layout,
-    file: File,
-    path: PathBuf,
+    temporary: Temporary,
     hasher: Sha256,
     size: u64,
-    committed: bool,
+}
+
+/// A new file that no sweep removes while it is open. Dropped without a new name, it leaves nothing behind.
+#[derive(Debug)]
+pub(super) struct Temporary {
+    pub(super) file: File,
+    folder: Folder,
+    name: OsString,
+    placed: bool,
 }
 
 impl BlobWriter {
     pub(super) fn create(layout: &Layout) -> Result<Self, BackendError> {
-        let (file, path) = layout.temporary_file()?;
         Ok(Self {
+            temporary: layout.temporary_file()?,
             layout: layout.clone(),
-            file,
-            path,
             hasher: Sha256::new(),
             size: 0,
-            committed: false,
         })
     }
 
@@ -60,16 +65,15 @@ impl BlobWriter {
             )
             .because(format!("the bytes have the digest {digest}")));
         }
-        let target = self.layout.blob_path(&digest);
         if self.layout.size(&digest)? == Some(self.size) {
             self.layout.touch(&digest);
             return Ok((digest, self.size));
         }
-        self.file
-            .sync_data()
-            .map_err(|error| disk_error("write", &self.path, error))?;
-        fs::rename(&self.path, &target).map_err(|error| disk_error("write", &target, error))?;
-        self.committed = true;
+        let blobs = self.layout.blobs();
+        blobs
+            .open()
+            .and_then(|folder| self.temporary.place(&folder, digest.hex()))
+            .map_err(|error| disk_error("write", &self.layout.blob_path(&digest), error))?;
         self.layout.faults().reach(FaultPoint::StoreBlob);
         Ok((digest, self.size))
     }
@@ -77,7 +81,7 @@ impl BlobWriter {
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
+        let written = self.temporary.file.write(bytes)?;
         self.hasher.update(&bytes[..written]);
         if self.size == 0 && written > 0 {
             self.layout.faults().reach(FaultPoint::StoreBlobHalf);
@@ -87,45 +91,54 @@ impl Write for BlobWriter {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.temporary.file.flush()
     }
 }
 
-impl Drop for BlobWriter {
+impl Temporary {
+    /// Makes the bytes durable and moves the file to a name in `folder`.
+    pub(super) fn place(&mut self, folder: &Folder, name: &str) -> io::Result<()> {
+        self.file.sync_data()?;
+        self.folder.rename(&self.name, folder, name)?;
+        self.placed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
     fn drop(&mut self) {
-        if !self.committed {
+        if !self.placed {
             // Where it cannot be removed now, the next opening of the layout sweeps it.
-            let _ = fs::remove_file(&self.path);
+            let _ = self.folder.remove(&self.name);
         }
     }
 }
 
 impl Layout {
-    /// A new file in `tmp/` that no sweep removes while it is open.
-    pub(super) fn temporary_file(&self) -> Result<(File, PathBuf), BackendError> {
+    /// A new file in `tmp/`.
+    pub(super) fn temporary_file(&self) -> Result<Temporary, BackendError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        loop {
-            let name = format!(
-                "{}-{}",
-                std::process::id(),
-                NEXT.fetch_add(1, Ordering::Relaxed)
-            );
-            let path = self.root().join("tmp").join(name);
-            match File::options()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .open(&path)
-            {
-                Ok(file) => {
-                    file.lock()
-                        .map_err(|error| disk_error("lock", &path, error))?;
-                    return Ok((file, path));
+        let place = self.temporary();
+        let made = (|| {
+            let folder = place.open()?;
+            let (file, name) = loop {
+                let next = NEXT.fetch_add(1, Ordering::Relaxed);
+                let name = OsString::from(format!("{}-{next}", std::process::id()));
+                match folder.create_new(&name) {
+                    Ok(file) => break (file, name),
+                    // Left by a dead process that had our process ID.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(error) => return Err(error),
                 }
-                // Left by a dead process that had our process ID.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(disk_error("write", &path, error)),
-            }
-        }
+            };
+            file.lock()?;
+            Ok(Temporary {
+                file,
+                folder,
+                name,
+                placed: false,
+            })
+        })();
+        made.map_err(|error| disk_error("write in", place.path(), error))
     }
 }

@@ -1,10 +1,10 @@
 //! Errors of the disk as classes with remedies, and durability of directories.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::folder::{Obstacle, Place};
 
 /// What an operation on `path` ran into; `attempt` is its verb ("write", "read blob").
 pub(crate) fn disk_error(attempt: &str, path: &Path, error: io::Error) -> BackendError {
@@ -19,6 +19,9 @@ pub(crate) fn disk_error(attempt: &str, path: &Path, error: io::Error) -> Backen
 
 #[allow(clippy::wildcard_enum_match_arm)] // std's error kinds are open
 fn classify(error: &io::Error, path: &Path) -> (ErrorClass, Option<String>) {
+    if let Some(obstacle) = Obstacle::of(error) {
+        return (ErrorClass::Invalid, Some(obstacle.remedy()));
+    }
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (
             ErrorClass::Unavailable,
@@ -47,10 +50,11 @@ fn classify(error: &io::Error, path: &Path) -> (ErrorClass, Option<String>) {
 }
 
 /// Makes the names in a directory durable.
-pub(crate) fn sync_directory(path: &Path) -> Result<(), BackendError> {
-    File::open(path)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| disk_error("make durable", path, error))
+pub(crate) fn sync_directory(place: &Place) -> Result<(), BackendError> {
+    place
+        .open()
+        .and_then(|directory| directory.sync())
+        .map_err(|error| disk_error("make durable", place.path(), error))
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! `index.json`: read without a lock, replaced by rename under one.
 
-use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 
 use shipline_engine::error::{BackendError, ErrorClass};
 
@@ -10,18 +8,18 @@ use super::disk::{disk_error, sync_directory};
 use super::{Layout, Lock};
 use crate::image::{self, RawIndex};
 
-impl Layout {
-    pub(super) fn index_path(&self) -> PathBuf {
-        self.root().join("index.json")
-    }
+/// The name of the index.
+pub(super) const INDEX: &str = "index.json";
 
+impl Layout {
     /// What the layout lists now.
     ///
     /// # Errors
     /// `Invalid` where the file is no index.
     pub fn index(&self) -> Result<RawIndex, BackendError> {
-        let path = self.index_path();
-        match fs::read(&path) {
+        let place = self.place().join(INDEX);
+        let path = place.path();
+        match place.read() {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
                 BackendError::new(ErrorClass::Invalid, format!("read {}", path.display()))
                     .because(error)
@@ -31,7 +29,7 @@ impl Layout {
                     ))
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(RawIndex::empty()),
-            Err(error) => Err(disk_error("read", &path, error)),
+            Err(error) => Err(disk_error("read", path, error)),
         }
     }
 
@@ -48,24 +46,30 @@ impl Layout {
         let before = self.index()?;
         let mut after = before.clone();
         let value = change(&mut after)?;
-        if after != before || !self.index_path().exists() {
-            self.replace(&self.index_path(), &image::to_json(&after)?)?;
+        if after != before || !self.has(INDEX)? {
+            self.replace(INDEX, &image::to_json(&after)?)?;
         }
         Ok(value)
     }
 
+    /// Whether something has this name in the layout's root.
+    pub(super) fn has(&self, name: &str) -> Result<bool, BackendError> {
+        let place = self.place().join(name);
+        place
+            .see()
+            .map(|seen| seen.is_some())
+            .map_err(|error| disk_error("read", place.path(), error))
+    }
+
     /// Replaces a file of the layout's root by rename, durably.
-    pub(super) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), BackendError> {
-        let (mut file, temporary) = self.temporary_file()?;
-        let written = file
+    pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), BackendError> {
+        let mut temporary = self.temporary_file()?;
+        temporary
+            .file
             .write_all(bytes)
-            .and_then(|()| file.sync_data())
-            .and_then(|()| fs::rename(&temporary, path));
-        if let Err(error) = written {
-            // Where it cannot be removed now, the next opening of the layout sweeps it.
-            let _ = fs::remove_file(&temporary);
-            return Err(disk_error("write", path, error));
-        }
-        sync_directory(self.root())
+            .and_then(|()| self.place().open())
+            .and_then(|root| temporary.place(&root, name))
+            .map_err(|error| disk_error("write", &self.root().join(name), error))?;
+        sync_directory(self.place())
     }
 }

@@ -5,14 +5,15 @@ mod blob;
 mod disk;
 mod index;
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use shipline_engine::backend::Manifest;
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::Faults;
+use shipline_engine::folder::{Place, Seen};
 use shipline_model::name::Digest;
 
 pub use blob::BlobWriter;
@@ -29,7 +30,7 @@ const ABANDONED: Duration = Duration::from_secs(60);
 /// under the lock `index.lock`. A process that dies leaves at most a temporary file, which the next one removes.
 #[derive(Debug, Clone)]
 pub struct Layout {
-    root: PathBuf,
+    root: Place,
     faults: Faults,
 }
 
@@ -38,17 +39,18 @@ impl Layout {
     ///
     /// # Errors
     /// Where the directory cannot be created or written.
-    pub fn open(root: impl Into<PathBuf>, faults: Faults) -> Result<Self, BackendError> {
+    pub fn open(root: impl Into<Place>, faults: Faults) -> Result<Self, BackendError> {
         let layout = Self::as_it_is(root, faults);
         for directory in [layout.blobs(), layout.temporary()] {
-            fs::create_dir_all(&directory)
-                .map_err(|error| disk_error("create", &directory, error))?;
+            directory
+                .make()
+                .map_err(|error| disk_error("create", directory.path(), error))?;
         }
-        let marker = layout.root.join("oci-layout");
-        if !marker.exists() {
-            layout.replace(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        let marker = "oci-layout";
+        if !layout.has(marker)? {
+            layout.replace(marker, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }
-        if !layout.index_path().exists() {
+        if !layout.has(index::INDEX)? {
             layout.update_index(|_| Ok(()))?;
         }
         layout.sweep()?;
@@ -57,7 +59,7 @@ impl Layout {
 
     /// The layout at `root` for reading, whether it is there or not.
     #[must_use]
-    pub fn as_it_is(root: impl Into<PathBuf>, faults: Faults) -> Self {
+    pub fn as_it_is(root: impl Into<Place>, faults: Faults) -> Self {
         Self {
             root: root.into(),
             faults,
@@ -67,6 +69,10 @@ impl Layout {
     /// The directory.
     #[must_use]
     pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    pub(crate) fn place(&self) -> &Place {
         &self.root
     }
 
@@ -74,18 +80,29 @@ impl Layout {
         &self.faults
     }
 
-    pub(crate) fn blobs(&self) -> PathBuf {
+    pub(crate) fn blobs(&self) -> Place {
         self.root.join("blobs/sha256")
     }
 
-    fn temporary(&self) -> PathBuf {
+    fn temporary(&self) -> Place {
         self.root.join("tmp")
     }
 
     /// Where a blob lies, or would.
     #[must_use]
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.blob(digest).path().to_path_buf()
+    }
+
+    pub(crate) fn blob(&self, digest: &Digest) -> Place {
         self.blobs().join(digest.hex())
+    }
+
+    /// How a blob looks, `None` where it is not there. What is there and no file is an error of whoever reads it.
+    fn see(&self, digest: &Digest) -> Result<Option<Seen>, BackendError> {
+        let blob = self.blob(digest);
+        blob.see()
+            .map_err(|error| disk_error("read", blob.path(), error))
     }
 
     /// A blob's size in bytes, `None` where it is not there.
@@ -93,12 +110,7 @@ impl Layout {
     /// # Errors
     /// Where the directory cannot be read.
     pub fn size(&self, digest: &Digest) -> Result<Option<u64>, BackendError> {
-        let path = self.blob_path(digest);
-        match fs::metadata(&path) {
-            Ok(metadata) => Ok(Some(metadata.len())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(disk_error("read", &path, error)),
-        }
+        Ok(self.see(digest)?.map(|seen| seen.size))
     }
 
     /// A blob, from its start.
@@ -107,7 +119,10 @@ impl Layout {
     /// `NotFound` where it is not there.
     pub fn open_blob(&self, digest: &Digest) -> Result<File, BackendError> {
         let path = self.blob_path(digest);
-        File::open(&path).map_err(|error| disk_error("read blob", &path, error))
+        self.blobs()
+            .open()
+            .and_then(|folder| folder.open(digest.hex()))
+            .map_err(|error| disk_error("read blob", &path, error))
     }
 
     /// A small blob's bytes, verified; `None` where it is not there.
@@ -116,12 +131,11 @@ impl Layout {
     /// `Conflict` where the bytes on the disk do not have the digest any more.
     pub fn read_blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, BackendError> {
         let path = self.blob_path(digest);
-        let mut bytes = Vec::new();
-        match File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)) {
-            Ok(_) => {}
+        let bytes = match self.blob(digest).read() {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(disk_error("read blob", &path, error)),
-        }
+        };
         let found = image::digest_of(&bytes);
         if found == *digest {
             Ok(Some(bytes))
@@ -152,9 +166,19 @@ impl Layout {
     /// # Errors
     /// Where the directory cannot be read.
     pub fn missing(&self, manifest: &Manifest) -> Result<Vec<Digest>, BackendError> {
+        let blobs = std::iter::once(&manifest.config).chain(&manifest.layers);
+        let place = self.blobs();
+        let failed = |error| disk_error("read", place.path(), error);
+        let folder = match place.open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(blobs.map(|blob| blob.digest.clone()).collect());
+            }
+            folder => folder.map_err(failed)?,
+        };
         let mut missing = Vec::new();
-        for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
-            if self.size(&blob.digest)? != Some(blob.size) {
+        for blob in blobs {
+            let seen = folder.see(blob.digest.hex()).map_err(failed)?;
+            if seen.is_none_or(|seen| seen.size != blob.size) {
                 missing.push(blob.digest.clone());
             }
         }
@@ -174,7 +198,7 @@ impl Layout {
                 format!(
                     "take image {} into {}",
                     manifest.descriptor.digest,
-                    self.root.display()
+                    self.root().display()
                 ),
             )
             .because(format!(
@@ -188,7 +212,7 @@ impl Layout {
         sync_directory(&self.blobs())?;
         let mut writer = self.writer()?;
         io::Write::write_all(&mut writer, bytes)
-            .map_err(|error| disk_error("write manifest in", &self.root, error))?;
+            .map_err(|error| disk_error("write manifest in", self.root(), error))?;
         writer.commit(Some(&manifest.descriptor.digest))?;
         sync_directory(&self.blobs())?;
         Ok(manifest)
@@ -203,19 +227,19 @@ impl Layout {
     }
 
     pub(crate) fn touch(&self, digest: &Digest) {
-        let path = self.blob_path(digest);
         // Only ages for the garbage collection: where it cannot be set, the blob is collected earlier, never wrongly used.
-        let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        let _ = self
+            .blobs()
+            .open()
+            .and_then(|folder| folder.touch(digest.hex()));
     }
 
     pub(crate) fn lock(&self, name: &str, lock: Lock) -> Result<File, BackendError> {
-        let path = self.root.join(name);
-        let failed = |error| disk_error("lock", &path, error);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
+        let failed = |error| disk_error("lock", &self.root().join(name), error);
+        let file = self
+            .root
+            .open()
+            .and_then(|root| root.open_or_create(name))
             .map_err(failed)?;
         match lock {
             Lock::Shared => file.lock_shared().map_err(failed)?,
@@ -226,19 +250,21 @@ impl Layout {
 
     fn sweep(&self) -> Result<(), BackendError> {
         let directory = self.temporary();
-        let entries =
-            fs::read_dir(&directory).map_err(|error| disk_error("read", &directory, error))?;
-        for entry in entries.flatten() {
-            let path = entry.path();
-            let old = entry
-                .metadata()
-                .and_then(|metadata| metadata.modified())
-                .ok()
-                .and_then(|at| at.elapsed().ok())
+        let failed = |error| disk_error("read", directory.path(), error);
+        let folder = directory.open().map_err(failed)?;
+        for entry in folder.entries().map_err(failed)? {
+            let seen = folder.see(&entry.name).map_err(failed)?;
+            let old = seen
+                .and_then(|seen| seen.age())
                 .is_some_and(|age| age >= ABANDONED);
-            if old && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            let held = || {
+                folder
+                    .open(&entry.name)
+                    .is_ok_and(|file| file.try_lock().is_err())
+            };
+            if old && !held() {
                 // Another process may sweep at the same time: then it is gone already.
-                let _ = fs::remove_file(&path);
+                let _ = folder.remove(&entry.name);
             }
         }
         Ok(())

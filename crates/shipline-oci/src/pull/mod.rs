@@ -7,13 +7,13 @@ mod record;
 mod reference;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use shipline_engine::backend::{ImageStore, Reference, Registry as _};
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::folder::Place;
 use shipline_engine::task::TaskContext;
 use shipline_model::config::Platform;
 use shipline_model::name::{ComponentName, Digest};
@@ -48,7 +48,7 @@ pub struct PullSettings {
     /// Mirrors by the host whose images they have, Docker Hub's being `docker.io`. They are asked first.
     pub mirrors: BTreeMap<String, RegistryAddress>,
     /// Where resolutions are recorded; the directory need not exist.
-    pub records: PathBuf,
+    pub records: Place,
 }
 
 /// Which images are pinned.

@@ -1,11 +1,8 @@
 //! What references resolved to when they last did: one small file each, so that a laptop without network can still build.
 
-use std::fs;
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-
 use serde::{Deserialize, Serialize};
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::folder::Place;
 use shipline_model::name::Digest;
 
 use super::lock::LockKey;
@@ -34,14 +31,14 @@ struct RawResolution {
 
 const VERSION: u32 = 1;
 
-fn path(directory: &Path, key: &LockKey) -> PathBuf {
+fn place(directory: &Place, key: &LockKey) -> Place {
     let name = format!("{} {}", key.reference, key.platform);
     directory.join(format!("{}.json", image::digest_of(name.as_bytes()).hex()))
 }
 
 /// The recorded resolution; a file that cannot be read is as good as none.
-pub(super) fn read(directory: &Path, key: &LockKey) -> Option<Resolution> {
-    let bytes = fs::read(path(directory, key)).ok()?;
+pub(super) fn read(directory: &Place, key: &LockKey) -> Option<Resolution> {
+    let bytes = place(directory, key).read().ok()?;
     let raw: RawResolution = serde_json::from_slice(&bytes).ok()?;
     let right =
         raw.version == VERSION && raw.reference == key.reference && raw.platform == key.platform;
@@ -54,10 +51,11 @@ pub(super) fn read(directory: &Path, key: &LockKey) -> Option<Resolution> {
 }
 
 /// Says that a recorded resolution was used now: its age is how long nobody asked for the image.
-pub(super) fn touch(directory: &Path, key: &LockKey) {
+pub(super) fn touch(directory: &Place, key: &LockKey) {
     // Only ages for the garbage collection: where it cannot be set, the image is collected earlier and pulled again.
-    let _ = fs::File::open(path(directory, key))
-        .and_then(|file| file.set_modified(std::time::SystemTime::now()));
+    let _ = place(directory, key)
+        .parent()
+        .and_then(|(folder, name)| folder.touch(name));
 }
 
 /// A base image that a build of this clone stood on.
@@ -70,28 +68,31 @@ pub struct RecordedBase {
     /// How long nobody asked for it.
     pub unused: std::time::Duration,
     /// Its file.
-    pub(crate) path: PathBuf,
+    pub(crate) file: Place,
 }
 
 /// The recorded base images in `directory`, by name; none where it does not exist. What cannot be read is left out.
 #[must_use]
-pub fn recorded(directory: &Path) -> Vec<RecordedBase> {
-    let mut found: Vec<RecordedBase> = fs::read_dir(directory)
+pub fn recorded(directory: &Place) -> Vec<RecordedBase> {
+    let Ok(folder) = directory.open() else {
+        return Vec::new();
+    };
+    let mut found: Vec<RecordedBase> = folder
+        .entries()
+        .unwrap_or_default()
         .into_iter()
-        .flatten()
-        .flatten()
         .filter_map(|entry| {
-            let at = entry.path();
-            let raw: RawResolution = serde_json::from_slice(&fs::read(&at).ok()?).ok()?;
-            let modified = entry.metadata().ok()?.modified().ok()?;
+            let bytes = folder.read(&entry.name).ok()?;
+            let raw: RawResolution = serde_json::from_slice(&bytes).ok()?;
+            let seen = folder.see(&entry.name).ok()??;
             Some(RecordedBase {
                 key: LockKey {
                     reference: raw.reference,
                     platform: raw.platform,
                 },
                 digest: Digest::new(raw.manifest).ok()?,
-                unused: modified.elapsed().unwrap_or_default(),
-                path: at,
+                unused: seen.age().unwrap_or_default(),
+                file: directory.join(entry.name),
             })
         })
         .collect();
@@ -105,18 +106,19 @@ impl RecordedBase {
     /// # Errors
     /// Where the file cannot be removed.
     pub fn forget(&self) -> Result<(), BackendError> {
-        fs::remove_file(&self.path)
-            .map_err(|error| crate::layout::disk_error("remove", &self.path, error))
+        self.file
+            .remove()
+            .map_err(|error| crate::layout::disk_error("remove", self.file.path(), error))
     }
 }
 
 /// Records a resolution, whole or not at all.
 pub(super) fn write(
-    directory: &Path,
+    directory: &Place,
     key: &LockKey,
     resolution: &Resolution,
 ) -> Result<(), BackendError> {
-    let path = path(directory, key);
+    let place = place(directory, key);
     let bytes = image::to_json(&RawResolution {
         version: VERSION,
         reference: key.reference.clone(),
@@ -125,23 +127,13 @@ pub(super) fn write(
         manifest: resolution.manifest.to_string(),
         at: resolution.at,
     })?;
-    replace(&path, &bytes).map_err(|error| {
+    place.write_whole(&bytes).map_err(|error| {
         BackendError::new(
             ErrorClass::Unavailable,
             format!("record what {} names", key.reference),
         )
         .because(error)
     })
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(directory)?;
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
 }
 
 #[cfg(test)]
@@ -151,7 +143,7 @@ mod tests {
     #[test]
     fn a_resolution_is_read_back_for_its_own_platform_only() {
         let directory = tempfile::tempdir().unwrap();
-        let at = directory.path().join("new");
+        let at = Place::from(directory.path()).join("new");
         let key = |platform: &str| LockKey {
             reference: "docker.io/nginx:1".into(),
             platform: platform.into(),
@@ -165,7 +157,8 @@ mod tests {
         write(&at, &key("linux/amd64"), &resolution).unwrap();
         assert_eq!(read(&at, &key("linux/amd64")), Some(resolution));
         assert_eq!(read(&at, &key("linux/arm64")), None);
-        fs::write(path(&at, &key("linux/amd64")), "{").unwrap();
+        let torn = place(&at, &key("linux/amd64"));
+        std::fs::write(torn.path(), "{").unwrap();
         assert_eq!(read(&at, &key("linux/amd64")), None);
     }
 }

@@ -1,9 +1,7 @@
 //! A directory as registry: one OCI layout with one index for all repositories, so that all tags of a run move at once.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,6 +13,7 @@ use shipline_engine::backend::{
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::Unit;
 use shipline_engine::fault::{FaultPoint, Faults};
+use shipline_engine::folder::Place;
 use shipline_engine::task::TaskContext;
 use shipline_model::name::{Digest, RepositoryName};
 
@@ -36,14 +35,14 @@ const PUSHED_AT: &str = "io.shipline.pushed-at";
 /// Every repository is immutable: a tag that names an image never names another one.
 #[derive(Debug, Clone)]
 pub struct LayoutRegistry {
-    root: PathBuf,
+    root: Place,
     faults: Faults,
 }
 
 impl LayoutRegistry {
     /// The registry in directory `root`, which need not exist yet.
     #[must_use]
-    pub fn new(root: impl Into<PathBuf>, faults: Faults) -> Self {
+    pub fn new(root: impl Into<Place>, faults: Faults) -> Self {
         Self {
             root: root.into(),
             faults,
@@ -57,7 +56,11 @@ impl LayoutRegistry {
 
     /// The index, and the layout beneath, without creating anything: nothing there is an empty registry.
     fn read(&self) -> Result<Option<(Layout, RawIndex)>, BackendError> {
-        if !self.root.join("index.json").exists() {
+        let index = self.root.join("index.json");
+        let seen = index
+            .see()
+            .map_err(|error| disk_error("read", index.path(), error))?;
+        if seen.is_none() {
             return Ok(None);
         }
         let layout = self.open()?;
@@ -86,7 +89,10 @@ impl LayoutRegistry {
         let manifest = layout.manifest(&descriptor.digest)?.ok_or_else(|| {
             BackendError::new(
                 ErrorClass::Conflict,
-                format!("read {repository} {reference:?} in {}", self.root.display()),
+                format!(
+                    "read {repository} {reference:?} in {}",
+                    self.root.path().display()
+                ),
             )
             .because(format!(
                 "the index names {}, whose manifest is not there",
@@ -155,7 +161,7 @@ impl LayoutRegistry {
         if back.is_none_or(|back| back.bytes != manifest.bytes) {
             return Err(BackendError::new(
                 ErrorClass::Conflict,
-                format!("read {digest} back from {}", self.root.display()),
+                format!("read {digest} back from {}", self.root.path().display()),
             ));
         }
         Ok(Uploaded { sent })
@@ -205,7 +211,7 @@ struct Found {
 #[async_trait]
 impl Registry for LayoutRegistry {
     fn name(&self) -> String {
-        self.root.display().to_string()
+        self.root.path().display().to_string()
     }
 
     fn image_name(&self, _repository: &RepositoryName) -> Option<String> {
@@ -220,7 +226,7 @@ impl Registry for LayoutRegistry {
             layout.index()?;
             let mut probe = layout.writer()?;
             io::Write::write_all(&mut probe, b"probe")
-                .map_err(|error| disk_error("write in", &registry.root, error))
+                .map_err(|error| disk_error("write in", registry.root.path(), error))
         })
         .await
     }
@@ -529,8 +535,8 @@ fn take_blob(
     blob: &Descriptor,
     store: &dyn ImageStore,
 ) -> Result<(), BackendError> {
-    if let Some(path) = store.path(&blob.digest)
-        && link(layout, blob, &path)?
+    if let Some(place) = store.place(&blob.digest)
+        && link(layout, blob, &place)?
     {
         return Ok(());
     }
@@ -544,10 +550,18 @@ fn take_blob(
     Ok(())
 }
 
-fn link(layout: &Layout, blob: &Descriptor, path: &Path) -> Result<bool, BackendError> {
-    let Ok(mut file) = fs::File::open(path) else {
+fn link(layout: &Layout, blob: &Descriptor, from: &Place) -> Result<bool, BackendError> {
+    // A file has one owner and one set of permissions, whatever its names: what is for us alone stays so.
+    if from.owner() != layout.place().owner() {
+        return Ok(false);
+    }
+    let Ok((store, name)) = from.parent() else {
         return Ok(false);
     };
+    let Ok(mut file) = store.open(&name) else {
+        return Ok(false);
+    };
+    let path = from.path();
     let mut hasher = Hasher::default();
     let size = copy(&mut file, &mut hasher).map_err(|error| disk_error("read", path, error))?;
     let found = hasher.digest();
@@ -559,8 +573,11 @@ fn link(layout: &Layout, blob: &Descriptor, path: &Path) -> Result<bool, Backend
         .because(format!("{} holds {found}", path.display()))
         .hint("The file is damaged. Remove it and build again."));
     }
-    let target = layout.blob_path(&blob.digest);
-    match fs::hard_link(path, &target) {
+    let linked = layout
+        .blobs()
+        .open()
+        .and_then(|blobs| store.link(&name, &blobs, blob.digest.hex()));
+    match linked {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             // Either another process was quicker, or a damaged file of another size is in the way.

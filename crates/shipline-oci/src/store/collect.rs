@@ -1,12 +1,13 @@
 //! Garbage collection: what no root reaches and nobody used for a while is removed.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read as _;
 use std::time::Duration;
 
 use shipline_engine::error::BackendError;
 use shipline_engine::fault::FaultPoint;
+use shipline_engine::folder::Seen;
 use shipline_model::name::Digest;
 
 use super::LayoutStore;
@@ -49,11 +50,10 @@ impl LayoutStore {
             self.reach(root, &mut kept)?;
         }
         let mut candidates = Vec::new();
-        for (digest, metadata) in self.blobs()? {
-            let age = metadata.modified().ok().and_then(|at| at.elapsed().ok());
+        for (digest, seen) in self.blobs()? {
             // What has no age, or one of the future, is young.
-            if age.is_some_and(|age| age >= older_than) {
-                candidates.push((digest, metadata.len()));
+            if seen.age().is_some_and(|age| age >= older_than) {
+                candidates.push((digest, seen.size));
             } else {
                 self.reach(&digest, &mut kept)?;
             }
@@ -81,22 +81,24 @@ impl LayoutStore {
         let blobs = self.blobs()?;
         Ok(Collected {
             blobs: blobs.len(),
-            bytes: blobs.iter().map(|(_, metadata)| metadata.len()).sum(),
+            bytes: blobs.iter().map(|(_, seen)| seen.size).sum(),
         })
     }
 
-    fn blobs(&self) -> Result<Vec<(Digest, fs::Metadata)>, BackendError> {
-        let folder = self.layout.blobs();
-        let failed = |error| disk_error("read", &folder, error);
+    fn blobs(&self) -> Result<Vec<(Digest, Seen)>, BackendError> {
+        let place = self.layout.blobs();
+        let failed = |error| disk_error("read", place.path(), error);
+        let folder = place.open().map_err(failed)?;
         let mut blobs = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
+        for entry in folder.entries().map_err(failed)? {
             let digest = entry
-                .file_name()
+                .name
                 .to_str()
                 .and_then(|hex| Digest::new(format!("sha256:{hex}")).ok());
-            if let Some(digest) = digest {
-                blobs.push((digest, entry.metadata().map_err(failed)?));
+            if let Some(digest) = digest
+                && let Some(seen) = folder.see(&entry.name).map_err(failed)?
+            {
+                blobs.push((digest, seen));
             }
         }
         Ok(blobs)
@@ -180,8 +182,9 @@ impl Garbage {
         })?;
         self.layout.faults().reach(FaultPoint::StoreCollected);
         for (digest, _) in &self.blobs {
-            let path = self.layout.blob_path(digest);
-            fs::remove_file(&path).map_err(|error| disk_error("remove", &path, error))?;
+            let blob = self.layout.blob(digest);
+            blob.remove()
+                .map_err(|error| disk_error("remove", blob.path(), error))?;
             self.layout.faults().reach(FaultPoint::StoreCollected);
         }
         Ok(self.size())

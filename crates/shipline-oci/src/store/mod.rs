@@ -5,11 +5,11 @@ mod export;
 mod listing;
 
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
 
 use shipline_engine::backend::{ImageStore, Manifest};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::{FaultPoint, Faults};
+use shipline_engine::folder::Place;
 use shipline_model::name::Digest;
 
 pub use collect::{Collected, Garbage};
@@ -30,7 +30,7 @@ impl LayoutStore {
     ///
     /// # Errors
     /// Where the directory cannot be created or written.
-    pub fn open(root: impl Into<PathBuf>, faults: Faults) -> Result<Self, BackendError> {
+    pub fn open(root: impl Into<Place>, faults: Faults) -> Result<Self, BackendError> {
         Ok(Self {
             layout: Layout::open(root, faults)?,
         })
@@ -38,7 +38,7 @@ impl LayoutStore {
 
     /// The store in directory `root` for reading: nothing is created or removed, and of one that is not there nothing is found.
     #[must_use]
-    pub fn as_it_is(root: impl Into<PathBuf>, faults: Faults) -> Self {
+    pub fn as_it_is(root: impl Into<Place>, faults: Faults) -> Self {
         Self {
             layout: Layout::as_it_is(root, faults),
         }
@@ -139,8 +139,8 @@ impl ImageStore for LayoutStore {
         writer.commit(None)
     }
 
-    fn path(&self, digest: &Digest) -> Option<PathBuf> {
-        Some(self.layout.blob_path(digest))
+    fn place(&self, digest: &Digest) -> Option<Place> {
+        Some(self.layout.blob(digest))
     }
 
     fn name_image(&self, digest: &Digest, name: &str) -> Result<(), BackendError> {

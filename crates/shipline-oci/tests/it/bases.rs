@@ -111,7 +111,7 @@ impl Published {
             credentials: Arc::new(Credentials::Anonymous),
             retries: once(),
             mirrors: BTreeMap::new(),
-            records: self.directory.path().join("records"),
+            records: self.directory.path().join("records").into(),
         };
         Arc::new(RegistryImages::new(settings, pins))
     }

@@ -357,7 +357,7 @@ fn unchanged_layers_are_taken_without_reading_them() {
     let fourth = world.build();
     assert_eq!((fourth.reused_layers, &fourth.digest), (3, &third.digest));
     // A blob that is gone is made again.
-    fs::remove_file(world.store.path(&before[0].digest).unwrap()).unwrap();
+    fs::remove_file(world.store.place(&before[0].digest).unwrap().path()).unwrap();
     assert_eq!(world.build().reused_layers, 2);
     assert!(world.store.is_whole(&third.digest).unwrap());
 }
@@ -706,6 +706,76 @@ fn the_dockerfiles_own_ignore_file_wins() {
         ["a"]
     );
     assert!(task.lines()[0].contains("`b*` matches nothing"));
+}
+
+#[test]
+fn caches_are_not_in_the_context_whatever_the_ignore_file_says() {
+    let mut world = World::new(
+        &[
+            ("a", "a"),
+            ("deps/b", "b"),
+            ("depsy", "c"),
+            ("app/node_modules/d", "d"),
+            ("app/e", "e"),
+            (".dockerignore", "!deps\n!**/node_modules\n"),
+        ],
+        "FROM scratch\nCOPY . /x/\n",
+    );
+    world.request.caches = vec!["deps".to_owned(), "app/node_modules".to_owned()];
+    let built = world.try_build(&Task::new()).unwrap();
+    let files = files(&world.store, &built.digest).into_keys();
+    assert_eq!(
+        files.collect::<Vec<_>>(),
+        [
+            "x",
+            "x/.dockerignore",
+            "x/Dockerfile",
+            "x/a",
+            "x/app",
+            "x/app/e",
+            "x/depsy"
+        ]
+    );
+    let dockerfile = world.request.dockerfile.clone();
+    for copy in [
+        "COPY deps/b /",
+        "COPY ./a deps /x/",
+        "ADD app/node_modules/* /",
+    ] {
+        let text = format!("FROM scratch\n{copy}\n");
+        fs::write(&dockerfile, text).unwrap();
+        let error = world.try_build(&Task::new()).unwrap_err();
+        let text = format!("{error:?}");
+        for wanted in ["line 2", "cache", "include_caches"] {
+            assert!(text.contains(wanted), "{wanted}: {text}");
+        }
+    }
+}
+
+#[test]
+fn links_of_the_sources_do_not_lead_out_of_them() {
+    let world = World::new(
+        &[("a", "a"), ("docker/File", "FROM scratch\nCOPY a /\n")],
+        "",
+    );
+    let secret = world.directory.path().join("secret");
+    fs::write(&secret, "FROM secret\n").unwrap();
+    let dockerfile = &world.request.dockerfile;
+    fs::remove_file(dockerfile).unwrap();
+    std::os::unix::fs::symlink("docker/File", dockerfile).unwrap();
+    world.try_build(&Task::new()).unwrap();
+    let refused = |path: &std::path::Path| {
+        let _ = fs::remove_file(path);
+        std::os::unix::fs::symlink(&secret, path).unwrap();
+        let error = world.try_build(&Task::new()).unwrap_err();
+        assert_eq!(error.class, ErrorClass::Invalid);
+        let text = format!("{error:?}");
+        assert!(text.contains("leads out of the repository"), "{text}");
+        assert!(!text.contains("FROM secret"), "{text}");
+        fs::remove_file(path).unwrap();
+    };
+    refused(&world.context(".dockerignore"));
+    refused(dockerfile);
 }
 
 mod trees {

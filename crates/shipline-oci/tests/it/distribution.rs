@@ -473,8 +473,9 @@ async fn a_damaged_blob_is_not_sent() {
     let store = LayoutStore::open(directory.path().join("store"), Faults::none()).unwrap();
     let digest = image(&store, "x", &[600_000]).unwrap();
     let manifest = store.manifest(&digest).unwrap().unwrap();
-    let path = store.path(&manifest.layers[0].digest).unwrap();
-    std::fs::write(&path, vec![1; 600_000]).unwrap();
+    let blob = store.place(&manifest.layers[0].digest).unwrap();
+    let path = blob.path();
+    std::fs::write(path, vec![1; 600_000]).unwrap();
     let fake = fake().await;
     let store: Arc<dyn ImageStore> = Arc::new(store);
     let error = of_fake(&fake, patient())

@@ -66,7 +66,7 @@ impl World {
             credentials: Arc::new(login("AWS", self.fake.token())),
             retries,
             mirrors: self.mirrors.clone(),
-            records: self.directory.path().join("records"),
+            records: self.directory.path().join("records").into(),
         };
         RegistryImages::new(settings, pins)
     }
@@ -270,7 +270,7 @@ async fn what_is_not_there_is_said() {
         credentials: Arc::new(Credentials::Anonymous),
         retries: once(),
         mirrors: BTreeMap::new(),
-        records: world.directory.path().join("others"),
+        records: world.directory.path().join("others").into(),
     };
     let error = RegistryImages::new(nobody, Pins::default())
         .resolve(&reference, &amd64(), &store, &task.context)

@@ -221,7 +221,8 @@ async fn a_damaged_blob_of_the_store_is_not_published() {
     let registry = LayoutRegistry::new(directory.path().join("registry"), Faults::none());
     let digest = small_image(&images, "x");
     let manifest = images.manifest(&digest).unwrap().unwrap();
-    let path = images.path(&manifest.layers[0].digest).unwrap();
+    let path = images.place(&manifest.layers[0].digest).unwrap();
+    let path = path.path();
     let size = std::fs::metadata(&path).unwrap().len();
     std::fs::write(&path, vec![1; usize::try_from(size).unwrap()]).unwrap();
     let error = registry

@@ -6,7 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use shipline_engine::backend::ImageStore;
 use shipline_engine::error::ErrorClass;
+use shipline_engine::fault::Faults;
+use shipline_engine::folder::Place;
 use shipline_oci::image::{self, OCI_MANIFEST};
+use shipline_oci::store::LayoutStore;
 
 use crate::support::{skopeo_config, small_image, store, tool};
 
@@ -62,17 +65,51 @@ fn a_manifest_needs_its_blobs() {
     let digest = small_image(&store, "a");
     let manifest = store.manifest(&digest).unwrap().unwrap();
     assert!(store.is_whole(&digest).unwrap());
-    fs::remove_file(store.path(&manifest.layers[0].digest).unwrap()).unwrap();
+    fs::remove_file(store.place(&manifest.layers[0].digest).unwrap().path()).unwrap();
     assert!(!store.is_whole(&digest).unwrap());
     let error = store
         .put_manifest(OCI_MANIFEST, &manifest.bytes)
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::NotFound);
-    fs::write(store.path(&digest).unwrap(), b"{}").unwrap();
+    fs::write(store.place(&digest).unwrap().path(), b"{}").unwrap();
     assert_eq!(
         store.manifest(&digest).unwrap_err().class,
         ErrorClass::Conflict
     );
+}
+
+#[test]
+fn a_layout_is_made_and_written_through_no_link() {
+    let victim = tempfile::tempdir().unwrap();
+    fs::write(victim.path().join("file"), "precious").unwrap();
+    for name in [
+        "",
+        "tmp",
+        "blobs",
+        "blobs/sha256",
+        "index.json",
+        "oci-layout",
+        "index.lock",
+        "collect.lock",
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::from(directory.path()).join("layout");
+        let target = match name {
+            "" | "tmp" | "blobs" | "blobs/sha256" => victim.path().to_path_buf(),
+            _ => victim.path().join("file"),
+        };
+        let at = place.path().join(name);
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(target, place.path().join(name)).unwrap();
+        let written = LayoutStore::open(&place, Faults::none()).and_then(|store| {
+            store.put_blob(&image::digest_of(b"hello"), &mut &b"hello"[..])?;
+            store.garbage(&[], Duration::ZERO)?.remove()
+        });
+        // What nobody reads or writes any more is in nobody's way.
+        assert_eq!(written.is_err(), name != "oci-layout", "{name}");
+        assert_eq!(fs::read(victim.path().join("file")).unwrap(), b"precious");
+        assert_eq!(fs::read_dir(victim.path()).unwrap().count(), 1, "{name}");
+    }
 }
 
 #[test]
@@ -158,7 +195,7 @@ fn collection_keeps_what_is_reached_or_young() {
     for digest in [&kept, &gone] {
         let manifest = store.manifest(digest).unwrap().unwrap();
         for blob in [digest, &manifest.config.digest, &manifest.layers[0].digest] {
-            fs::File::open(store.path(blob).unwrap())
+            fs::File::open(store.place(blob).unwrap().path())
                 .unwrap()
                 .set_modified(old)
                 .unwrap();

@@ -138,7 +138,9 @@ impl World {
             },
             engine: BuildEngine::Auto,
             dockerfile: root.join("Dockerfile"),
+            root: root.clone(),
             context: root,
+            caches: Vec::new(),
             target: None,
             platform: Platform {
                 os: "linux".into(),

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use shipline_engine::backend::{Ancestry, Materialized, Outside, SourceRepo, SourceSet};
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::folder::Place;
 use shipline_model::name::{CommitId, RepoPath};
 use shipline_model::plan::{Head, PathChange};
 
@@ -97,7 +98,12 @@ impl SourceRepo for MemorySource {
         self.read(path)
     }
 
-    fn materialize(&self, set: &SourceSet, workspace: &Path) -> Result<Materialized, BackendError> {
+    fn materialize(
+        &self,
+        set: &SourceSet,
+        workspace: &Place,
+    ) -> Result<Materialized, BackendError> {
+        let workspace = workspace.path();
         let wanted = self.wanted(&set.paths);
         let mut done = Materialized::default();
         (|| {
@@ -130,7 +136,8 @@ impl SourceRepo for MemorySource {
         })
     }
 
-    fn extras(&self, set: &SourceSet, workspace: &Path) -> Result<Vec<RepoPath>, BackendError> {
+    fn extras(&self, set: &SourceSet, workspace: &Place) -> Result<Vec<RepoPath>, BackendError> {
+        let workspace = workspace.path();
         let invalid = |cause: Box<dyn std::error::Error + Send + Sync>| {
             BackendError::new(ErrorClass::Invalid, "read the workspace").because(cause)
         };

@@ -80,6 +80,7 @@ fn one(
     let base = home.clone().unwrap_or_else(RepoPath::root);
     let uses = paths(raw.uses.as_ref(), &root, &here.key("uses"), problems);
     let caches = caches(raw, &base, here, problems);
+    let include_caches = include_caches(raw, &base, &caches, here, problems);
     let repository = repository(name, raw, here, problems);
     let folder = folder(name, raw, here, problems);
     let kubernetes = kubernetes(name, raw, here, problems);
@@ -117,6 +118,7 @@ fn one(
         folder: folder?,
         kubernetes: kubernetes?,
         caches,
+        include_caches,
         tools,
         environment,
         setup,
@@ -133,6 +135,7 @@ fn without_path(raw: &raw::Component, here: &Route, problems: &mut Problems<'_>)
     let own = [
         ("uses", raw.uses.is_some()),
         ("caches", raw.caches.is_some()),
+        ("include_caches", raw.include_caches.is_some()),
         ("tools", raw.tools.is_some()),
         ("setup", raw.setup.is_some()),
         ("test", raw.test.is_some()),
@@ -200,6 +203,37 @@ fn caches(
         }
     }
     caches
+}
+
+/// Of the caches, and of a component that has an image.
+fn include_caches(
+    raw: &raw::Component,
+    base: &RepoPath,
+    caches: &[RepoPath],
+    here: &Route,
+    problems: &mut Problems<'_>,
+) -> Vec<RepoPath> {
+    let route = here.key("include_caches");
+    let included = paths(raw.include_caches.as_ref(), base, &route, problems);
+    for (index, text) in raw.include_caches.iter().flatten().enumerate() {
+        let path = RepoPath::resolve(base, text);
+        if path.is_some_and(|path| !caches.contains(&path)) {
+            problems.push(
+                value(&route.index(index), "this is none of the component's `caches`")
+                    .help("list it under `caches` as well, or leave it out: what is no cache is in the build context"),
+            );
+        }
+    }
+    if raw.include_caches.is_some() && raw.image.is_none() {
+        problems.push(
+            key(
+                &route,
+                "the component has no `image` whose build could hold them",
+            )
+            .help("remove it"),
+        );
+    }
+    included
 }
 
 fn repository(

@@ -117,6 +117,29 @@ fn no_cache_does_everything_again() {
 }
 
 #[test]
+fn an_image_that_takes_caches_in_is_built_anew() {
+    let mut world = World::new(&["web/a"]);
+    let text = FILE.replace("    path: web\n", "    path: web\n    caches: [deps]\n");
+    assert_ne!(text, FILE);
+    world.config = config::load("pipeline.yaml", &text).unwrap();
+    let first = world.made();
+    world.remember(&first, "web", &[Some("staging"), Some("production")]);
+    assert!(actions(&world.made(), "web")[1].contains("take from earlier"));
+
+    let text = text.replace("[deps]\n", "[deps]\n    include_caches: [deps]\n");
+    world.config = config::load("pipeline.yaml", &text).unwrap();
+    let included = world.made();
+    // Another context is another image.
+    let key = |plan: &Plan| of(plan, "web").source_key.clone();
+    assert_ne!(key(&first), key(&included));
+    world.remember(&included, "web", &[Some("staging"), Some("production")]);
+    for action in actions(&world.made(), "web") {
+        let why = "build: its build context holds the cache web/deps, and no key stands for";
+        assert!(action.contains(why), "{action}");
+    }
+}
+
+#[test]
 fn only_dirty_sources_make_dirty_tags() {
     let check = |dirty: &[&str], web: bool, api: bool| {
         let mut world = World::new(&["web/a", "services/api/a"]);

@@ -159,6 +159,17 @@ fn aliases_and_tags() {
 }
 
 #[test]
+fn caches_that_are_included_are_caches() {
+    check(
+        "include_caches",
+        &[(
+            "    caches: [node_modules]",
+            "    caches: [node_modules]\n    include_caches: [node_modules, dist]",
+        )],
+    );
+}
+
+#[test]
 fn values_of_wrong_types() {
     check(
         "types",

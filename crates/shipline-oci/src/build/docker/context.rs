@@ -2,7 +2,7 @@
 //! memory.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -10,6 +10,7 @@ use std::path::Path;
 use bytes::Bytes;
 use shipline_engine::backend::BuildRequest;
 use shipline_engine::error::BackendError;
+use shipline_engine::folder::open_file;
 use shipline_engine::task::TaskContext;
 use tokio::sync::mpsc;
 
@@ -43,13 +44,15 @@ pub(super) fn stream(
             (Ok(inside), rewritten) => (inside.to_string_lossy().into_owned(), None, rewritten),
             (Err(_), Some(text)) => (OUTSIDE.to_owned(), Some(text), None),
             (Err(_), None) => {
-                let bytes = fs::read(&request.dockerfile)
+                let bytes = crate::build::read_source(request, &request.dockerfile)
+                    .map(String::into_bytes)
                     .map_err(|error| disk_error("read", &request.dockerfile, error))?;
                 (OUTSIDE.to_owned(), Some(bytes), None)
             }
         };
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(4);
     let (root, task) = (request.context.clone(), task.clone());
+    let caches = request.caches.clone();
     let named = dockerfile.clone();
     tokio::task::spawn_blocking(move || {
         let writer = ChunkWriter {
@@ -61,7 +64,7 @@ pub(super) fn stream(
             outside,
             instead,
         };
-        if let Err(error) = write_tar(writer, &root, ignore, &file, &task) {
+        if let Err(error) = write_tar(writer, &root, ignore, caches, &file, &task) {
             // The engine's side may be gone already: then its own error is the one to tell.
             let _ = sender.blocking_send(Err(error));
         }
@@ -86,11 +89,12 @@ fn write_tar(
     writer: ChunkWriter,
     root: &Path,
     ignore: Ignore,
+    caches: Vec<String>,
     recipe: &Recipe,
     task: &TaskContext,
 ) -> io::Result<()> {
     let mut walk = Walk {
-        context: Context::new(root, ignore),
+        context: Context::new(root, ignore, caches),
         archive: tar::Builder::new(writer),
         hollow: Vec::new(),
         recipe,
@@ -104,7 +108,7 @@ fn write_tar(
             true
         }
         None => {
-            let everything = Context::new(root, Ignore::default());
+            let everything = Context::new(root, Ignore::default(), Vec::new());
             let hidden = matches!(walk.see(path)?, Seen::Nothing | Seen::Hollow);
             if hidden && let Seen::Node(node) = everything.see(path).map_err(io::Error::other)? {
                 walk.append(path, &node.kind, node.mode)?;
@@ -209,7 +213,7 @@ impl Walk<'_> {
                 let mut header = header(tar::EntryType::Regular, mode);
                 header.set_size(*size);
                 let bytes = Exactly {
-                    file: File::open(&file.path)?,
+                    file: open_file(&file.path)?,
                     left: *size,
                     path,
                 };

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek as _, Write as _};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -17,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use shipline_engine::backend::{BuildRequest, Descriptor, ImageStore};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::BuiltImage;
+use shipline_engine::folder::Place;
 use shipline_engine::task::TaskContext;
 use shipline_engine::zstd::{self, ZstdReader};
 use shipline_model::name::Digest;
@@ -58,7 +58,7 @@ struct StoredLayer {
 /// What is known of an image before its archive comes.
 struct Source {
     /// The folder of remembered layers.
-    known: PathBuf,
+    known: Place,
     /// Its diff IDs, as the engine says them.
     expected: Vec<Digest>,
     threads: NonZeroUsize,
@@ -70,7 +70,7 @@ pub(super) async fn into_store(
     id: &str,
     request: &BuildRequest,
     store: &Arc<dyn ImageStore>,
-    known: &Path,
+    known: &Place,
     threads: NonZeroUsize,
     task: &TaskContext,
 ) -> Result<BuiltImage, BackendError> {
@@ -96,7 +96,7 @@ pub(super) async fn into_store(
     let reading = {
         let (request, store, task) = (request.clone(), Arc::clone(store), task.clone());
         let source = Source {
-            known: known.to_path_buf(),
+            known: known.clone(),
             expected,
             threads,
         };
@@ -332,7 +332,7 @@ impl Taker<'_> {
             hasher.update(&buffer[..count]);
             aside
                 .write_all(&buffer[..count])
-                .map_err(|error| disk_error("write in", &self.memory.folder, error))?;
+                .map_err(|error| disk_error("write in", self.memory.folder.path(), error))?;
         }
         let diff_id = image::digest_from(hasher.finalize().as_slice());
         if let Some(layer) = self.memory.get(&diff_id, self.store)? {

@@ -3,7 +3,6 @@
 //! We tell what is there, in order; BuildKit asks for the contents that it wants, by position; we send them. The Dockerfile
 //! travels on its own, so that a context whose ignore file names it is a context without it, as with docker's own client.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
@@ -13,6 +12,7 @@ use bollard_buildkit_proto::moby::filesync::v1::file_sync_server::FileSync;
 use shipline_engine::backend::BuildRequest;
 use shipline_engine::error::BackendError;
 use shipline_engine::event::Unit;
+use shipline_engine::folder::open_file;
 use shipline_engine::task::TaskContext;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -41,6 +41,7 @@ const GO_SYMLINK: u32 = 1 << 27;
 pub(super) struct BuildFiles {
     root: PathBuf,
     ignore: Ignore,
+    caches: Vec<String>,
     dockerfile: Vec<u8>,
     task: TaskContext,
 }
@@ -54,12 +55,14 @@ impl BuildFiles {
     ) -> Result<Self, BackendError> {
         let dockerfile = match rewritten {
             Some(text) => text.into_bytes(),
-            None => std::fs::read(&request.dockerfile)
+            None => crate::build::read_source(request, &request.dockerfile)
+                .map(String::into_bytes)
                 .map_err(|error| disk_error("read", &request.dockerfile, error))?,
         };
         Ok(Self {
             root: request.context.clone(),
             ignore: crate::build::read_ignore(request)?,
+            caches: request.caches.clone(),
             dockerfile,
             task: task.clone(),
         })
@@ -168,7 +171,7 @@ impl Talk {
     ) -> io::Result<()> {
         match folder {
             Folder::Context => {
-                let context = Context::new(&files.root, files.ignore.clone());
+                let context = Context::new(&files.root, files.ignore.clone(), files.caches.clone());
                 self.directory(&context, &[], &mut Vec::new())?;
             }
             Folder::Dockerfile => {
@@ -283,7 +286,7 @@ impl Talk {
             }
             Bytes::Disk(path, size) => {
                 let (path, mut left) = (path.clone(), *size);
-                let mut file = File::open(&path)?;
+                let mut file = open_file(&path)?;
                 while left > 0 {
                     let mut piece = Vec::with_capacity(PIECE);
                     let room = left.min(PIECE as u64);

@@ -1,13 +1,12 @@
 //! Layers remembered by diff ID: which blob of the store holds the compressed form of which tar.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fs::File;
+use std::io::{self, Read, Write as _};
 
 use serde::{Deserialize, Serialize};
 use shipline_engine::backend::{Descriptor, ImageStore};
 use shipline_engine::error::BackendError;
+use shipline_engine::folder::{Folder, Place};
 use shipline_model::name::Digest;
 
 use crate::image;
@@ -24,7 +23,7 @@ pub(super) struct KnownLayer {
 
 /// The folder of remembered layers: one small file for each diff ID.
 pub(super) struct LayerMemory {
-    pub(super) folder: PathBuf,
+    pub(super) folder: Folder,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -40,11 +39,11 @@ const VERSION: u32 = 2;
 
 impl LayerMemory {
     /// Opens the folder, made where it is missing.
-    pub(super) fn open(folder: &Path) -> Result<Self, BackendError> {
-        fs::create_dir_all(folder).map_err(|error| disk_error("make the folder", folder, error))?;
-        Ok(Self {
-            folder: folder.to_path_buf(),
-        })
+    pub(super) fn open(place: &Place) -> Result<Self, BackendError> {
+        let folder = place
+            .make()
+            .map_err(|error| disk_error("make the folder", place.path(), error))?;
+        Ok(Self { folder })
     }
 
     /// The layer with this diff ID, if its blob is still in the store. A file that cannot be read is as good as none.
@@ -53,7 +52,7 @@ impl LayerMemory {
         diff_id: &Digest,
         store: &dyn ImageStore,
     ) -> Result<Option<KnownLayer>, BackendError> {
-        let Ok(bytes) = fs::read(self.path(diff_id)) else {
+        let Ok(bytes) = self.folder.read(name(diff_id)) else {
             return Ok(None);
         };
         let Ok(found) = serde_json::from_slice::<Remembered>(&bytes) else {
@@ -101,39 +100,29 @@ impl LayerMemory {
             size: layer.descriptor.size,
             tar_size: layer.tar_size,
         };
-        let path = self.path(diff_id);
-        let failed = |error: io::Error| disk_error("write", &path, error);
-        let temporary = self.temporary();
-        fs::write(&temporary, image::to_json(&remembered)?).map_err(failed)?;
-        fs::rename(&temporary, &path).map_err(failed)
+        let bytes = image::to_json(&remembered)?;
+        let name = name(diff_id);
+        let written = (|| {
+            let (mut file, temporary) = self.folder.temporary(&name)?;
+            file.write_all(&bytes)?;
+            self.folder.rename(temporary, &self.folder, &name)
+        })();
+        written.map_err(|error| disk_error("write", &self.folder.path().join(&name), error))
     }
 
     /// A file without a name: it is gone when it is closed, however we end.
     pub(super) fn aside(&self) -> Result<File, BackendError> {
-        let path = self.temporary();
-        let failed = |error: io::Error| disk_error("write", &path, error);
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(failed)?;
-        fs::remove_file(&path).map_err(failed)?;
-        Ok(file)
+        let made = (|| {
+            let (file, name) = self.folder.temporary("new")?;
+            self.folder.remove(name)?;
+            Ok(file)
+        })();
+        made.map_err(|error| disk_error("write in", self.folder.path(), error))
     }
+}
 
-    /// A path that nobody else uses at this time.
-    fn temporary(&self) -> PathBuf {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        self.folder
-            .join(format!(".new-{}-{next}", std::process::id()))
-    }
-
-    fn path(&self, diff_id: &Digest) -> PathBuf {
-        self.folder.join(format!("{}.json", diff_id.hex()))
-    }
+fn name(diff_id: &Digest) -> String {
+    format!("{}.json", diff_id.hex())
 }
 
 /// Reads what the engine sends, chunk by chunk, on a blocking thread.

@@ -16,7 +16,6 @@ mod session;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +27,7 @@ use futures_util::StreamExt as _;
 use shipline_engine::backend::{BuildRequest, ImageBuilder, ImageStore};
 use shipline_engine::error::{BackendError, Cause, ErrorClass};
 use shipline_engine::event::BuiltImage;
+use shipline_engine::folder::Place;
 use shipline_engine::task::{TaskContext, TaskMessage};
 
 use super::BaseImages;
@@ -55,7 +55,7 @@ const LOST_WAIT: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct DockerBuilder {
     settings: DockerSettings,
-    known_layers: PathBuf,
+    known_layers: Place,
     threads: NonZeroUsize,
     bases: Option<Arc<dyn BaseImages>>,
     logins: Arc<dyn CredentialSource>,
@@ -72,7 +72,7 @@ impl DockerBuilder {
     /// A builder that looks for the engine when it is needed. `cache` is a folder of ours in which it remembers layers by
     /// diff ID; layers are compressed with `threads` threads.
     #[must_use]
-    pub fn new(settings: DockerSettings, cache: impl Into<PathBuf>, threads: NonZeroUsize) -> Self {
+    pub fn new(settings: DockerSettings, cache: impl Into<Place>, threads: NonZeroUsize) -> Self {
         Self {
             settings,
             known_layers: cache.into().join("docker-layers"),

@@ -1,13 +1,15 @@
 //! Which layer an unchanged set of files became the last time, found by the files' stamps without reading them.
 
+use std::ffi::OsString;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest as _, Sha256};
 use shipline_engine::backend::ImageStore;
 use shipline_engine::error::BackendError;
+use shipline_engine::folder::{Folder, Kind, Place};
 use shipline_model::config::Platform;
 use shipline_model::name::Digest;
 
@@ -26,7 +28,7 @@ const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Records of layers, in a directory.
 #[derive(Debug, Clone)]
 pub(crate) struct LayerCache {
-    directory: PathBuf,
+    directory: Place,
     /// A file that changed so shortly before it was looked at may change again without its stamp telling.
     settling: Duration,
 }
@@ -40,15 +42,11 @@ pub(crate) struct Fingerprint {
 }
 
 impl LayerCache {
-    pub(crate) fn new(directory: PathBuf, settling: Duration) -> Self {
+    pub(crate) fn new(directory: Place, settling: Duration) -> Self {
         Self {
             directory,
             settling,
         }
-    }
-
-    fn path(&self, fingerprint: &Fingerprint) -> PathBuf {
-        self.directory.join(&fingerprint.key)
     }
 
     /// The layer that these files became, where it is still in the store.
@@ -57,9 +55,12 @@ impl LayerCache {
         fingerprint: &Fingerprint,
         store: &dyn ImageStore,
     ) -> Result<Option<Layer>, BackendError> {
-        let path = self.path(fingerprint);
         // A record that cannot be read is as good as none: the layer is made again.
-        let Some(layer) = fs::read(&path)
+        let Ok(folder) = self.directory.open() else {
+            return Ok(None);
+        };
+        let Some(layer) = folder
+            .read(&fingerprint.key)
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Layer>(&bytes).ok())
         else {
@@ -72,7 +73,7 @@ impl LayerCache {
             return Ok(None);
         }
         // Only ages: where it cannot be set, the record goes earlier.
-        let _ = fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        let _ = folder.touch(&fingerprint.key);
         Ok(Some(layer))
     }
 
@@ -88,34 +89,31 @@ impl LayerCache {
         if fingerprint.newest + settling > seen {
             return Ok(());
         }
-        let path = self.path(fingerprint);
-        let failed = |error: io::Error| disk_error("remember a layer in", &self.directory, error);
-        fs::create_dir_all(&self.directory).map_err(failed)?;
         let bytes = crate::image::to_json(layer)?;
         // Not durable on purpose: a lost or torn record is a layer made again.
-        let temporary = self
-            .directory
-            .join(format!(".{}-{}", fingerprint.key, std::process::id()));
-        fs::write(&temporary, bytes)
-            .and_then(|()| fs::rename(&temporary, &path))
-            .map_err(failed)
+        self.directory
+            .make()
+            .and_then(|folder| {
+                let (mut file, temporary) = folder.temporary(&fingerprint.key)?;
+                file.write_all(&bytes)?;
+                folder.rename(temporary, &folder, &fingerprint.key)
+            })
+            .map_err(|error| disk_error("remember a layer in", self.directory.path(), error))
     }
 
     /// Removes records that were not used for a month.
     pub(crate) fn forget_old(&self) {
-        let Ok(entries) = fs::read_dir(&self.directory) else {
+        let Ok(folder) = self.directory.open() else {
             return;
         };
-        for entry in entries.flatten() {
-            let old = entry
-                .metadata()
-                .and_then(|metadata| metadata.modified())
-                .ok()
-                .and_then(|at| at.elapsed().ok())
+        for entry in folder.entries().unwrap_or_default() {
+            let seen = folder.see(&entry.name).ok().flatten();
+            let old = seen
+                .and_then(|seen| seen.age())
                 .is_some_and(|age| age > FORGOTTEN);
             if old {
                 // Another process may have been quicker.
-                let _ = fs::remove_file(entry.path());
+                let _ = folder.remove(&entry.name);
             }
         }
     }
@@ -200,47 +198,63 @@ pub(crate) fn fingerprint(changes: &Changes, platform: &Platform) -> Fingerprint
     }
 }
 
+/// The file that says by its lock that a directory is in use.
+const LOCK: &str = ".lock";
+
 /// A directory of our own below `parent` for the time of one build; what dead builds left there is removed.
 pub(crate) struct Scratch {
-    path: PathBuf,
+    parent: Folder,
+    name: OsString,
+    folder: Folder,
     _lock: fs::File,
 }
 
 impl Scratch {
-    pub(crate) fn new(parent: &Path) -> Result<Self, BackendError> {
+    pub(crate) fn new(parent: &Place) -> Result<Self, BackendError> {
+        Self::make(parent).map_err(|error| disk_error("write in", parent.path(), error))
+    }
+
+    fn make(parent: &Place) -> io::Result<Self> {
         use std::sync::atomic::{AtomicU64, Ordering};
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let failed = |error: io::Error| disk_error("write in", parent, error);
-        fs::create_dir_all(parent).map_err(failed)?;
+        let parent = parent.make()?;
         // One at a time, so that nobody takes a new directory for an abandoned one before it is locked.
-        let gate = fs::File::create(parent.join(".lock")).map_err(failed)?;
-        gate.lock().map_err(failed)?;
-        for entry in fs::read_dir(parent).map_err(failed)?.flatten() {
-            let held = fs::File::open(entry.path().join(".lock"));
-            if entry.path().is_dir() && held.is_ok_and(|file| file.try_lock().is_ok()) {
+        let gate = parent.open_or_create(LOCK)?;
+        gate.lock()?;
+        for entry in parent.entries()? {
+            let held = || {
+                parent
+                    .folder(&entry.name)?
+                    .open(LOCK)?
+                    .try_lock()
+                    .map_err(io::Error::from)
+            };
+            if entry.kind == Kind::Folder && held().is_ok() {
                 // What cannot be removed now is tried again by the next build.
-                let _ = fs::remove_dir_all(entry.path());
+                let _ = parent.remove_all(&entry.name);
             }
         }
-        let path = parent.join(format!(
-            "{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        ));
-        fs::create_dir_all(&path).map_err(failed)?;
-        let lock = fs::File::create(path.join(".lock")).map_err(failed)?;
-        lock.lock().map_err(failed)?;
-        Ok(Self { path, _lock: lock })
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = OsString::from(format!("{}-{next}", std::process::id()));
+        let folder = parent.make_folder(&name)?;
+        let lock = folder.open_or_create(LOCK)?;
+        lock.lock()?;
+        Ok(Self {
+            parent,
+            name,
+            folder,
+            _lock: lock,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.folder.path()
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed now is removed by the next build.
-        let _ = fs::remove_dir_all(&self.path);
+        let _ = self.parent.remove_all(&self.name);
     }
 }

@@ -57,15 +57,18 @@ pub(crate) trait Source {
 pub(crate) struct Context {
     root: PathBuf,
     ignore: Ignore,
+    /// Paths that are not there for any build.
+    caches: Vec<String>,
     /// For each directory seen: its state, and whether it is ignored itself.
     directories: RefCell<HashMap<ImagePath, (Matched, bool)>>,
 }
 
 impl Context {
-    pub(crate) fn new(root: &Path, ignore: Ignore) -> Self {
+    pub(crate) fn new(root: &Path, ignore: Ignore, caches: Vec<String>) -> Self {
         Self {
             root: root.to_owned(),
             ignore,
+            caches,
             directories: RefCell::default(),
         }
     }
@@ -149,6 +152,9 @@ impl Source for Context {
 impl Context {
     /// What stands at a path of which the disk says this.
     fn judge(&self, path: &[u8], disk: PathBuf, metadata: &fs::Metadata) -> Result<Seen, String> {
+        if within(&self.caches, path).is_some() {
+            return Ok(Seen::Nothing);
+        }
         let (state, ignored) = self.state(path);
         let kind = metadata.file_type();
         if kind.is_dir() {
@@ -200,6 +206,15 @@ impl Context {
             gid: 0,
         }))
     }
+}
+
+/// Which of the caches a path of the context is or lies in.
+pub(crate) fn within<'c>(caches: &'c [String], path: &[u8]) -> Option<&'c str> {
+    let holds = |cache: &&String| {
+        path.strip_prefix(cache.as_bytes())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    };
+    caches.iter().find(holds).map(String::as_str)
 }
 
 impl Stamp {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use shipline_engine::backend::ImageStore;
 use shipline_engine::error::BackendError;
 use shipline_engine::event::Unit;
+use shipline_engine::folder::open_file;
 use shipline_engine::task::TaskContext;
 use shipline_model::config::Platform;
 use shipline_model::name::Digest;
@@ -183,7 +184,7 @@ impl Press<'_> {
             Content::Disk(file) => file.path.as_path(),
             Content::Packed { archive, entry } => self.spooled(archive, entry)?,
         };
-        let file = File::open(path).map_err(|error| {
+        let file = open_file(path).map_err(|error| {
             LayerError::Sources(format!("`{}` cannot be read: {error}", path.display()))
         })?;
         Ok(Opened::File(file))

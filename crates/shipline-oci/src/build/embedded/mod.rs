@@ -22,7 +22,6 @@ mod tree;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +29,7 @@ use async_trait::async_trait;
 use shipline_engine::backend::{BuildRequest, Descriptor, ImageBuilder, ImageStore};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::BuiltImage;
+use shipline_engine::folder::Place;
 use shipline_engine::task::TaskContext;
 use shipline_model::name::Digest;
 
@@ -45,7 +45,7 @@ use crate::image::{
     self, ImageConfig, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, RawDescriptor, RawManifest, RootFs,
 };
 
-pub(super) use context::{Context, Seen, Source};
+pub(super) use context::{Context, Seen, Source, within};
 pub(super) use session::wrong;
 pub(super) use stage::references;
 pub(super) use tree::{Content, NodeKind, join, show};
@@ -54,7 +54,7 @@ pub(super) use tree::{Content, NodeKind, join, show};
 #[derive(Clone)]
 pub struct EmbeddedBuilder {
     /// Where it remembers layers, and unpacks what it must.
-    cache: PathBuf,
+    cache: Place,
     /// Compressors that work at once; no digest depends on it.
     threads: NonZeroUsize,
     bases: Option<Arc<dyn BaseImages>>,
@@ -67,7 +67,7 @@ const SETTLING: Duration = Duration::from_secs(2);
 impl EmbeddedBuilder {
     /// A builder that keeps its records in directory `cache` (which need not exist) and compresses with `threads` threads.
     #[must_use]
-    pub fn new(cache: impl Into<PathBuf>, threads: NonZeroUsize) -> Self {
+    pub fn new(cache: impl Into<Place>, threads: NonZeroUsize) -> Self {
         Self {
             cache: cache.into(),
             threads,
@@ -131,7 +131,11 @@ impl EmbeddedBuilder {
         task: &TaskContext,
     ) -> Result<BuiltImage, BackendError> {
         let seen = cache::now();
-        let context = Context::new(&request.context, super::read_ignore(request)?);
+        let context = Context::new(
+            &request.context,
+            super::read_ignore(request)?,
+            request.caches.clone(),
+        );
         let mut session = Session::new(
             request,
             &prepared.dockerfile,
