@@ -312,6 +312,17 @@ fn what_the_configuration_names_does_not_lead_out_of_the_repository() {
     world.commit("A link");
     refused(&["pipeline", "web"], "leads out of the repository");
     world.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    // The configuration itself.
+    std::fs::rename(
+        world.repository().join("pipeline.yaml"),
+        world.path("aside"),
+    )
+    .unwrap();
+    link(&world, "pipeline.yaml", &victim.join("file"));
+    for command in ["plan", "pipeline"] {
+        refused(&[command, "web"], "leads out of the repository");
+    }
+    world.git(&["reset", "--quiet", "--hard"]);
     // The lock file is written through no link.
     link(&world, "pipeline.lock", &victim.join("file"));
     refused(&["lock", "update"], "leads out of the repository");
@@ -391,12 +402,8 @@ fn caches_reach_no_image() {
     world.commit("Include it");
     tiny::green(&world, &["pipeline", "web"]);
     assert!(files().iter().any(|(path, _)| path == "srv/installed"));
-    let again = world.run(&["pipeline", "web", "--all"]).expect(0);
-    assert!(
-        again.stderr.contains("no key stands for"),
-        "{}",
-        again.stderr
-    );
+    let plan = world.run(&["plan", "web", "--all"]).expect(0);
+    assert!(plan.stdout.contains("no key stands for"), "{}", plan.stdout);
 }
 
 #[test]
