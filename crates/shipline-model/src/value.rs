@@ -103,6 +103,8 @@ pub enum Part {
     Text(String),
     /// A reference to a variable.
     Reference(Reference),
+    /// A reference to a variable that must not be read here: it resolves as if the variable were not set.
+    Withheld(Reference),
 }
 
 /// A text of `pipeline.yaml` with `${env.X}`, `${env.X:-default}` and `${secret.X}` in it. `$$` is a dollar sign.
@@ -195,9 +197,24 @@ impl Template {
     /// The references in it, in order.
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Reference(reference) => Some(reference),
+            Part::Reference(reference) | Part::Withheld(reference) => Some(reference),
             Part::Text(_) => None,
         })
+    }
+
+    /// Withholds the references for which `withheld` says yes, and gives them: they resolve from now on as if their variables
+    /// were not set.
+    pub fn withhold(&mut self, withheld: impl Fn(&Reference) -> bool) -> Vec<Reference> {
+        let mut found = Vec::new();
+        for part in &mut self.parts {
+            if let Part::Reference(reference) = part
+                && withheld(reference)
+            {
+                found.push(reference.clone());
+                *part = Part::Withheld(reference.clone());
+            }
+        }
+        found
     }
 
     /// Puts the variables in.
@@ -211,10 +228,12 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Text(part) => text.push_str(part),
-                Part::Reference(reference) => {
-                    let set = variables
-                        .get(&reference.name)
-                        .filter(|text| !text.is_empty());
+                Part::Reference(reference) | Part::Withheld(reference) => {
+                    let set = match part {
+                        Part::Reference(_) => variables.get(&reference.name),
+                        Part::Withheld(_) | Part::Text(_) => None,
+                    };
+                    let set = set.filter(|text| !text.is_empty());
                     secret |= reference.source == Source::Secret;
                     match set.or(reference.default.as_deref()) {
                         Some(found) => text.push_str(found),
@@ -245,6 +264,11 @@ impl fmt::Display for Template {
             match part {
                 Part::Text(text) => f.write_str(&text.replace('$', "$$"))?,
                 Part::Reference(Reference {
+                    source,
+                    name,
+                    default,
+                })
+                | Part::Withheld(Reference {
                     source,
                     name,
                     default,
@@ -328,6 +352,25 @@ mod tests {
         assert_eq!(
             resolve("${env.X}${secret.Y}"),
             Err(vec!["${env.X}".into(), "${secret.Y}".into()])
+        );
+    }
+
+    #[test]
+    fn a_withheld_variable_counts_as_not_set() {
+        let variables = Variables::new([("A".to_owned(), "1".to_owned())]);
+        let text = "${env.A}-${secret.A:-none}-${secret.A}";
+        let mut template = Template::parse(text).unwrap();
+        let found = template.withhold(|reference| reference.source == Source::Secret);
+        assert_eq!(found.len(), 2);
+        let missing = template.resolve(&variables).unwrap_err();
+        let missing: Vec<String> = missing.iter().map(MissingVariable::written).collect();
+        assert_eq!(missing, ["${secret.A}"]);
+        assert_eq!(template.to_string(), text);
+        let mut template = Template::parse("${env.A}-${secret.A:-none}").unwrap();
+        let _ = template.withhold(|reference| reference.source == Source::Secret);
+        assert_eq!(
+            template.resolve(&variables),
+            Ok(Value::Secret(Secret::new("1-none")))
         );
     }
 

@@ -15,6 +15,7 @@ mod suggest;
 mod types;
 mod variables;
 mod warning;
+mod withhold;
 
 pub use problem::{ConfigErrors, Problem};
 pub use schema::schema;
@@ -23,6 +24,7 @@ pub use suggest::did_you_mean;
 pub use types::*;
 pub use variables::MissingAt;
 pub use warning::{Warning, warnings};
+pub use withhold::{Withheld, withhold};
 
 use crate::yaml::{self, Node, NodeKind, Stream};
 use problem::{Aliases, Problems, value};

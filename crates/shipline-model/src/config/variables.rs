@@ -54,9 +54,9 @@ impl Config {
     }
 }
 
-type Used<'a> = Vec<(Route, &'a Template)>;
+pub(super) type Used<'a> = Vec<(Route, &'a Template)>;
 
-fn profile_templates<'a>(profile: &'a Profile, used: &mut Used<'a>) {
+pub(super) fn profile_templates<'a>(profile: &'a Profile, used: &mut Used<'a>) {
     let route = Route::root().key("profiles").key(profile.name.as_str());
     let registry = route.key("registry");
     match &profile.registry {
@@ -113,7 +113,7 @@ fn profile_templates<'a>(profile: &'a Profile, used: &mut Used<'a>) {
     named(&profile.mirrors, &route.key("mirrors"), used);
 }
 
-fn component_templates<'a>(component: &'a Component, builds: bool, used: &mut Used<'a>) {
+pub(super) fn component_templates<'a>(component: &'a Component, builds: bool, used: &mut Used<'a>) {
     let route = Route::root().key("components").key(component.name.as_str());
     named(&component.environment, &route.key("environment"), used);
     let Some(image) = component.image.as_ref().filter(|_| builds) else {

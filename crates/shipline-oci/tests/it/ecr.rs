@@ -533,6 +533,72 @@ async fn the_true_host_is_spoken_to_with_tls_and_its_own_ca() {
 }
 
 #[tokio::test]
+async fn plain_http_is_for_this_machine_only() {
+    let fake = fake().await;
+    let check = async |settings: EcrSettings| {
+        let http = http::client(&HttpSettings::default()).unwrap();
+        EcrRegistry::new(settings, http, once(), Faults::none())
+            .await
+            .map(drop)
+    };
+    for bad in [
+        "http://registry.example",
+        "HTTP://registry.example:5000/x",
+        "http://localhost:80@registry.example",
+        "http://localhost.registry.example",
+    ] {
+        let bad = Some(bad.to_owned());
+        for settings in [
+            EcrSettings {
+                endpoint: bad.clone(),
+                ..settings(&fake)
+            },
+            EcrSettings {
+                sts_endpoint: bad.clone(),
+                ..settings(&fake)
+            },
+            EcrSettings {
+                registry_endpoint: bad.clone(),
+                ..settings(&fake)
+            },
+        ] {
+            let error = check(settings).await.unwrap_err();
+            assert_eq!(error.class, ErrorClass::Invalid, "{bad:?}: {error}");
+        }
+    }
+    let encrypted = Some("https://registry.example".to_owned());
+    check(EcrSettings {
+        endpoint: encrypted.clone(),
+        registry_endpoint: encrypted,
+        ..settings(&fake)
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_withheld_identity_asks_nobody() {
+    let fake = fake().await;
+    let settings = EcrSettings {
+        identity: AwsIdentity::Withheld,
+        ..settings(&fake)
+    };
+    let registry = ecr(settings, once()).await;
+    let error = registry
+        .preflight(&["user_service".parse().unwrap()])
+        .await
+        .unwrap_err();
+    let mut told = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(next) = cause {
+        told.push_str(&next.to_string());
+        cause = next.source();
+    }
+    assert!(told.contains("withheld"), "{told}");
+    assert!(fake.log().is_empty(), "{:?}", fake.log());
+}
+
+#[tokio::test]
 async fn a_throttled_api_is_waited_for() {
     let directory = tempfile::tempdir().unwrap();
     let push = Push::new(&directory);

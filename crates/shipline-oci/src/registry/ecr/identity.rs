@@ -52,6 +52,8 @@ pub enum AwsIdentity {
         /// ARN of the role.
         role: String,
     },
+    /// Nobody, on purpose: whatever needs an identity fails.
+    Withheld,
 }
 
 /// Whether EC2's instance metadata is asked for credentials. Where there is none, asking costs seconds.
@@ -94,6 +96,7 @@ pub(super) async fn configure(
                 retries: retries.clone(),
             })
         }
+        AwsIdentity::Withheld => SharedCredentialsProvider::new(Withheld),
     };
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .region(region)
@@ -149,6 +152,21 @@ fn ambient(
                 .build(),
         ),
     })
+}
+
+/// Gives no credentials.
+#[derive(Debug)]
+struct Withheld;
+
+impl ProvideCredentials for Withheld {
+    fn provide_credentials<'a>(&'a self) -> ProvidedCredentials<'a>
+    where
+        Self: 'a,
+    {
+        ProvidedCredentials::ready(Err(CredentialsError::provider_error(
+            "credentials are withheld from this pull request: its base does not name this registry alike",
+        )))
+    }
 }
 
 /// GitHub's token for the job, and AWS's credentials for the token.

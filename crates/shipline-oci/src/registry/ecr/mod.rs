@@ -24,7 +24,7 @@ pub use identity::{AwsIdentity, InstanceMetadata};
 pub use login::EcrLogin;
 
 use super::distribution::{
-    DistributionRegistry, RegistryAddress, RetryPolicy, Security, Transport, all_of,
+    DistributionRegistry, RegistryAddress, RetryPolicy, Security, Transport, all_of, is_loopback,
 };
 use super::tags::{TagConflicts, check_tags};
 use api::{Api, Described};
@@ -75,17 +75,23 @@ impl EcrRegistry {
     /// Sets the registry up; no request is made.
     ///
     /// # Errors
-    /// `Invalid` where the registry's address is overridden by something that is none.
+    /// `Invalid` where an address is overridden by something that is none, or that is neither encrypted nor on this machine.
     pub async fn new(
         settings: EcrSettings,
         http: reqwest::Client,
         retries: RetryPolicy,
         faults: Faults,
     ) -> Result<Self, BackendError> {
+        for (name, url) in [
+            ("endpoint", &settings.endpoint),
+            ("registry_endpoint", &settings.registry_endpoint),
+            ("AWS_ENDPOINT_URL_STS", &settings.sts_endpoint),
+        ] {
+            refuse_plain(name, url.as_deref())?;
+        }
         let host = host(&settings.account, &settings.region);
         let mut address = match &settings.registry_endpoint {
-            // Whoever overrides the address says by its scheme whether it is encrypted.
-            Some(url) => RegistryAddress::parse(url, Security::Waived)?,
+            Some(url) => RegistryAddress::parse(url, Security::Required)?,
             None => RegistryAddress {
                 host: host.clone(),
                 api: host.clone(),
@@ -256,8 +262,32 @@ impl EcrRegistry {
     }
 }
 
+/// Signatures, tokens and images do not go over a network in the clear.
+fn refuse_plain(name: &str, url: Option<&str>) -> Result<(), BackendError> {
+    let plain = url.and_then(|url| {
+        let (scheme, rest) = url.split_once("://")?;
+        scheme.eq_ignore_ascii_case("http").then_some(rest)
+    });
+    let host = |rest: &str| {
+        rest.split(['/', '?', '#'])
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    match plain.map(host) {
+        Some(host) if host.contains('@') || !is_loopback(&host) => Err(BackendError::new(
+            ErrorClass::Invalid,
+            format!("use `{}` as `{name}` of ECR", url.unwrap_or_default()),
+        )
+        .because("plain HTTP would send credentials and images unprotected")
+        .hint("Write `https://…`; plain HTTP is for this machine only.")),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// The account's host in a region. (The preflight compares it with what ECR calls its repositories.)
-fn host(account: &str, region: &str) -> String {
+#[must_use]
+pub fn host(account: &str, region: &str) -> String {
     let suffix = if region.starts_with("cn-") {
         "amazonaws.com.cn"
     } else if region.starts_with("eusc-") {
