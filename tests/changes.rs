@@ -168,40 +168,43 @@ fn a_shallow_clone_runs_everything_and_says_why() {
 }
 
 #[test]
-fn a_toolchain_that_a_component_picks_is_asked_for_where_it_does() {
+fn versions_of_tools_and_files_that_pick_them_decide_what_is_cached() {
     let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
     world.replace(
         "pipeline.yaml",
         "    path: api\n    uses: [lib]\n    tools: []\n",
         "    path: api\n    uses: [lib]\n    tools: [node]\n",
     );
-    world.write("api/.node-version", "lts\n");
-    world.commit("Pick the newest long-term release");
-    // As version managers do it: what the name stands for is known outside of the repository.
-    let node = world.path("home/node");
-    std::fs::write(
-        &node,
-        "#!/bin/sh\nif [ -e .node-version ]; then cat \"$HOME/lts\"; else echo v18; fi\n",
-    )
-    .unwrap();
-    std::fs::set_permissions(&node, std::fs::Permissions::from_mode(0o755)).unwrap();
-    std::fs::write(world.path("home/lts"), "v20\n").unwrap();
+    world.write(".node-version", "20\n");
+    world.commit("Pick a release");
+    let node = |version: &str| {
+        let path = world.path("home/node");
+        std::fs::write(&path, format!("#!/bin/sh\necho {version}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    node("v20.1.0");
     let path = format!(
         "{}:{}",
         world.path("home").display(),
         std::env::var("PATH").unwrap()
     );
     let run = |arguments: &[&str]| world.run_with(arguments, &[("PATH", &path)]).expect(0);
-    let _ = run(&["pipeline", "backend"]);
-    let plan = run(&["plan", "backend", "--all"]).stdout;
     let cached = |plan: &str, task: &str| {
         let line = plan.lines().find(|line| line.contains(task));
         line.is_some_and(|line| line.contains("cached"))
     };
     let (api, worker) = ("unit-tests/api", "unit-tests/worker");
-    assert!(cached(&plan, api) && cached(&plan, worker), "{plan}");
-
-    std::fs::write(world.path("home/lts"), "v22\n").unwrap();
-    let plan = run(&["plan", "backend", "--all"]).stdout;
-    assert!(!cached(&plan, api) && cached(&plan, worker), "{plan}");
+    let all = || {
+        let plan = run(&["plan", "backend", "--all"]).stdout;
+        (cached(&plan, api), cached(&plan, worker))
+    };
+    let _ = run(&["pipeline", "backend"]);
+    assert_eq!(all(), (true, true));
+    node("v20.2.0");
+    assert_eq!(all(), (false, true));
+    node("v20.1.0");
+    assert_eq!(all(), (true, true));
+    world.write(".node-version", "22\n");
+    world.commit("Pick another release");
+    assert_eq!(all(), (false, false));
 }

@@ -283,7 +283,7 @@ pub(crate) fn plan(
     if !missing.is_empty() {
         return Err(missing_variables(&missing));
     }
-    let (mut changes, notes) = changes(
+    let (mut changes, mut notes) = changes(
         session,
         &selected,
         selection,
@@ -322,7 +322,7 @@ pub(crate) fn plan(
             tools.insert(component.name.clone(), asking.of(component, facts.source));
         }
     }
-    asking.finish()?;
+    notes.extend(asking.finish()?);
     let known = facts.cache.known(facts.store)?;
     let mut instant = TagInstant::from_unix(settings.now)
         .map_err(|error| CommandError::usage(error.to_string()))?;
