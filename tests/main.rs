@@ -26,4 +26,5 @@ mod sbom_peer;
 mod state;
 mod store;
 mod tidy;
+mod trust;
 mod usage;

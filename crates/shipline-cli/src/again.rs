@@ -144,6 +144,9 @@ fn wide(selection: &Selection, program: &Program) -> String {
     if selection.no_cache {
         command.push_str(" --no-cache");
     }
+    if selection.deliver {
+        command.push_str(" --deliver");
+    }
     command
 }
 

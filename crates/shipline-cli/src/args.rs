@@ -141,6 +141,9 @@ pub(crate) struct Selection {
     /// Takes no result of an earlier run
     #[arg(long)]
     pub(crate) no_cache: bool,
+    /// Delivers in a CI that does not say what started it, on a schedule or a tag; never in a pull request
+    #[arg(long)]
+    pub(crate) deliver: bool,
 }
 
 /// `pipeline NAME`.

@@ -1,10 +1,12 @@
 //! Credential helpers of the docker config: small programs that are asked for a login.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::tools;
 use shipline_oci::credentials::{HelperAnswer, HelperRunner};
 use tokio::io::AsyncWriteExt as _;
 
@@ -14,8 +16,18 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Runs helpers with the caller's environment, which is where key rings and agents are named.
 #[derive(Debug)]
 pub(crate) struct Helpers {
-    /// What helpers see.
-    pub(crate) environment: BTreeMap<String, String>,
+    environment: BTreeMap<String, String>,
+}
+
+impl Helpers {
+    /// Helpers that see `environment` and are never programs of the repository at `root`.
+    pub(crate) fn outside_of(root: &Path, environment: &BTreeMap<String, String>) -> Self {
+        let mut environment = environment.clone();
+        if let Some(path) = environment.get_mut("PATH") {
+            *path = tools::path_outside_of(root, path);
+        }
+        Self { environment }
+    }
 }
 
 #[async_trait::async_trait]

@@ -5,6 +5,7 @@
 mod again;
 mod age;
 mod args;
+mod ci;
 mod command;
 mod drawing;
 mod error;
@@ -21,6 +22,7 @@ mod secrets;
 mod session;
 mod settings;
 mod signals;
+mod trust;
 mod wiring;
 
 use std::process::ExitCode;

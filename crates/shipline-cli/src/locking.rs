@@ -9,7 +9,7 @@ use shipline_model::config::{Component, ImageSpec, Variants};
 use shipline_model::name::{ComponentName, Digest, RepoPath};
 use shipline_model::plan::{Base, ChangeSet, ComponentChange, LOCK_FILE, MovedBase};
 use shipline_model::value::{Template, Value, Variables};
-use shipline_oci::build::lockable_references;
+use shipline_oci::build::{base_references, lockable_references};
 use shipline_oci::pull::{ImageReference, LockKey, Pins, PipelineLock, ReferenceError};
 
 use crate::error::CommandError;
@@ -110,6 +110,23 @@ pub(crate) fn named(
         }
     }
     Ok(found)
+}
+
+/// The images that a Dockerfile's text names, for any of the image's variants, as they are written; nothing where that cannot be
+/// told.
+pub(crate) fn bases(
+    image: &ImageSpec,
+    dockerfile: &[u8],
+    variables: &Variables,
+) -> Option<Vec<String>> {
+    let text = std::str::from_utf8(dockerfile).ok()?;
+    let mut found = Vec::new();
+    for args in args(image, variables).ok()? {
+        let references =
+            base_references(text, image.target.as_deref(), &args, &image.platform).ok()?;
+        found.extend(references.into_iter().map(|(reference, _)| reference));
+    }
+    Some(found)
 }
 
 /// The args of each of an image's variants, or which variables are missing.

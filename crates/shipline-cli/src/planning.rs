@@ -7,21 +7,25 @@ use shipline_engine::cache::Cache;
 use shipline_engine::error::ErrorClass;
 use shipline_engine::tools::Tools;
 use shipline_git::{Asked, BaseRequest, Deployed, DeployedTag, PullRequest, change_set};
+use shipline_gitops::Location;
 use shipline_model::config::{
-    Component, Delivery, Environment, MissingAt, Pipeline, Profile, StageKind, Variants,
-    did_you_mean,
+    Component, Delivery, Environment, GitopsSpec, MissingAt, Pipeline, Profile, RegistrySpec,
+    StageKind, Variants, did_you_mean,
 };
 use shipline_model::name::{ComponentName, EnvironmentName, ProfileName};
-use shipline_model::plan::{self, Caching, ChangeSet, Plan, PlanError, PlanRequest, Publishing};
+use shipline_model::plan::{
+    self, Base, BaseRule, Caching, ChangeSet, Plan, PlanError, PlanRequest, Publishing,
+};
 use shipline_model::tag::TagInstant;
 use shipline_oci::pull::Pins;
 
 use crate::args::Selection;
+use crate::ci::{PullRequest as Merging, Trigger};
 use crate::error::{CommandError, ErrorKind};
 use crate::fingerprint::Fingerprints;
 use crate::locking::LockedBases;
 use crate::session::Session;
-use crate::settings::{Settings, Trigger};
+use crate::settings::Settings;
 
 /// The profile in which nothing leaves this machine.
 const LOCAL: &str = "local";
@@ -145,17 +149,20 @@ pub(crate) fn changes(
         (None, true) => Asked::All,
         (None, false) => Asked::Nothing,
     };
-    let deployed = if asked == Asked::Nothing {
+    // A pull request is measured from its base, whatever is deployed: the GitOps repository that it names is not asked.
+    let deployed = if asked == Asked::Nothing && !session.trust.is_pull_request() {
         deployed(session, selected, gitops, &mut notes)?
     } else {
         BTreeMap::new()
     };
     let (pull_request, push_before) = match &settings.trigger {
-        Trigger::Local | Trigger::Manual | Trigger::Other { event: _ } => (None, None),
+        Trigger::Local | Trigger::Manual | Trigger::Other { event: _ } | Trigger::Unknown => {
+            (None, None)
+        }
         Trigger::Push { branch: _, before } => (None, before.clone()),
-        Trigger::PullRequest { base_branch } => (
+        Trigger::PullRequest(pull_request) => (
             Some(PullRequest {
-                into: vec![format!("origin/{base_branch}"), base_branch.clone()],
+                into: pull_request.names(&selected.pipeline.branch),
             }),
             None,
         ),
@@ -180,7 +187,25 @@ pub(crate) fn changes(
         }
         error
     })?;
+    if let Trigger::PullRequest(pull_request) = &settings.trigger {
+        notes.extend(nothing_compared(pull_request, &changes));
+    }
     Ok((changes, notes))
+}
+
+/// A warning where the head of a pull request is its base: then "nothing changed" says nothing.
+fn nothing_compared(pull_request: &Merging, changes: &ChangeSet) -> Option<String> {
+    let head = &changes.head.commit;
+    let same = changes.components.values().any(|change| {
+        matches!(&change.base, Base::Commit { id, rule: BaseRule::PullRequest } if id == head)
+    });
+    same.then(|| {
+        let called = pull_request.called;
+        format!(
+            "warning: nothing was compared: the head {} is the base of this {called}; check out the {called} itself, or give `--base REV` or `--all`",
+            head.short()
+        )
+    })
 }
 
 fn deployed(
@@ -341,7 +366,7 @@ pub(crate) fn plan(
         } else {
             Caching::Use
         },
-        publishing: publishing(&selected, settings),
+        publishing: publishing(&selected, selection, settings),
         trees: &trees,
         tools: &tools,
         bases: &bases,
@@ -398,28 +423,64 @@ fn refuse_dirty(selected: &Selected<'_>, changes: &ChangeSet) -> Result<(), Comm
     .hint("where `git status` sees none of them, a `filter` of .gitattributes stands before them: git has looked by now, so run again"))
 }
 
-/// On a laptop a run always delivers; in CI for a push to the pipeline's branch and for a manual run.
-fn publishing(selected: &Selected<'_>, settings: &Settings) -> Publishing {
+/// On a laptop a run always delivers; in CI for a push to the pipeline's branch and for a manual run. `--deliver` stands for a
+/// person where a CI tells of none; never for a pull request, and never for another branch.
+fn publishing(selected: &Selected<'_>, selection: &Selection, settings: &Settings) -> Publishing {
     let branch = &selected.pipeline.branch;
+    let withhold = |reason: String| Publishing::Withhold { reason };
     match &settings.trigger {
+        Trigger::PullRequest(pull_request) => {
+            let called = pull_request.called;
+            withhold(if selection.deliver {
+                format!("a {called} delivers nothing, `--deliver` or not")
+            } else {
+                format!("a {called} delivers nothing")
+            })
+        }
         Trigger::Local | Trigger::Manual => Publishing::Publish,
         Trigger::Push {
             branch: pushed,
             before: _,
         } if pushed == branch => Publishing::Publish,
+        Trigger::Other { event: _ } | Trigger::Unknown if selection.deliver => Publishing::Publish,
         Trigger::Push {
             branch: pushed,
             before: _,
-        } => Publishing::Withhold {
-            reason: format!("only pushes to {branch} are delivered, and this is {pushed}"),
-        },
-        Trigger::Other { event } => Publishing::Withhold {
-            reason: format!(
-                "only pushes to {branch} and manual runs are delivered, and this is a {event}"
-            ),
-        },
-        Trigger::PullRequest { base_branch: _ } => Publishing::Withhold {
-            reason: "a pull request delivers nothing".to_owned(),
-        },
+        } => withhold(format!(
+            "only pushes to {branch} are delivered, and this is {pushed}"
+        )),
+        Trigger::Other { event } => withhold(format!(
+            "only pushes to {branch} and manual runs are delivered, and this is a {event}"
+        )),
+        Trigger::Unknown if leaves_this_machine(selected.profile, settings) => withhold(
+            "this is a CI that does not say what started it: `--deliver` says that this may be delivered"
+                .to_owned(),
+        ),
+        Trigger::Unknown => Publishing::Publish,
     }
+}
+
+/// Whether what the profile publishes can be seen by others.
+fn leaves_this_machine(profile: &Profile, settings: &Settings) -> bool {
+    let registry = match &profile.registry {
+        RegistrySpec::Layout { path: _ } => false,
+        RegistrySpec::Distribution(_) | RegistrySpec::Ecr(_) => true,
+    };
+    let gitops = match &profile.gitops {
+        GitopsSpec::Local {
+            path: _,
+            seed: _,
+            branch: _,
+        } => false,
+        GitopsSpec::Remote {
+            url,
+            branch: _,
+            token: _,
+        } => {
+            let url = url.resolve(&settings.variables).ok();
+            let place = url.and_then(|url| Location::parse(url.expose()).ok());
+            !matches!(place, Some(Location::Local(_)))
+        }
+    };
+    registry || gitops
 }

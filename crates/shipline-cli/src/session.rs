@@ -17,6 +17,7 @@ use crate::drawing;
 use crate::error::{CommandError, ErrorKind};
 use crate::secrets;
 use crate::settings::Settings;
+use crate::trust::Trust;
 
 /// The file that everything starts from.
 pub(crate) const FILE: &str = "pipeline.yaml";
@@ -31,9 +32,11 @@ const CLEARING_UP: Duration = Duration::from_secs(5);
 pub(crate) struct Session {
     /// The folder that holds `pipeline.yaml`: the repository's root.
     pub(crate) root: PathBuf,
-    /// The checked configuration.
+    /// The checked configuration, without what it is not trusted with.
     pub(crate) config: Config,
     state: Place,
+    /// What it is trusted with.
+    pub(crate) trust: Trust,
     runtime: OnceLock<Runtime>,
 }
 
@@ -53,7 +56,7 @@ impl Session {
         })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         secrets::know(text, settings);
-        let config = config::load(FILE, text).map_err(|errors| {
+        let mut config = config::load(FILE, text).map_err(|errors| {
             let redactor = secrets::redactor();
             CommandError::drawn(drawing::draw(&errors, text, settings.screen, &redactor))
         })?;
@@ -65,10 +68,12 @@ impl Session {
                 warning.help
             ));
         }
+        let trust = Trust::establish(&root, &mut config, settings);
         Ok(Self {
             state: state_place(&root, settings)?,
             root,
             config,
+            trust,
             runtime: OnceLock::new(),
         })
     }

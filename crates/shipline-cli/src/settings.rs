@@ -13,6 +13,7 @@ use shipline_engine::fault::{FaultPoint, Faults};
 use shipline_model::value::Variables;
 use shipline_report::Palette;
 
+use crate::ci::{self, Trigger};
 use crate::error::CommandError;
 
 /// Variables that commands see although no component lists them: where programs are, who we are, how text is encoded, and how
@@ -95,32 +96,6 @@ pub(crate) enum Colour {
     On,
     /// No.
     Off,
-}
-
-/// What started the run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Trigger {
-    /// A person at a machine.
-    Local,
-    /// A push to a branch, in CI.
-    Push {
-        /// The branch.
-        branch: String,
-        /// The commit before the push, where the event tells.
-        before: Option<String>,
-    },
-    /// A pull request, in CI.
-    PullRequest {
-        /// The branch that it wants to go into.
-        base_branch: String,
-    },
-    /// A person pressed a button, in CI.
-    Manual,
-    /// Something else, in CI: a schedule, a merge queue, a tag. Nobody asked for a delivery.
-    Other {
-        /// What it was.
-        event: String,
-    },
 }
 
 /// Where and how to speak OpenID Connect inside GitHub Actions.
@@ -224,7 +199,7 @@ impl Settings {
             helper_environment: all.clone(),
             screen: screen(&all, &std::io::stderr()),
             page: screen(&all, &std::io::stdout()),
-            trigger: trigger(&all),
+            trigger: ci::trigger(&all),
             actor: get("GITHUB_ACTOR"),
             run_url,
             program,
@@ -270,36 +245,6 @@ fn screen(
     }
 }
 
-fn trigger(all: &BTreeMap<String, String>) -> Trigger {
-    let get = |name: &str| all.get(name).filter(|value| !value.is_empty()).cloned();
-    if get("GITHUB_ACTIONS").is_none() {
-        return Trigger::Local;
-    }
-    match get("GITHUB_EVENT_NAME").as_deref() {
-        Some("pull_request" | "pull_request_target") => Trigger::PullRequest {
-            base_branch: get("GITHUB_BASE_REF").unwrap_or_else(|| "main".to_owned()),
-        },
-        Some("push") if get("GITHUB_REF_TYPE").as_deref() == Some("tag") => Trigger::Other {
-            event: "push of a tag".to_owned(),
-        },
-        Some("push") => Trigger::Push {
-            branch: get("GITHUB_REF_NAME").unwrap_or_default(),
-            before: get("SHIPLINE_PUSH_BEFORE").or_else(|| before(all)),
-        },
-        Some("workflow_dispatch" | "repository_dispatch") => Trigger::Manual,
-        event => Trigger::Other {
-            event: event.unwrap_or("unknown event").to_owned(),
-        },
-    }
-}
-
-/// `before` of the push event's payload.
-fn before(all: &BTreeMap<String, String>) -> Option<String> {
-    let text = std::fs::read_to_string(all.get("GITHUB_EVENT_PATH")?).ok()?;
-    let event: serde_json::Value = serde_json::from_str(&text).ok()?;
-    Some(event.get("before")?.as_str()?.to_owned())
-}
-
 fn faults(text: Option<&str>) -> Result<Faults, CommandError> {
     let Some(text) = text else {
         return Ok(Faults::none());
@@ -315,38 +260,4 @@ fn faults(text: Option<&str>) -> Result<Faults, CommandError> {
         CommandError::usage(format!("SHIPLINE_FAULT has no number behind `:`: `{text}`"))
     })?;
     Ok(Faults::kill_at(point, nth))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn started_by(variables: &[(&str, &str)]) -> Trigger {
-        let variables = variables
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        trigger(&variables)
-    }
-
-    #[test]
-    fn only_pushes_to_branches_and_people_are_asked_for_deliveries() {
-        let actions = ("GITHUB_ACTIONS", "true");
-        let event = |name: &'static str| started_by(&[actions, ("GITHUB_EVENT_NAME", name)]);
-        assert_eq!(started_by(&[]), Trigger::Local);
-        assert_eq!(event("workflow_dispatch"), Trigger::Manual);
-        for name in ["merge_group", "release", "schedule", "issue_comment", ""] {
-            assert!(matches!(event(name), Trigger::Other { .. }), "{name}");
-        }
-        let push = |kind: &'static str| {
-            started_by(&[
-                actions,
-                ("GITHUB_EVENT_NAME", "push"),
-                ("GITHUB_REF_NAME", "main"),
-                ("GITHUB_REF_TYPE", kind),
-            ])
-        };
-        assert!(matches!(push("branch"), Trigger::Push { branch, .. } if branch == "main"));
-        assert!(matches!(push("tag"), Trigger::Other { .. }));
-    }
 }

@@ -116,7 +116,7 @@ pub(crate) fn base_images(
             Vec::new()
         }
     };
-    let others = docker_config(settings);
+    let others = docker_config(session, settings);
     let credentials: Arc<dyn CredentialSource> = match own_login(session, profile, settings)? {
         Some((host, own)) => {
             if let RegistrySpec::Ecr(EcrSpec {
@@ -126,7 +126,7 @@ pub(crate) fn base_images(
             {
                 // Images keep the account's host in their names, wherever it is.
                 let mut address =
-                    RegistryAddress::parse(&resolve(endpoint, settings)?, Security::Waived)?;
+                    RegistryAddress::parse(&resolve(endpoint, settings)?, Security::Required)?;
                 address.host.clone_from(&host);
                 mirrors.entry(host.clone()).or_insert(address);
             }
@@ -162,8 +162,9 @@ fn own_login(
             }
             None => Ok(None),
         },
+        RegistrySpec::Ecr(_) if !session.trust.registry(&profile.name) => Ok(None),
         RegistrySpec::Ecr(spec) => {
-            let registry = ecr(session, spec, settings)?;
+            let registry = ecr(session, profile, spec, settings)?;
             Ok(Some((
                 registry.host().to_owned(),
                 Arc::new(registry.login()),
@@ -266,12 +267,13 @@ pub(crate) fn registry(
             settings.faults.clone(),
         ))),
         RegistrySpec::Distribution(spec) => distribution(session, spec, settings),
-        RegistrySpec::Ecr(spec) => Ok(Arc::new(ecr(session, spec, settings)?)),
+        RegistrySpec::Ecr(spec) => Ok(Arc::new(ecr(session, profile, spec, settings)?)),
     }
 }
 
 fn ecr(
     session: &Session,
+    profile: &Profile,
     spec: &EcrSpec,
     settings: &Settings,
 ) -> Result<EcrRegistry, CommandError> {
@@ -289,6 +291,7 @@ fn ecr(
             .map(str::to_owned)
     };
     let identity = match (optional(&spec.role)?, &settings.github_oidc) {
+        _ if !session.trust.registry(&profile.name) => AwsIdentity::Withheld,
         (Some(role), Some(oidc)) => AwsIdentity::GithubActions {
             url: oidc.url.clone(),
             token: Secret::new(oidc.token.clone()),
@@ -342,7 +345,7 @@ fn distribution(
     };
     let credentials: Arc<dyn CredentialSource> = match &spec.login {
         Some(login) => Arc::new(given(login, settings)?),
-        None => docker_config(settings),
+        None => docker_config(session, settings),
     };
     let http = http(settings, roots)?;
     Ok(Arc::new(DistributionRegistry::new(
@@ -354,13 +357,15 @@ fn distribution(
     )))
 }
 
-fn docker_config(settings: &Settings) -> Arc<dyn CredentialSource> {
+fn docker_config(session: &Session, settings: &Settings) -> Arc<dyn CredentialSource> {
     match &settings.docker_config {
         Some(folder) => {
-            let helpers = Arc::new(Helpers {
-                environment: settings.helper_environment.clone(),
-            });
-            Arc::new(DockerConfig::new(folder.join("config.json"), helpers))
+            let helpers = Arc::new(Helpers::outside_of(
+                &session.root,
+                &settings.helper_environment,
+            ));
+            let config = DockerConfig::new(folder.join("config.json"), helpers);
+            session.trust.logins(Arc::new(config))
         }
         None => Arc::new(Credentials::Anonymous),
     }

@@ -28,6 +28,12 @@ pub(crate) fn run(args: &GitopsSetArgs, settings: &Settings) -> Result<u8, Comma
                 .hint(did_you_mean(args.environment.as_str(), known)),
         );
     }
+    if session.trust.is_pull_request() && !args.dry_run {
+        return Err(CommandError::usage(
+            "`gitops set` writes nothing in a pull request or merge request",
+        )
+        .hint("`--dry-run` shows what it would write"));
+    }
     let images = images(&session, args)?;
     let gitops = match &args.repository {
         Some(path) => wiring::gitops_at(&settings.directory.join(path), &args.branch, settings),

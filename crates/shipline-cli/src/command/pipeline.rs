@@ -96,8 +96,11 @@ fn prepare(
     let source = wiring::source(session, settings)?;
     let store = wiring::store(session, settings)?;
     let gitops = wiring::gitops(session, &selection.profile, settings)?;
-    for note in gitops.prepare()? {
-        print_error(&format!("note: {note}\n"));
+    // Nothing is delivered there.
+    if !session.trust.is_pull_request() {
+        for note in gitops.prepare()? {
+            print_error(&format!("note: {note}\n"));
+        }
     }
     let cache = Cache::new(session.state());
     let fingerprints = Fingerprints::of_clone(session.state())?;

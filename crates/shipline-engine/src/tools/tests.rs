@@ -114,7 +114,7 @@ impl Machine {
     }
 
     fn asks(&self, tools: &[&str], taken: &'static [&'static str]) -> Result<Found, BackendError> {
-        let cache = Cache::new(&self.path("repo/.shipline"));
+        let cache = Cache::new(self.path("repo/.shipline"));
         let mut asked = Tools::new(&self.path("repo"), &self.environment, &cache);
         let found = asked.of(&component("services/one", tools), &Taken(taken));
         asked.finish().map(|notes| (found, notes))
@@ -452,7 +452,7 @@ fn what_is_no_file_is_not_waited_for() {
 #[test]
 fn a_binary_is_asked_once() {
     let machine = Machine::new();
-    let cache = Cache::new(&machine.path("repo/.shipline"));
+    let cache = Cache::new(machine.path("repo/.shipline"));
     machine.program("bin/tool", "\u{7f}ELF: cannot run");
     let known = ask::identity(&machine.path("bin/tool")).unwrap();
     cache.record_tool("tool", &known, "tool 9");
