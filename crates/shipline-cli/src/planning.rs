@@ -26,6 +26,7 @@ use crate::fingerprint::Fingerprints;
 use crate::locking::LockedBases;
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::trust::Trust;
 
 /// The profile in which nothing leaves this machine.
 const LOCAL: &str = "local";
@@ -306,7 +307,7 @@ pub(crate) fn plan(
         &settings.variables,
     );
     if !missing.is_empty() {
-        return Err(missing_variables(&missing));
+        return Err(missing_variables(&missing, &session.trust));
     }
     let (mut changes, mut notes) = changes(
         session,
@@ -385,7 +386,7 @@ pub(crate) fn plan(
     })
 }
 
-fn missing_variables(missing: &[MissingAt]) -> CommandError {
+fn missing_variables(missing: &[MissingAt], trust: &Trust) -> CommandError {
     let names: Vec<String> = missing
         .iter()
         .map(|missing| missing.variable.written())
@@ -401,6 +402,9 @@ fn missing_variables(missing: &[MissingAt]) -> CommandError {
             missing.variable.written(),
             routes.join(", ")
         ));
+    }
+    if trust.is_pull_request() {
+        error = error.hint("what is withheld from a pull request counts as not set: give it a default, or merge its line of pipeline.yaml first");
     }
     error.hint("set them in the environment, or give a default: ${env.NAME:-default}")
 }
