@@ -351,7 +351,7 @@ fn logins_go_to_registries_that_the_base_names() {
     branch_off(&world);
     world.write("api/Dockerfile", &from);
     world.commit("Take another base");
-    let run = world.run_with(build, PULL_REQUEST).expect(1);
+    let run = world.run_with(build, PULL_REQUEST).expect(3);
     let (all, with) = sink.requests();
     assert!(all > 0 && with == 0, "{all} {with}: {}", run.stderr);
     assert!(run.stderr.contains("asked as nobody"), "{}", run.stderr);
@@ -368,7 +368,7 @@ fn logins_go_to_registries_that_the_base_names() {
     branch_off(&world);
     world.write("api/name.txt", "api, second edition\n");
     world.commit("Change api");
-    let _ = world.run_with(build, PULL_REQUEST).expect(1);
+    let _ = world.run_with(build, PULL_REQUEST).expect(3);
     assert!(sink.requests().1 > 0);
 }
 
@@ -596,7 +596,7 @@ fn credential_helpers_are_programs_of_the_machine() {
     let build = &[
         "pipeline", "backend", "-c", "api", "--only", "build", "--all",
     ];
-    let run = world.run_with(build, &[("PATH", &path)]).expect(1);
+    let run = world.run_with(build, &[("PATH", &path)]).expect(3);
     assert!(!trace.exists(), "{}", run.stderr);
     assert!(
         run.stderr.contains("docker-credential-mine"),
