@@ -13,7 +13,14 @@ fn no_edit_is_lost_and_none_is_made_twice() {
             let component = components[number % 3];
             let prefix = if component == "web" { "staging-" } else { "" };
             let image = format!("{component}={prefix}abcdef{number:02}-20251215123456");
-            world.start(&["gitops", "set", &image, "--environment", "staging"])
+            world.start(&[
+                "gitops",
+                "set",
+                &image,
+                "--environment",
+                "staging",
+                "--offline",
+            ])
         })
         .collect();
     for child in children {

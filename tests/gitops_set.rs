@@ -1,6 +1,7 @@
 //! `gitops set`: the plumbing beneath.
 
 use shipline_testkit::tiny;
+use shipline_testkit::world::{Ran, World};
 
 #[test]
 fn one_value_moves_and_nothing_else() {
@@ -15,6 +16,8 @@ fn one_value_moves_and_nothing_else() {
         "staging",
         "--message",
         "Try 1.4.2",
+        "--any-tag",
+        "--offline",
     ];
 
     let mut dry: Vec<&str> = arguments.to_vec();
@@ -57,6 +60,7 @@ fn a_checkout_moves_along_and_a_dirty_one_is_refused() {
             &format!("api={tag}"),
             "-e",
             "staging",
+            "--any-tag",
             "--repository",
             &checkout,
         ])
@@ -104,4 +108,186 @@ fn what_cannot_be_edited_is_refused_with_its_place() {
         let run = world.run(&arguments).expect(2);
         assert!(run.stderr.contains(wanted), "{arguments:?}: {}", run.stderr);
     }
+}
+
+fn set(world: &World, arguments: &[&str]) -> Ran {
+    let mut all = vec!["gitops", "set"];
+    all.extend(arguments);
+    world.run(&all)
+}
+
+#[test]
+fn what_cannot_be_the_components_tag_is_refused_by_default() {
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
+    tiny::green(&world, &["pipeline", "web"]);
+    let commits = tiny::commits(&world);
+    let never = [
+        "api=50255e6c-",
+        "api=staging-",
+        "api=staging--20260101000000",
+        "api=undefined",
+        "api=null",
+        "api=None",
+        "api=abc12345-undefined",
+        "api=$TAG",
+        "api=${TAG}",
+        "api={{ .Tag }}",
+        "api=<tag>",
+        "api=%TAG%",
+        "api=@TAG@",
+        "api=",
+        "api=/api:1",
+        "api=https://registry.example.com/api:1",
+        "api=registry.example.com//api:1",
+        "api=registry.example.com/api",
+        "api=registry.example.com/web:1",
+        "api=1.0@sha256:abc",
+        "api=1.0@sha512:abc",
+        "web=abc12345-20260101000000",
+    ];
+    for image in never {
+        let run = set(&world, &[image, "-e", "staging", "--any-tag", "--offline"]).expect(2);
+        assert!(run.stderr.starts_with("error: "), "{image}: {}", run.stderr);
+    }
+    let run = set(&world, &["api=1.4.2", "-e", "staging", "--offline"]).expect(2);
+    assert!(run.stderr.contains("--any-tag"), "{}", run.stderr);
+    let twin = ["web=staging-abc12345-20260101000000", "-e", "production"];
+    let confirmed = ["--confirm", "DEPLOY", "--any-tag", "--offline"];
+    let run = set(&world, &[&twin[..], &confirmed].concat()).expect(2);
+    assert!(
+        run.stderr.contains("the image for staging"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(tiny::commits(&world), commits);
+}
+
+#[test]
+fn a_whole_name_with_a_digest_can_be_set() {
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
+    tiny::green(&world, &["pipeline", "web"]);
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let image = format!("api=registry.example.com/team/api:2.0@{digest}");
+    let _ = set(&world, &[&image, "-e", "staging", "--any-tag"]).expect(0);
+    let manifest = || tiny::gitops(&world, &["show", "main:staging/api/deployment.yaml"]);
+    let expected = format!("image: registry.example.com/team/api:2.0@{digest}");
+    assert!(manifest().contains(&expected), "{}", manifest());
+    // From here on a digest belongs there.
+    let run = set(
+        &world,
+        &["api=2.1", "-e", "staging", "--any-tag", "--offline"],
+    )
+    .expect(1);
+    assert!(run.stderr.contains("api=2.1@sha256:…"), "{}", run.stderr);
+}
+
+#[test]
+fn an_image_that_the_registry_does_not_have_is_refused() {
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
+    tiny::green(&world, &["pipeline", "web"]);
+    let image = "web=staging-abc12345-20260101000000";
+    let run = set(&world, &[image, "-e", "staging"]).expect(1);
+    assert!(run.stderr.contains("--offline"), "{}", run.stderr);
+    let _ = set(&world, &[image, "-e", "staging", "--offline"]).expect(0);
+    let (there, digest) = tiny::tags(&world)
+        .into_iter()
+        .find(|(name, _)| name.contains("staging-"))
+        .unwrap();
+    let (_, tag) = there.rsplit_once(':').unwrap();
+    let other = format!("web={tag}@sha256:{}", "b".repeat(64));
+    let run = set(&world, &[&other, "-e", "staging"]).expect(1);
+    assert!(run.stderr.contains(&digest), "{}", run.stderr);
+    let _ = set(&world, &[&format!("web={tag}"), "-e", "staging"]).expect(0);
+    // Of a repository that nothing was built for, the local registry cannot tell.
+    let run = set(&world, &["api=abc12345-20260101000000", "-e", "staging"]).expect(0);
+    assert!(run.stderr.contains("is not known"), "{}", run.stderr);
+}
+
+#[test]
+fn a_manual_environment_asks_for_its_word() {
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
+    tiny::green(&world, &["pipeline", "web"]);
+    let image = "web=abc12345-20260101000000";
+    let commits = tiny::commits(&world);
+    for word in [
+        &[][..],
+        &["--confirm", "deploy"],
+        &["--confirm", "DEPLOY "],
+        &["--confirm", ""],
+    ] {
+        let arguments = [&[image, "-e", "production", "--offline"][..], word].concat();
+        let run = set(&world, &arguments).expect(2);
+        assert!(run.stderr.contains("word"), "{}", run.stderr);
+    }
+    let run = set(
+        &world,
+        &[image, "-e", "production", "--offline", "--dry-run"],
+    )
+    .expect(0);
+    assert!(run.stdout.contains("nothing was written"), "{}", run.stdout);
+    assert_eq!(tiny::commits(&world), commits);
+    let confirmed = [
+        image,
+        "-e",
+        "production",
+        "--offline",
+        "--confirm",
+        "DEPLOY",
+    ];
+    let _ = set(&world, &confirmed).expect(0);
+    assert_eq!(tiny::commits(&world), commits + 1);
+    let staging = [
+        "api=abc12345-20260101000000",
+        "-e",
+        "staging",
+        "--confirm",
+        "DEPLOY",
+    ];
+    let _ = set(&world, &staging).expect(2);
+}
+
+#[test]
+fn a_person_commits_under_their_own_name() {
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
+    tiny::green(&world, &["pipeline", "web"]);
+    let author = || tiny::gitops(&world, &["log", "-1", "--format=%an <%ae> %cn", "main"]);
+    assert!(!author().contains("Ada"), "pipelines keep their own");
+    world.git(&["config", "user.name", "Ada"]);
+    world.git(&["config", "user.email", "ada@example.com"]);
+    // What a clone says of programs is not followed.
+    world.git(&["config", "commit.gpgsign", "true"]);
+    world.git(&["config", "gpg.program", "./evil.sh"]);
+    world.write("evil.sh", "#!/bin/sh\ntouch evil-ran\n");
+    let image = ["api=abc12345-20260101000000", "-e", "staging"];
+    let _ = set(&world, &image).expect(0);
+    assert_eq!(author().trim(), "Ada <ada@example.com> Ada");
+    assert!(!world.path("evil-ran").exists() && !world.repository().join("evil-ran").exists());
+}
+
+#[test]
+fn a_gitops_repository_that_is_a_link_out_of_the_clone_is_refused() {
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
+    let elsewhere = world.path("elsewhere");
+    std::fs::create_dir_all(&elsewhere).unwrap();
+    std::fs::write(elsewhere.join("secret.yaml"), "a: b\n").unwrap();
+    for (path, place) in [
+        ("mine", "gitops: { path: mine/gitops.git, seed: gitops }"),
+        (
+            "seeds",
+            "gitops: { path: .shipline/gitops.git, seed: seeds }",
+        ),
+    ] {
+        std::os::unix::fs::symlink(&elsewhere, world.repository().join(path)).unwrap();
+        let text = world.read("pipeline.yaml");
+        let old = "gitops: { path: .shipline/gitops.git, seed: gitops }";
+        world.write("pipeline.yaml", &text.replace(old, place));
+        let run = set(&world, &["api=abc12345-20260101000000", "-e", "staging"]).expect(2);
+        assert!(
+            run.stderr.contains("leads out of the repository"),
+            "{}",
+            run.stderr
+        );
+        world.write("pipeline.yaml", &text);
+    }
+    assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 1);
 }

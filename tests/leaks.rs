@@ -46,7 +46,7 @@ fn another_environments_url_in_an_arg_stops_the_run_before_anything_is_published
 fn an_exception_has_an_end() {
     let ignore = |until: &str| {
         format!(
-            "\nscans:\n  ignore:\n    - {{ rule: environment-leak, match: \"https://tiny.example/api\", file: \"**/index.html\", reason: canonical link, until: {until} }}\n"
+            "\nscans:\n  ignore:\n    - {{ rule: environment-leak, match: \"https://tiny.example/api/users\", file: \"**/index.html\", reason: canonical link, until: {until} }}\n"
         )
     };
     let check = |until: &str, code: i32| {
@@ -70,4 +70,24 @@ fn an_exception_has_an_end() {
     };
     check("2025-12-15", 0);
     check("2025-12-14", 1);
+}
+
+#[test]
+fn an_exception_that_names_no_api_hides_none_and_is_told_to_be_of_no_use() {
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline"))
+        .with("STAGING_API_BASE", "https://tiny.example/api/users")
+        .with("SHIPLINE_NOW", "1765802096");
+    let text = world.read("pipeline.yaml");
+    world.write(
+        "pipeline.yaml",
+        &format!("{text}\nscans:\n  ignore:\n    - {{ rule: environment-leak, match: \"https://tiny.example*\", reason: canonical link, until: 2099-12-31 }}\n"),
+    );
+    world.commit("Accept too much");
+    let run = world.run(&["pipeline", "web"]).expect(1);
+    assert!(tiny::tags(&world).is_empty());
+    assert!(
+        run.stderr.contains("matched nothing in this run"),
+        "{}",
+        run.stderr
+    );
 }

@@ -42,12 +42,20 @@ fn looking_leaves_nothing_that_git_sees() {
         "web=staging-1",
         "-e",
         "staging",
+        "--any-tag",
         "--dry-run",
     ]);
     assert!(run.expect(1).stderr.contains("without --dry-run"));
     assert!(!world.repository().join(".shipline/gitops.git").exists());
     let _ = world
-        .run(&["gitops", "set", "web=staging-1", "-e", "staging"])
+        .run(&[
+            "gitops",
+            "set",
+            "web=staging-1",
+            "-e",
+            "staging",
+            "--any-tag",
+        ])
         .expect(0);
     assert_eq!(world.git(&["status", "--porcelain"]), "");
 }

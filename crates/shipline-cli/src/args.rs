@@ -212,9 +212,11 @@ pub(crate) enum GitopsCommand {
 #[command(after_help = "Examples:
   {program} gitops set user_service=abc12345-20251215123456 --environment staging
   {program} gitops set frontend=staging-abc12345-20251215123456 --environment staging --dry-run
-  {program} gitops set frontend=1.4.2 --environment staging --repository ../salon-gitops")]
+  {program} gitops set frontend=1.4.2 --any-tag --environment staging --repository ../salon-gitops
+  {program} gitops set frontend=abc12345-20251215123456 --environment production --confirm DEPLOY
+  {program} gitops set user_service=registry.example.com/user_service:1.4.2@sha256:… --any-tag -e staging")]
 pub(crate) struct GitopsSetArgs {
-    /// The component and its new tag
+    /// The component and its new tag, with a digest (TAG@sha256:…) or the whole name (HOST/PATH:TAG)
     #[arg(value_name = "COMPONENT=TAG", required = true)]
     pub(crate) images: Vec<String>,
     /// The environment to write
@@ -223,9 +225,12 @@ pub(crate) struct GitopsSetArgs {
     /// Where the repository comes from
     #[arg(long, value_name = "PROFILE", default_value = "local")]
     pub(crate) profile: ProfileName,
-    /// A repository (bare or a checkout) instead of the profile's
-    #[arg(long, value_name = "PATH")]
-    pub(crate) repository: Option<PathBuf>,
+    /// A repository instead of the profile's: its URL, or a path (bare or a checkout)
+    #[arg(long, value_name = "URL|PATH")]
+    pub(crate) repository: Option<String>,
+    /// The environment variable that holds a token for --repository
+    #[arg(long, value_name = "VARIABLE", requires = "repository")]
+    pub(crate) token_from: Option<String>,
     /// The branch of --repository
     #[arg(
         long,
@@ -237,6 +242,15 @@ pub(crate) struct GitopsSetArgs {
     /// First line of the commit message
     #[arg(long, short = 'm', value_name = "MESSAGE")]
     pub(crate) message: Option<String>,
+    /// The word that pipeline.yaml names for an environment with `delivery: manual`
+    #[arg(long, value_name = "WORD")]
+    pub(crate) confirm: Option<String>,
+    /// Takes tags of other forms than Shipline makes
+    #[arg(long)]
+    pub(crate) any_tag: bool,
+    /// Does not ask the profile's registry whether the images exist
+    #[arg(long)]
+    pub(crate) offline: bool,
     /// Shows what would change and writes nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

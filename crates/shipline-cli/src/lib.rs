@@ -23,6 +23,8 @@ mod session;
 mod settings;
 mod signals;
 mod trust;
+mod signing;
+mod waits;
 mod wiring;
 
 use std::process::ExitCode;

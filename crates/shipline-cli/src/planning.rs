@@ -27,6 +27,7 @@ use crate::locking::LockedBases;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::trust::Trust;
+use crate::waits;
 
 /// The profile in which nothing leaves this machine.
 const LOCAL: &str = "local";
@@ -223,7 +224,7 @@ fn deployed(
         .iter()
         .map(|component| target(component, &environment.name))
         .collect();
-    let state: DesiredState = match gitops.read(&targets) {
+    let state: DesiredState = match waits::watch(gitops, || gitops.read(&targets)) {
         Ok(state) => state,
         Err(error) if error.class == ErrorClass::NotFound => {
             notes.push(format!(

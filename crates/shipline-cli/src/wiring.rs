@@ -12,7 +12,9 @@ use shipline_engine::backend::{
 use shipline_engine::error::ErrorClass;
 use shipline_engine::folder::{Obstacle, Place};
 use shipline_git::{GitSource, WorkTree};
-use shipline_gitops::{LocalGitops, LocalSettings, Location, RemoteGitops, RemoteSettings};
+use shipline_gitops::{
+    CommitSigner, LocalGitops, LocalSettings, Location, RemoteGitops, RemoteSettings,
+};
 use shipline_model::config::{
     DistributionSpec, EcrSpec, GitopsSpec, Login, Profile, RegistrySpec, did_you_mean,
 };
@@ -33,6 +35,8 @@ use shipline_oci::registry::ecr::{
 };
 use shipline_oci::store::LayoutStore;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::error::{CommandError, ErrorKind};
 use crate::exchange::GitExchange;
 use crate::helpers::Helpers;
@@ -42,6 +46,9 @@ use crate::settings::Settings;
 
 /// How long a deployment commit is tried while other writers move the branch.
 const GITOPS_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Bytes that one fetch from a GitOps repository may bring.
+const GITOPS_PACK: u64 = 1024 * 1024 * 1024;
 
 /// The repository of the sources. Its root must be that of the session: paths of pipeline.yaml are paths of the repository.
 pub(crate) fn source(
@@ -375,6 +382,10 @@ fn http(
     settings: &Settings,
     roots: Vec<PathBuf>,
 ) -> Result<shipline_oci::http::Client, CommandError> {
+    Ok(shipline_oci::http::client(&http_settings(settings, roots))?)
+}
+
+fn http_settings(settings: &Settings, roots: Vec<PathBuf>) -> HttpSettings {
     let variable = |upper: &str, lower: &str| {
         settings
             .variables
@@ -388,10 +399,7 @@ fn http(
         https: variable("HTTPS_PROXY", "https_proxy"),
         except: variable("NO_PROXY", "no_proxy"),
     };
-    Ok(shipline_oci::http::client(&HttpSettings {
-        roots,
-        proxies,
-    })?)
+    HttpSettings { roots, proxies }
 }
 
 /// The scanners of images.
@@ -436,10 +444,20 @@ pub(crate) fn scratch(session: &Session) -> Result<PathBuf, CommandError> {
     }
 }
 
-/// The GitOps repository of a profile.
+/// The GitOps repository of a profile, as runs use it.
 pub(crate) fn gitops(
     session: &Session,
     profile: &ProfileName,
+    settings: &Settings,
+) -> Result<Arc<dyn GitopsRepo>, CommandError> {
+    gitops_signed(session, profile, None, settings)
+}
+
+/// The GitOps repository of a profile, whose commits are signed.
+pub(crate) fn gitops_signed(
+    session: &Session,
+    profile: &ProfileName,
+    signer: Option<Arc<dyn CommitSigner>>,
     settings: &Settings,
 ) -> Result<Arc<dyn GitopsRepo>, CommandError> {
     let profile = session.config.profiles.get(profile).ok_or_else(|| {
@@ -462,24 +480,90 @@ pub(crate) fn gitops(
                 place.path().to_path_buf(),
                 seed,
                 branch,
+                signer,
                 settings,
             ))
         }
         GitopsSpec::Remote { url, branch, token } => {
-            remote_gitops(session, url, branch, token.as_ref(), settings)
+            let token = token
+                .as_ref()
+                .map(|token| resolve(token, settings))
+                .transpose()?;
+            let location = Location::parse(&resolve(url, settings)?)?;
+            gitops_at(session, location, branch, token, signer, settings)
         }
     }
 }
 
-/// The GitOps repository at a path, bare or a checkout.
-pub(crate) fn gitops_at(path: &Path, branch: &str, settings: &Settings) -> Arc<dyn GitopsRepo> {
-    local_gitops(path.to_path_buf(), None, branch, settings)
+/// A path of the repository. A link that leads out of it would let a commit choose what is written on this machine.
+fn within(root: &Path, path: &str) -> Result<PathBuf, CommandError> {
+    let canonical = |path: &Path| path.canonicalize();
+    let mut at = root.to_path_buf();
+    for part in path.split('/') {
+        at.push(part);
+        let is_link = at
+            .symlink_metadata()
+            .is_ok_and(|metadata| metadata.is_symlink());
+        let inside = || match (canonical(&at), canonical(root)) {
+            (Ok(leads), Ok(root)) => leads.starts_with(root),
+            (Err(_), _) | (_, Err(_)) => false,
+        };
+        if is_link && !inside() {
+            return Err(CommandError::usage(format!(
+                "`{path}` of pipeline.yaml leads out of the repository: {} is a link",
+                at.display()
+            ))
+            .hint("remove the link, or name the place itself: `url: file:///PATH`"));
+        }
+    }
+    Ok(at)
+}
+
+/// The GitOps repository at a place that need not be in pipeline.yaml.
+pub(crate) fn gitops_at(
+    session: &Session,
+    location: Location,
+    branch: &str,
+    token: Option<String>,
+    signer: Option<Arc<dyn CommitSigner>>,
+    settings: &Settings,
+) -> Result<Arc<dyn GitopsRepo>, CommandError> {
+    match location {
+        Location::Local(path) => Ok(local_gitops(
+            session.root.join(path),
+            None,
+            branch,
+            signer,
+            settings,
+        )),
+        Location::Http(url) => {
+            // What is kept of one repository is of no use for another.
+            let name = hex::encode(Sha256::digest(url.as_bytes()));
+            let name = format!("cache/gitops-{}", name.get(..16).unwrap_or_default());
+            let remote = RemoteSettings {
+                url,
+                branch: branch.to_owned(),
+                token: token.map(Secret::new),
+                cache: session.state().join(name),
+                exchange: Arc::new(GitExchange(Exchange::new(
+                    shipline_oci::http::client_that_stays(&http_settings(settings, Vec::new()))?,
+                    session.runtime()?.handle().clone(),
+                ))),
+                deadline: GITOPS_DEADLINE,
+                max_pack: GITOPS_PACK,
+                signer,
+                faults: settings.faults.clone(),
+            };
+            Ok(Arc::new(RemoteGitops::new(remote)?))
+        }
+    }
 }
 
 fn local_gitops(
     path: PathBuf,
     seed: Option<PathBuf>,
     branch: &str,
+    signer: Option<Arc<dyn CommitSigner>>,
     settings: &Settings,
 ) -> Arc<dyn GitopsRepo> {
     Arc::new(LocalGitops::new(LocalSettings {
@@ -487,43 +571,9 @@ fn local_gitops(
         branch: branch.to_owned(),
         seed,
         deadline: GITOPS_DEADLINE,
+        signer,
         faults: settings.faults.clone(),
     }))
-}
-
-fn remote_gitops(
-    session: &Session,
-    url: &Template,
-    branch: &str,
-    token: Option<&Template>,
-    settings: &Settings,
-) -> Result<Arc<dyn GitopsRepo>, CommandError> {
-    match Location::parse(&resolve(url, settings)?)? {
-        Location::Local(path) => Ok(local_gitops(
-            session.root.join(path),
-            None,
-            branch,
-            settings,
-        )),
-        Location::Http(url) => {
-            let remote = RemoteSettings {
-                url,
-                branch: branch.to_owned(),
-                token: token
-                    .map(|token| resolve(token, settings))
-                    .transpose()?
-                    .map(Secret::new),
-                cache: session.state().join("cache/gitops"),
-                exchange: Arc::new(GitExchange(Exchange::new(
-                    http(settings, Vec::new())?,
-                    session.runtime()?.handle().clone(),
-                ))),
-                deadline: GITOPS_DEADLINE,
-                faults: settings.faults.clone(),
-            };
-            Ok(Arc::new(RemoteGitops::new(remote)?))
-        }
-    }
 }
 
 /// A template's public or secret text.

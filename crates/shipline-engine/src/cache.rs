@@ -76,6 +76,8 @@ struct Scan {
     run: String,
     bytes: u64,
     notes: Vec<String>,
+    #[serde(default)]
+    exceptions: Vec<usize>,
     findings: Vec<v1::Finding>,
 }
 
@@ -315,6 +317,7 @@ impl Cache {
                 findings,
                 bytes: scan.bytes,
                 notes: scan.notes,
+                exceptions: scan.exceptions,
             },
         ))
     }
@@ -338,6 +341,7 @@ impl Cache {
                 run: run.to_owned(),
                 bytes: report.bytes,
                 notes: report.notes.clone(),
+                exceptions: report.exceptions.clone(),
                 findings: report.findings.iter().map(v1::Finding::from).collect(),
             },
         )

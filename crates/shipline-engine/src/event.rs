@@ -239,6 +239,9 @@ pub struct DeployedCommit {
     pub made: bool,
     /// For each changed scalar: file, old and new value.
     pub changes: Vec<ImageChange>,
+    /// What a person should know of what was left alone: other containers on the same image, files that cannot be read. It is
+    /// no part of records.
+    pub notes: Vec<String>,
 }
 
 /// One changed image value.

@@ -6,6 +6,7 @@ mod base;
 mod changes;
 pub mod error;
 mod filter;
+mod identity;
 mod index;
 mod lfs;
 mod scan;
@@ -15,4 +16,5 @@ mod tree;
 mod workspace;
 
 pub use base::{Asked, BaseRequest, Deployed, DeployedTag, PullRequest, change_set};
+pub use identity::{Identity, Signing, SigningFormat};
 pub use source::{GitSource, WorkTree};

@@ -9,6 +9,7 @@ use shipline_engine::error::{BackendError, ErrorClass};
 use crate::error::git;
 use crate::patience::Patience;
 use crate::record;
+use crate::waiting::Waiting;
 
 /// How the branch stands to the work tree.
 #[derive(Debug, PartialEq, Eq)]
@@ -135,11 +136,19 @@ fn is_behind(repository: &Repository, root: &Path, paths: &[String]) -> Result<b
     Ok(true)
 }
 
+/// Waits for the one who holds the index; `false` when the deadline has passed.
+fn wait(repository: &Repository, patience: &mut Patience, waiting: &Waiting) -> bool {
+    let lock = repository.path().join("index.lock");
+    let _wait = waiting.on(format!("the process that holds {}", lock.display()));
+    patience.wait()
+}
+
 /// Moves index and files of these paths to where the branch is.
 pub(crate) fn catch_up(
     repository: &Repository,
     paths: &[String],
     patience: &mut Patience,
+    waiting: &Waiting,
 ) -> Result<(), BackendError> {
     loop {
         let moved = (|| {
@@ -153,7 +162,8 @@ pub(crate) fn catch_up(
         })();
         match moved {
             Ok(()) => return Ok(()),
-            Err(error) if error.code() == ErrorCode::Locked && patience.wait() => {}
+            Err(error)
+                if error.code() == ErrorCode::Locked && wait(repository, patience, waiting) => {}
             Err(error) => {
                 let error = git("move the checkout's files to the new commit", error);
                 return Err(error.hint("The branch has moved already: run the command again, or `git reset --hard` in the checkout."));

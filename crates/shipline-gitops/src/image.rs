@@ -58,39 +58,6 @@ impl fmt::Display for ImageText<'_> {
     }
 }
 
-/// Whether a text is a tag (OCI distribution specification, `<reference>` as a tag).
-#[must_use]
-pub fn is_tag(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    text.len() <= 128
-        && bytes
-            .next()
-            .is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_')
-        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
-}
-
-/// Whether a text can be an image's name with host and path.
-#[must_use]
-pub fn is_name(text: &str) -> bool {
-    let (host, path) = match text.split_once('/') {
-        Some((host, path)) => (Some(host), path),
-        None => (None, text),
-    };
-    let part = |part: &str| {
-        !part.is_empty()
-            && part.bytes().all(|b| {
-                b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-')
-            })
-    };
-    let host_part = |host: &str| {
-        !host.is_empty()
-            && host.bytes().all(|b| {
-                b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b':' | b'[' | b']')
-            })
-    };
-    host.is_none_or(host_part) && path.split('/').all(part)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,20 +95,5 @@ mod tests {
         check("r.io/web/x:1", "web", false);
         check("r.io:web", "web", false);
         check(":1", "web", false);
-    }
-
-    #[test]
-    fn tags_and_names() {
-        assert!(is_tag("staging-abc12345-20250101000000"));
-        assert!(!is_tag("") && !is_tag("-a") && !is_tag("a b") && !is_tag("a:b") && !is_tag("ü"));
-        assert!(!is_tag(&"a".repeat(129)));
-        assert!(is_name("localhost:5000/a_b/c.d-e") && is_name("web"));
-        assert!(
-            !is_name("")
-                && !is_name("r/")
-                && !is_name("r//a")
-                && !is_name("r/a:1")
-                && !is_name("r/A")
-        );
     }
 }

@@ -1,59 +1,297 @@
-//! Kustomizations beside manifests: their `images` replace what the manifests say.
+//! Kustomizations: which manifests they list, and where they set the images of those (`images`, patches, replacements).
 
 use shipline_engine::backend::Target;
 use shipline_model::yaml::{self, Node};
 
 use crate::error::{EditRefused, RefusedKind, Spot};
+use crate::folder::{Manifest, base_name, is_within, parent, resolve};
+use crate::half::Covered;
 use crate::image::ImageText;
-use crate::locate::{Manifest, Site, attempt};
+use crate::locate::{Site, attempt, not_utf8, search};
+use crate::walk;
 
 /// Keys of an entry of `images` that replace something (kustomize's `ImageTagTransformer`).
 const REPLACING: &[&str] = &["newName", "newTag", "tagSuffix", "digest"];
 
-/// Refuses a site whose image a kustomization of its folder sets.
-pub(crate) fn refuse_override(
-    manifests: &[Manifest],
-    site: &Site,
-    target: &Target,
-) -> Result<(), EditRefused> {
-    let name = ImageText::split(site.value.trim_end()).name;
-    for manifest in manifests.iter().filter(|it| is_kustomization(&it.path)) {
-        // One that cannot be read cannot be deployed either.
-        let Some((text, stream)) = std::str::from_utf8(&manifest.bytes)
-            .ok()
-            .and_then(|text| Some((text, yaml::parse(text).ok()?)))
-        else {
-            continue;
-        };
-        let images = stream.documents.iter().flat_map(|it| it.get_all("images"));
-        let mut entries = images.flat_map(Node::items);
-        let Some(entry) = entries.find(|entry| {
-            entry.get("name").and_then(Node::text) == Some(name)
-                && REPLACING.iter().any(|key| entry.get(key).is_some())
-        }) else {
-            continue;
-        };
-        let spot = Spot {
-            file: manifest.path.clone(),
-            line: yaml::place(text, entry.span.start).line,
-        };
-        return Err(EditRefused {
-            attempt: attempt(target),
-            cause: format!(
-                "{spot}: kustomize sets the image `{name}` here, so that {}:{} has no effect",
-                site.file, site.line
-            ),
-            remedy: "Remove the entry from `images`: Shipline sets the image in the manifest."
-                .to_owned(),
-            kind: RefusedKind::Unfit,
-        });
-    }
-    Ok(())
+/// The lists of what a kustomization takes in.
+const TAKING: &[&str] = &["resources", "bases", "components"];
+
+const REMOVE: &str = "Remove the entry: Shipline sets the image in the manifest.";
+
+/// A kustomization file.
+#[derive(Debug)]
+pub(crate) struct Kustomization<'a> {
+    file: &'a Manifest,
+    covered: Covered<'a>,
 }
 
-fn is_kustomization(path: &str) -> bool {
+/// Whether kustomize reads a file of this name.
+pub(crate) fn is_kustomization(path: &str) -> bool {
     matches!(
-        path.rsplit('/').next(),
-        Some("kustomization.yaml" | "kustomization.yml")
+        base_name(path),
+        "kustomization.yaml" | "kustomization.yml" | "Kustomization"
     )
+}
+
+impl<'a> Kustomization<'a> {
+    /// The one among a folder's files.
+    ///
+    /// # Errors
+    /// Where it cannot be read: then nothing in the folder is deployed.
+    pub(crate) fn of(files: &'a [Manifest], target: &Target) -> Result<Option<Self>, EditRefused> {
+        let mut files = files.iter();
+        let Some(file) = files.find(|file| is_kustomization(&file.path)) else {
+            return Ok(None);
+        };
+        match Self::read(file) {
+            Ok(read) => Ok(read.filter(|it| !it.is_flux())),
+            Err((line, cause)) => Err(EditRefused {
+                attempt: attempt(target),
+                cause: format!("{}:{line}: {cause}", file.path),
+                remedy: "Correct the file: without it nothing of its folder is deployed."
+                    .to_owned(),
+                kind: RefusedKind::Unfit,
+            }),
+        }
+    }
+
+    /// Reads a file; `None` where it is empty of keys.
+    pub(crate) fn read(file: &'a Manifest) -> Result<Option<Self>, (usize, String)> {
+        let Ok(text) = std::str::from_utf8(&file.bytes) else {
+            let line = not_utf8(&file.bytes).unwrap_or(1);
+            return Err((line, "the file is not UTF-8".to_owned()));
+        };
+        let covered = Covered::parse(text).map_err(|error| {
+            let line = yaml::place(text, error.offset).line;
+            (line, format!("the file is no YAML: {}", error.message))
+        })?;
+        Ok(Some(Self { file, covered }))
+    }
+
+    /// Flux's object of the same kind is no input of kustomize.
+    fn is_flux(&self) -> bool {
+        let version = self.values("apiVersion").find_map(Node::text);
+        version.is_some_and(|version| version.starts_with("kustomize.toolkit.fluxcd.io/"))
+    }
+
+    fn folder(&self) -> &str {
+        parent(&self.file.path)
+    }
+
+    fn values(&self, key: &'static str) -> impl Iterator<Item = &Node> {
+        let documents = self.covered.stream.documents.iter();
+        documents.flat_map(move |document| document.get_all(key))
+    }
+
+    fn spot(&self, node: &Node) -> Spot {
+        Spot {
+            file: self.file.path.clone(),
+            line: yaml::place(&self.covered.text, node.span.start).line,
+        }
+    }
+
+    /// What it takes in, each with its entry.
+    fn taken(&self) -> impl Iterator<Item = (&Node, &str)> {
+        TAKING
+            .iter()
+            .flat_map(|key| self.values(key))
+            .flat_map(Node::items)
+            .filter_map(|entry| Some((entry, entry.text()?)))
+    }
+
+    /// Whether it takes in this file.
+    pub(crate) fn lists(&self, path: &str) -> bool {
+        self.taken()
+            .any(|(_, entry)| resolve(self.folder(), entry).as_deref() == Some(path))
+    }
+
+    /// Whether it takes in this folder, or one above it that is not its own.
+    pub(crate) fn reaches(&self, folder: &str) -> bool {
+        self.taken().any(|(_, entry)| {
+            resolve(self.folder(), entry)
+                .is_some_and(|taken| !taken.is_empty() && is_within(folder, &taken))
+        })
+    }
+
+    /// Whether it takes in a site's file or folder.
+    pub(crate) fn takes(&self, site: &Site) -> bool {
+        self.lists(&site.file) || self.reaches(parent(&site.file))
+    }
+
+    /// Refuses a target that none of the listed files holds, where this file is the reason.
+    pub(crate) fn refuse_missing(
+        &self,
+        files: &[Manifest],
+        target: &Target,
+    ) -> Result<(), EditRefused> {
+        let refuse = |cause: String, remedy: &str| {
+            Err(EditRefused {
+                attempt: attempt(target),
+                cause,
+                remedy: remedy.to_owned(),
+                kind: RefusedKind::Unfit,
+            })
+        };
+        let entries = ["images", "imageTags"]
+            .into_iter()
+            .flat_map(|key| self.values(key))
+            .flat_map(Node::items);
+        for entry in entries {
+            let named = |key| {
+                entry
+                    .get(key)
+                    .and_then(Node::text)
+                    .is_some_and(|name| ImageText::split(name).is_of(&target.repository))
+            };
+            if named("name") || named("newName") {
+                return refuse(
+                    format!(
+                        "{}: the image stands in a kustomization, which Shipline does not edit yet",
+                        self.spot(entry)
+                    ),
+                    "Write the image into a manifest of the folder and list that under `resources`.",
+                );
+            }
+        }
+        let unlisted: Vec<&Manifest> = files
+            .iter()
+            .filter(|file| walk::is_manifest(&file.path) && !is_kustomization(&file.path))
+            .collect();
+        let found = search(&unlisted, target);
+        if let Some(container) = found.named.first() {
+            let name = base_name(&container.site.file);
+            return refuse(
+                format!(
+                    "{}:{} runs `{}`, but nothing lists the file: it is no resource of {}",
+                    container.site.file,
+                    container.site.line,
+                    container.site.value.trim_end(),
+                    self.file.path
+                ),
+                &format!("Add `{name}` to its `resources`, or remove the file."),
+            );
+        }
+        let outside = self.taken().find(|(_, entry)| {
+            resolve(self.folder(), entry)
+                .is_none_or(|taken| !is_within(&taken, self.folder()) || taken == self.folder())
+        });
+        if let Some((entry, text)) = outside {
+            return refuse(
+                format!(
+                    "{}: the manifests come from `{text}`, and {} sets no image of `{}`",
+                    self.spot(entry),
+                    self.folder(),
+                    target.repository
+                ),
+                "Write the manifest with the image into the folder itself.",
+            );
+        }
+        Ok(())
+    }
+
+    /// Where this file sets the image of a site, or what makes that impossible to tell. `find` gives other files by their path.
+    pub(crate) fn sets(
+        &self,
+        site: &Site,
+        target: &Target,
+        find: &dyn Fn(&str) -> Option<&'a Manifest>,
+    ) -> Option<(Spot, String)> {
+        let name = ImageText::split(site.value.trim_end()).name;
+        let entries = ["images", "imageTags"]
+            .into_iter()
+            .flat_map(|key| self.values(key))
+            .flat_map(Node::items);
+        for entry in entries {
+            let named = entry.get("name").and_then(Node::text) == Some(name);
+            if named && REPLACING.iter().any(|key| entry.get(key).is_some()) {
+                return Some((self.spot(entry), format!("sets the image `{name}`")));
+            }
+        }
+        let patches = ["patches", "patchesStrategicMerge", "patchesJson6902"]
+            .into_iter()
+            .flat_map(|key| self.values(key))
+            .flat_map(Node::items);
+        for patch in patches {
+            if let Some(found) = self.patch(patch, target, find) {
+                return Some(found);
+            }
+        }
+        let replaced = self.values("replacements").flat_map(Node::items);
+        for entry in replaced {
+            if self.covered.text[entry.span.clone()].contains("image") {
+                return Some((self.spot(entry), "replaces an image".to_owned()));
+            }
+        }
+        None
+    }
+
+    fn patch(
+        &self,
+        patch: &Node,
+        target: &Target,
+        find: &dyn Fn(&str) -> Option<&'a Manifest>,
+    ) -> Option<(Spot, String)> {
+        let inline = patch.get("patch").and_then(Node::text);
+        let named = patch
+            .text()
+            .or_else(|| patch.get("path").and_then(Node::text));
+        if let Some(text) = inline {
+            return patches_image(text, target)
+                .map(|_| (self.spot(patch), "patches the image".to_owned()));
+        }
+        let named = named?;
+        if named.contains('\n') {
+            return patches_image(named, target)
+                .map(|_| (self.spot(patch), "patches the image".to_owned()));
+        }
+        let file = find(&resolve(self.folder(), named)?)?;
+        let line = patches_image(&String::from_utf8_lossy(&file.bytes), target)?;
+        let spot = Spot {
+            file: file.path.clone(),
+            line,
+        };
+        Some((spot, format!("patches the image, by {}", self.spot(patch))))
+    }
+}
+
+/// The refusal of a site that has no effect.
+pub(crate) fn no_effect((spot, what): (Spot, String), site: &Site, target: &Target) -> EditRefused {
+    EditRefused {
+        attempt: attempt(target),
+        cause: format!(
+            "{spot}: kustomize {what} here, so that {}:{} has no effect",
+            site.file, site.line
+        ),
+        remedy: REMOVE.to_owned(),
+        kind: RefusedKind::Unfit,
+    }
+}
+
+/// The line on which a patch sets the image of the target's container or of its repository; a patch that cannot be read counts
+/// where it says so at all.
+fn patches_image(text: &str, target: &Target) -> Option<usize> {
+    let Ok(covered) = Covered::parse(text) else {
+        return text
+            .lines()
+            .position(|line| line.contains("image"))
+            .map(|line| line + 1);
+    };
+    let mut open: Vec<&Node> = covered.stream.documents.iter().collect();
+    while let Some(node) = open.pop() {
+        let text_of = |key| node.get(key).and_then(Node::text);
+        let image = node.get("image");
+        let ours = text_of("name") == Some(target.container.as_str())
+            || image
+                .and_then(Node::text)
+                .is_some_and(|image| ImageText::split(image).is_of(&target.repository));
+        let at = if ours { image } else { None };
+        let operation = text_of("path")
+            .filter(|path| text_of("op").is_some() && path.ends_with("/image"))
+            .map(|_| node);
+        if let Some(at) = at.or(operation) {
+            return Some(yaml::place(&covered.text, at.span.start).line);
+        }
+        open.extend(walk::children(node));
+    }
+    None
 }

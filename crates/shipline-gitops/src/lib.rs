@@ -1,8 +1,10 @@
 //! Shipline's GitOps repository: byte-exact image edits and compare-and-swap commits.
 
 mod checkout;
+mod deciders;
 pub mod edit;
 mod error;
+pub mod folder;
 mod half;
 pub mod image;
 mod kustomize;
@@ -14,8 +16,12 @@ pub mod record;
 mod remote;
 mod repository;
 mod seed;
+mod seen;
 mod snapshot;
 mod swap;
+mod tree;
+mod waiting;
+mod walk;
 
 pub use error::{EditRefused, RefusedKind, Spot};
 pub use links::refuse_links;
@@ -24,3 +30,4 @@ pub use remote::{
     HttpExchange, HttpMethod, HttpRequest, HttpResponse, RemoteGitops, RemoteSettings,
 };
 pub use repository::{LocalGitops, LocalSettings};
+pub use snapshot::CommitSigner;

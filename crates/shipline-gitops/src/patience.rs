@@ -31,6 +31,10 @@ impl Patience {
     /// As [`Patience::wait`], but for no less than the other side asked for.
     pub(crate) fn wait_at_least(&mut self, asked: Duration) -> bool {
         let left = self.deadline.saturating_duration_since(Instant::now());
+        if asked > left {
+            // It would be too early whenever it came.
+            return false;
+        }
         let doubled = self.shortest.saturating_mul(1 << self.waits.min(16));
         self.waits += 1;
         // The keys of a hash map are the one source of randomness in the standard library.

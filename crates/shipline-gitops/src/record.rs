@@ -64,7 +64,7 @@ pub fn message(deployment: &Deployment, changes: &[ImageChange]) -> String {
     };
     trailer(DEPLOY_ID, &deployment.id);
     trailer(ENVIRONMENT, deployment.environment.as_str());
-    let components: Vec<&str> = changes.iter().map(|c| c.component.as_str()).collect();
+    let components = components(changes);
     trailer(COMPONENTS, &components.join(", "));
     for change in changes {
         let image = deployment
@@ -83,14 +83,25 @@ pub fn message(deployment: &Deployment, changes: &[ImageChange]) -> String {
 
 fn subject(deployment: &Deployment, changes: &[ImageChange]) -> String {
     let environment = &deployment.environment;
-    match changes {
-        [only] => {
-            let image = crate::image::ImageText::split(&only.to);
+    match (components(changes).as_slice(), changes) {
+        ([only], [first, ..]) => {
+            let image = crate::image::ImageText::split(&first.to);
             let tag = image.tag.unwrap_or_default();
-            format!("Deploy {} {tag} to {environment}", only.component)
+            format!("Deploy {only} {tag} to {environment}")
         }
-        several => format!("Deploy {} components to {environment}", several.len()),
+        (several, _) => format!("Deploy {} components to {environment}", several.len()),
     }
+}
+
+/// The components of the changes, each once: several values may belong to one.
+fn components(changes: &[ImageChange]) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for change in changes {
+        if !names.contains(&change.component.as_str()) {
+            names.push(&change.component);
+        }
+    }
+    names
 }
 
 fn image_line(change: &ImageChange, image: Option<&SetImage>) -> String {
@@ -215,7 +226,7 @@ fn decode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use shipline_engine::backend::Target;
-    use shipline_model::name::{CommitId, ComponentName, Digest, EnvironmentName};
+    use shipline_model::name::{CommitId, ComponentName, Digest, EnvironmentName, Tag};
 
     use super::*;
 
@@ -232,14 +243,17 @@ mod tests {
                     folder: "frontend".into(),
                     container: "frontend".into(),
                     repository: "frontend".into(),
+                    containers: shipline_model::config::Containers::Named,
                 },
                 name: None,
-                tag: "new".into(),
+                tag: Tag::new("new").unwrap(),
+                pinning: shipline_engine::backend::Pinning::AsBefore,
                 digest: Some(Digest::new(digest).unwrap()),
                 source_commit: Some(CommitId::new("b".repeat(40)).unwrap()),
             }],
             message: None,
             author: None,
+            committer: None,
             trailers: vec![
                 ("Run-Url".into(), "https://x/1".into()),
                 ("Deploy-Id".into(), "forged".into()),

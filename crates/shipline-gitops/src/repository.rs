@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use git2::{ErrorCode, Oid, Repository, RepositoryInitOptions, Signature};
@@ -15,8 +16,9 @@ use crate::checkout::{self, Checkout};
 use crate::error::{git, io, require_written};
 use crate::patience::Patience;
 use crate::seed;
-use crate::snapshot::{History, IDENTITY, Snapshot};
-use crate::swap::{Swap, swap};
+use crate::snapshot::{CommitSigner, History, IDENTITY, Snapshot};
+use crate::swap::{STALE, Swap, swap};
+use crate::waiting::Waiting;
 
 /// Names the commit that the repository was created with.
 const SEED_REF: &str = "refs/shipline/seed";
@@ -35,6 +37,8 @@ pub struct LocalSettings {
     pub seed: Option<PathBuf>,
     /// How long to try while other processes write.
     pub deadline: Duration,
+    /// What signs deployment commits.
+    pub signer: Option<Arc<dyn CommitSigner>>,
     /// Points at which a test can kill the process.
     pub faults: Faults,
 }
@@ -44,6 +48,7 @@ pub struct LocalSettings {
 pub struct LocalGitops {
     settings: LocalSettings,
     reference: String,
+    waiting: Waiting,
 }
 
 impl LocalGitops {
@@ -54,6 +59,7 @@ impl LocalGitops {
         Self {
             settings,
             reference,
+            waiting: Waiting::default(),
         }
     }
 
@@ -62,7 +68,7 @@ impl LocalGitops {
     }
 
     fn open(&self) -> Result<Repository, BackendError> {
-        Repository::open(self.path()).map_err(|cause| {
+        let opened = Repository::open(self.path()).map_err(|cause| {
             let error = git(format!("open the GitOps repository {}", self.name()), cause);
             if error.class == ErrorClass::NotFound {
                 error.hint("Correct the path, or give a `seed` to create it from.")
@@ -71,7 +77,34 @@ impl LocalGitops {
             } else {
                 error
             }
-        })
+        });
+        let repository = opened?;
+        self.refuse_elsewhere(&repository)?;
+        Ok(repository)
+    }
+
+    /// A repository whose configuration names work tree files of another place (`core.worktree`) would be written there.
+    fn refuse_elsewhere(&self, repository: &Repository) -> Result<(), BackendError> {
+        let Some(files) = repository.workdir().filter(|_| !repository.is_bare()) else {
+            return Ok(());
+        };
+        let canonical = |path: &Path| path.canonicalize().ok();
+        let path = canonical(self.path());
+        let files_at = canonical(files);
+        let own = path.as_deref().filter(|path| {
+            files_at.as_deref() == Some(*path)
+                || (path.ends_with(".git") && files_at.as_deref() == path.parent())
+        });
+        if own.is_some() {
+            return Ok(());
+        }
+        let message = format!(
+            "open the GitOps repository {}: its files are elsewhere, in {}",
+            self.name(),
+            files.display()
+        );
+        Err(BackendError::new(ErrorClass::Invalid, message)
+            .hint("Remove `core.worktree` from its configuration, or name that folder."))
     }
 
     fn head(&self, repository: &Repository) -> Result<Oid, BackendError> {
@@ -100,6 +133,26 @@ impl LocalGitops {
             "Run it again; if no other process writes there, remove {}.lock from the repository.",
             self.reference
         ))
+    }
+
+    /// What holds up a writer: a ref lock that is there, or others that were first.
+    fn contender(&self, repository: &Repository) -> String {
+        let lock = repository
+            .commondir()
+            .join(format!("{}.lock", self.reference));
+        if lock.exists() {
+            format!(
+                "the process that holds {} (a lock that nobody holds any more is removed after {} s)",
+                lock.display(),
+                STALE.as_secs()
+            )
+        } else {
+            format!(
+                "other writers of branch {} of {}",
+                self.settings.branch,
+                self.name()
+            )
+        }
     }
 
     /// Commits the seed as the branch's first commit.
@@ -141,7 +194,12 @@ impl LocalGitops {
         let lock = folder
             .open_or_create(format!(".{name}.lock"))
             .map_err(failed)?;
-        lock.lock().map_err(failed)?;
+        {
+            let _wait = self
+                .waiting
+                .on(format!("another process that creates {}", self.name()));
+            lock.lock().map_err(failed)?;
+        }
         if is_there(path) {
             return Ok(Vec::new());
         }
@@ -251,7 +309,7 @@ impl GitopsRepo for LocalGitops {
         let mut patience = Patience::until(self.settings.deadline, SHORTEST);
         let checkout = checkout::inspect(&repository, &self.reference)?;
         if let Checkout::Behind(paths) = &checkout {
-            checkout::catch_up(&repository, paths, &mut patience)?;
+            checkout::catch_up(&repository, paths, &mut patience, &self.waiting)?;
         }
         let mut history = History::default();
         loop {
@@ -266,9 +324,10 @@ impl GitopsRepo for LocalGitops {
                     commit: head.to_string(),
                     made: false,
                     changes: Vec::new(),
+                    notes: plan.notes,
                 });
             }
-            let commit = snapshot.commit(deployment, &plan)?;
+            let commit = snapshot.commit(deployment, &plan, self.settings.signer.as_deref())?;
             self.settings.faults.reach(FaultPoint::GitopsCommit);
             match swap(
                 &repository,
@@ -280,16 +339,21 @@ impl GitopsRepo for LocalGitops {
                     self.settings.faults.reach(FaultPoint::GitopsRef);
                     if checkout != Checkout::Elsewhere {
                         let paths: Vec<String> = plan.files.into_keys().collect();
-                        checkout::catch_up(&repository, &paths, &mut patience)?;
+                        checkout::catch_up(&repository, &paths, &mut patience, &self.waiting)?;
                     }
                     return Ok(DeployedCommit {
                         commit: commit.to_string(),
                         made: true,
                         changes: plan.changes,
+                        notes: plan.notes,
                     });
                 }
-                Swap::Lost if patience.wait() => {}
-                Swap::Lost => return Err(self.contended(&patience)),
+                Swap::Lost => {
+                    let _wait = self.waiting.on(self.contender(&repository));
+                    if !patience.wait() {
+                        return Err(self.contended(&patience));
+                    }
+                }
             }
         }
     }
@@ -299,5 +363,9 @@ impl GitopsRepo for LocalGitops {
         checkout::inspect(&repository, &self.reference)?;
         let head = self.head(&repository)?;
         Snapshot::preview(&repository, head, deployment)
+    }
+
+    fn waits_for(&self) -> Option<String> {
+        self.waiting.now()
     }
 }

@@ -1,24 +1,37 @@
 //! The repository at one commit: what it declares, and the commit that sets something else.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::fmt;
 use std::path::Path;
 
 use git2::build::TreeUpdateBuilder;
-use git2::{Commit, ErrorCode, FileMode, ObjectType, Oid, Repository, Signature, Time, Tree};
+use git2::{Commit, ErrorCode, FileMode, Oid, Repository, Signature, Time, Tree};
 use shipline_engine::backend::{DeclaredImage, Deployment, DesiredState, Target};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::DeployedCommit;
 use shipline_model::name::CommitId;
 
 use crate::edit::{self, EditPlan};
-use crate::error::{git, refused, require_written};
+use crate::error::{EditRefused, RefusedKind, git, refused, require_written};
+use crate::folder::{self, Folder, Manifest};
 use crate::image::ImageText;
-use crate::locate::{Manifest, locate};
+use crate::kustomize::is_kustomization;
+use crate::locate::{Site, attempt, locate};
 use crate::record::{self, DeployRecord};
+use crate::tree;
 
 /// Who commits where nobody is named.
 pub(crate) const IDENTITY: (&str, &str) = ("Shipline", "shipline@localhost");
+
+/// Signs commits.
+pub trait CommitSigner: fmt::Debug + Send + Sync {
+    /// The armoured signature of a commit object's bytes, as git keeps it in the header `gpgsig`.
+    ///
+    /// # Errors
+    /// Where no signature comes.
+    fn sign(&self, commit: &[u8]) -> Result<String, BackendError>;
+}
 
 /// How many commits back a deployment is looked for: far more than can be made between two attempts of one deployment.
 const HISTORY: usize = 1000;
@@ -33,10 +46,8 @@ pub(crate) struct Snapshot<'r> {
 impl<'r> Snapshot<'r> {
     pub(crate) fn new(repository: &'r Repository, commit: Oid) -> Result<Self, BackendError> {
         let reading = || format!("read commit {commit} of the GitOps repository");
-        let commit = repository
-            .find_commit(commit)
-            .map_err(|cause| git(reading(), cause))?;
-        let tree = commit.tree().map_err(|cause| git(reading(), cause))?;
+        let tree = tree::root(repository, commit).map_err(|cause| git(reading(), cause))?;
+        let commit = tree::commit(repository, commit).map_err(|cause| git(reading(), cause))?;
         Ok(Self {
             repository,
             commit,
@@ -47,19 +58,17 @@ impl<'r> Snapshot<'r> {
     /// What the targets declare.
     pub(crate) fn read(&self, targets: &[Target]) -> Result<DesiredState, BackendError> {
         let folders = self.folders(targets.iter())?;
+        // What decides from elsewhere is looked for where something is written; here the kustomizations on the way are enough.
+        let above = self
+            .above(folders.keys())
+            .map_err(|cause| git("read the kustomizations of the GitOps repository", cause))?;
         let images = targets.iter().map(|target| {
-            let found = locate(&folders[&path(target)], target);
-            let declared = found.map_err(BackendError::from).map(|site| {
-                let image = site.value.trim_end_matches('\n').to_owned();
-                let tag = ImageText::split(&image).tag.map(str::to_owned);
-                DeclaredImage {
-                    file: site.file,
-                    line: site.line,
-                    image,
-                    tag,
-                }
-            });
-            (target.component.clone(), declared)
+            let found = locate(&folders[&target.path()], &above, target);
+            let declared = found.and_then(|located| declared(target, &located.sites));
+            (
+                target.component.clone(),
+                declared.map_err(BackendError::from),
+            )
         });
         Ok(DesiredState {
             commit: commit_id(self.commit.id())?,
@@ -81,8 +90,24 @@ impl<'r> Snapshot<'r> {
             return Err(BackendError::new(ErrorClass::Invalid, message));
         }
         let folders = self.folders(deployment.images.iter().map(|image| &image.target))?;
-        edit::plan(&deployment.images, |target| &folders[&path(target)])
-            .map_err(|errors| refused(deployment.environment.as_str(), errors))
+        let paths: Vec<String> = folders.keys().cloned().collect();
+        let targets = deployment.images.iter().map(|image| &image.target);
+        let repositories: Vec<&str> = targets.map(|it| it.repository.as_str()).collect();
+        let around = tree::around(self.repository, &self.tree, &paths, &repositories)
+            .map_err(|cause| git("look through the GitOps repository", cause))?;
+        let mut plan = edit::plan(
+            &deployment.images,
+            |target| &folders[&target.path()],
+            &around.files,
+        )
+        .map_err(|errors| refused(deployment.environment.as_str(), errors))?;
+        if around.cut {
+            plan.notes.push(
+                "the repository is too large to be looked through: whether a file elsewhere sets these images is not known"
+                    .to_owned(),
+            );
+        }
+        Ok(plan)
     }
 
     /// What deploying at `head` would come to.
@@ -99,7 +124,30 @@ impl<'r> Snapshot<'r> {
             commit: head.to_string(),
             made: false,
             changes: plan.changes,
+            notes: plan.notes,
         })
+    }
+
+    /// The kustomizations in the folders above these.
+    fn above<'p>(
+        &self,
+        folders: impl Iterator<Item = &'p String>,
+    ) -> Result<Vec<Manifest>, git2::Error> {
+        let mut parents = BTreeSet::new();
+        for folder in folders {
+            let mut at = folder.as_str();
+            while !at.is_empty() {
+                at = folder::parent(at);
+                parents.insert(at);
+            }
+        }
+        let mut found = Vec::new();
+        for parent in parents {
+            let folder = tree::folder(self.repository, &self.tree, parent)?;
+            let files = folder.files.into_iter();
+            found.extend(files.filter(|file| is_kustomization(&file.path)));
+        }
+        Ok(found)
     }
 
     /// Writes the commit that makes a plan true, with its blobs and trees. No ref names it yet.
@@ -107,6 +155,7 @@ impl<'r> Snapshot<'r> {
         &self,
         deployment: &Deployment,
         plan: &EditPlan,
+        signer: Option<&dyn CommitSigner>,
     ) -> Result<Oid, BackendError> {
         let what = format!(
             "write the deployment commit into {}",
@@ -128,12 +177,26 @@ impl<'r> Snapshot<'r> {
             .and_then(|tree| self.repository.find_tree(tree))
             .map_err(failed)?;
         let author = signature(deployment.author.as_deref(), deployment.time)?;
-        let committer = signature(None, deployment.time)?;
+        let committer = signature(deployment.committer.as_deref(), deployment.time)?;
         let message = record::message(deployment, &plan.changes);
-        let commit = self
-            .repository
-            .commit(None, &author, &committer, &message, &tree, &[&self.commit])
-            .map_err(failed)?;
+        let parents = [&self.commit];
+        let commit = match signer {
+            None => self
+                .repository
+                .commit(None, &author, &committer, &message, &tree, &parents)
+                .map_err(failed)?,
+            Some(signer) => {
+                let content = self
+                    .repository
+                    .commit_create_buffer(&author, &committer, &message, &tree, &parents)
+                    .map_err(failed)?;
+                let signature = signer.sign(&content)?;
+                let content = String::from_utf8_lossy(&content);
+                self.repository
+                    .commit_signed(&content, &signature, None)
+                    .map_err(failed)?
+            }
+        };
         require_written(self.repository, commit, &what)?;
         for id in new_objects(self.repository, commit, plan)?.into_keys() {
             require_written(self.repository, id, &what)?;
@@ -144,47 +207,21 @@ impl<'r> Snapshot<'r> {
     fn folders<'t>(
         &self,
         targets: impl Iterator<Item = &'t Target>,
-    ) -> Result<HashMap<String, Vec<Manifest>>, BackendError> {
+    ) -> Result<HashMap<String, Folder>, BackendError> {
         let mut folders = HashMap::new();
         for target in targets {
-            if let Entry::Vacant(entry) = folders.entry(path(target)) {
-                let manifests = self.folder(entry.key()).map_err(|cause| {
+            if let Entry::Vacant(entry) = folders.entry(target.path()) {
+                let folder = tree::folder(self.repository, &self.tree, entry.key());
+                let folder = folder.map_err(|cause| {
                     git(
                         format!("read {} of the GitOps repository", entry.key()),
                         cause,
                     )
                 })?;
-                entry.insert(manifests);
+                entry.insert(folder);
             }
         }
         Ok(folders)
-    }
-
-    /// The manifests directly in a folder: only the trees on the way to it are read.
-    fn folder(&self, path: &str) -> Result<Vec<Manifest>, git2::Error> {
-        let tree = match self.tree.get_path(Path::new(path)) {
-            Ok(entry) if entry.kind() == Some(ObjectType::Tree) => {
-                self.repository.find_tree(entry.id())?
-            }
-            Ok(_) => return Ok(Vec::new()),
-            Err(error) if error.code() == ErrorCode::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let mut manifests = Vec::new();
-        for entry in &tree {
-            let Ok(name) = entry.name() else {
-                continue;
-            };
-            let is_file = matches!(entry.filemode(), 0o100_644 | 0o100_755 | 0o100_664);
-            if is_file && (name.ends_with(".yaml") || name.ends_with(".yml")) {
-                let blob = self.repository.find_blob(entry.id())?;
-                manifests.push(Manifest {
-                    path: format!("{path}/{name}"),
-                    bytes: blob.content().to_vec(),
-                });
-            }
-        }
-        Ok(manifests)
     }
 }
 
@@ -208,7 +245,7 @@ impl History {
             if self.seen.len() >= HISTORY || !self.seen.insert(next) {
                 continue;
             }
-            let commit = match repository.find_commit(next) {
+            let commit = match tree::commit(repository, next) {
                 Ok(commit) => commit,
                 Err(error) if error.code() == ErrorCode::NotFound => continue,
                 Err(error) => return Err(git(format!("read commit {next}"), error)),
@@ -223,6 +260,27 @@ impl History {
     }
 }
 
+/// What a target's containers run, if it is one image.
+fn declared(target: &Target, sites: &[Site]) -> Result<DeclaredImage, EditRefused> {
+    let missing = || EditRefused {
+        attempt: attempt(target),
+        cause: "its containers run different images".to_owned(),
+        remedy: "Set them to one image: `containers: all` moves them together.".to_owned(),
+        kind: RefusedKind::Unfit,
+    };
+    let image = |site: &Site| site.value.trim_end_matches('\n').to_owned();
+    let (first, others) = sites.split_first().ok_or_else(missing)?;
+    if others.iter().any(|other| image(other) != image(first)) {
+        return Err(missing());
+    }
+    Ok(DeclaredImage {
+        file: first.file.clone(),
+        line: first.line,
+        tag: ImageText::split(&image(first)).tag.map(str::to_owned),
+        image: image(first),
+    })
+}
+
 fn deployed(commit: Oid, record: DeployRecord) -> DeployedCommit {
     DeployedCommit {
         commit: commit.to_string(),
@@ -232,16 +290,13 @@ fn deployed(commit: Oid, record: DeployRecord) -> DeployedCommit {
             .into_iter()
             .map(|image| image.change)
             .collect(),
+        notes: Vec::new(),
     }
 }
 
 pub(crate) fn commit_id(id: Oid) -> Result<CommitId, BackendError> {
     CommitId::new(id.to_string())
         .map_err(|error| BackendError::new(ErrorClass::Invalid, "name a commit").because(error))
-}
-
-fn path(target: &Target) -> String {
-    format!("{}/{}", target.environment, target.folder)
 }
 
 fn signature(who: Option<&str>, time: i64) -> Result<Signature<'static>, BackendError> {

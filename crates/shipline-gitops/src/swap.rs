@@ -19,7 +19,7 @@ use shipline_engine::folder::Place;
 use crate::error::{git, io as failed_io};
 
 /// A ref's lock of this age was left by a process that is no more: a ref is written in milliseconds.
-const STALE: Duration = Duration::from_secs(30);
+pub(crate) const STALE: Duration = Duration::from_secs(30);
 
 /// The file under whose lock our writers take turns.
 const TURN: &str = "shipline-turn";

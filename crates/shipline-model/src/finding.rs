@@ -1,5 +1,7 @@
 //! Findings, in SARIF's words: a rule, a severity, a location, and what suppresses it.
 
+use std::collections::HashMap;
+
 /// How bad a finding is. Ordered: `Critical` is the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
@@ -55,7 +57,7 @@ pub enum Location {
 }
 
 /// Why a finding does not count.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Suppression {
     /// As written in `scans.ignore`.
     pub reason: String,
@@ -78,4 +80,77 @@ pub struct Finding {
     pub location: Location,
     /// Set where `scans.ignore` takes it out of the gate.
     pub suppression: Option<Suppression>,
+}
+
+/// Findings that differ in their place only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group<'f> {
+    /// The first of them.
+    pub finding: &'f Finding,
+    /// Where they are, in the order in which they were found.
+    pub places: Vec<&'f Location>,
+}
+
+/// Puts findings of the same rule, severity, message, text and suppression together, in the order of the first of each.
+#[must_use]
+pub fn grouped<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> Vec<Group<'f>> {
+    let mut groups: Vec<Group<'f>> = Vec::new();
+    let mut known: HashMap<(&str, Severity, &str, &str, Option<&Suppression>), usize> =
+        HashMap::new();
+    for finding in findings {
+        let key = (
+            finding.rule.as_str(),
+            finding.severity,
+            finding.message.as_str(),
+            finding.matched.as_str(),
+            finding.suppression.as_ref(),
+        );
+        let index = *known.entry(key).or_insert_with(|| {
+            groups.push(Group {
+                finding,
+                places: Vec::new(),
+            });
+            groups.len() - 1
+        });
+        groups[index].places.push(&finding.location);
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(message: &str, line: u32, reason: Option<&str>) -> Finding {
+        Finding {
+            rule: "r".to_owned(),
+            severity: Severity::High,
+            message: message.to_owned(),
+            matched: String::new(),
+            location: Location::SourceFile {
+                path: "a".to_owned(),
+                line,
+            },
+            suppression: reason.map(|reason| Suppression {
+                reason: reason.to_owned(),
+                until: "2026-12-31".to_owned(),
+            }),
+        }
+    }
+
+    #[test]
+    fn findings_are_together_that_differ_in_their_place() {
+        let findings = [
+            finding("b", 3, None),
+            finding("a", 1, None),
+            finding("b", 2, None),
+            finding("b", 2, Some("known")),
+        ];
+        let groups: Vec<(&str, usize)> = grouped(&findings)
+            .iter()
+            .map(|group| (group.finding.message.as_str(), group.places.len()))
+            .collect();
+        assert_eq!(groups, [("b", 2), ("a", 1), ("b", 1)]);
+        assert_eq!(grouped(&[]), []);
+    }
 }

@@ -5,7 +5,9 @@
 pub mod config;
 pub mod finding;
 pub mod name;
+pub mod placeholder;
 pub mod plan;
 pub mod tag;
+pub mod tag_form;
 pub mod value;
 pub mod yaml;

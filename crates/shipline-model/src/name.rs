@@ -79,6 +79,11 @@ names! {
     StageName, "a stage name", "lower-case letters, digits, `-` and `_`, starting with a letter, at most 63", is_identifier;
     /// The repository of an image in a registry, without host and tag (OCI distribution specification, `<name>`).
     RepositoryName, "a repository name", "lower-case letters and digits, separated by `.`, `_`, `__`, `-` or `/`, at most 255", is_repository;
+    /// What an image is called, without tag and digest: `[HOST[:PORT]/]PATH` (the reference grammar of `distribution`, which
+    /// clusters check by).
+    ImageName, "an image name", "`HOST/PATH` without scheme: the path in lower-case letters and digits, separated by `.`, `_`, `__`, `-` or `/`", is_image_name;
+    /// An image's tag (OCI distribution specification, `<reference>` as a tag).
+    Tag, "an image tag", "letters, digits, `_`, `.` and `-`, starting with none of the last two, at most 128", is_tag;
     /// `sha256:` and 64 hex digits: what an image, manifest, config or layer is addressed by (OCI).
     Digest, "a digest", "`sha256:` and 64 lower-case hex digits", is_digest;
     /// A full git object ID of a commit: 40 lower-case hex digits.
@@ -185,6 +190,57 @@ fn is_repository(text: &str) -> bool {
     text.len() <= 255 && text.split('/').all(component)
 }
 
+/// The first part is a host where it cannot be a part of a path: it has a dot or a port, is `localhost`, or has upper case.
+fn is_image_name(text: &str) -> bool {
+    match text.split_once('/') {
+        Some((host, path))
+            if host == "localhost"
+                || host.contains(['.', ':'])
+                || host.bytes().any(|b| b.is_ascii_uppercase()) =>
+        {
+            is_authority(host) && is_repository(path)
+        }
+        Some(_) | None => is_repository(text),
+    }
+}
+
+fn is_tag(text: &str) -> bool {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    text.len() <= 128
+        && text.bytes().next().is_some_and(word)
+        && text.bytes().all(|b| word(b) || b == b'.' || b == b'-')
+}
+
+/// `host` or `host:port`.
+pub(crate) fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, port)) => {
+            if host.parse::<std::net::Ipv6Addr>().is_err() {
+                return false;
+            }
+            ("v6", port)
+        }
+        None => match text.find(':') {
+            Some(colon) => text.split_at(colon),
+            None => (text, ""),
+        },
+    };
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    let port = match port.strip_prefix(':') {
+        Some(port) => port.parse::<u16>().is_ok_and(|port| port > 0),
+        None => port.is_empty(),
+    };
+    port && host.len() <= 253 && host.strip_suffix('.').unwrap_or(host).split('.').all(label)
+}
+
 fn is_lower_hex(text: &str) -> bool {
     text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
@@ -230,6 +286,87 @@ mod tests {
         }
         for bad in ["", "Front", "a___b", "_a", "a_", "a//b", "a.", "-a", "a:b"] {
             assert!(RepositoryName::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn image_names_have_a_host_and_a_path() {
+        for good in [
+            "web",
+            "team/web",
+            "registry.example.com/web",
+            "localhost/web",
+            "localhost:5000/a_b/c.d-e",
+            "[::1]:5000/web",
+            "Registry.Example.com/web",
+            "Registry/web",
+        ] {
+            assert!(ImageName::new(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "/web",
+            "//web",
+            "web/",
+            "host//web",
+            "host.example/",
+            "https://registry.example.com/web",
+            "http:/web",
+            "oci://web",
+            "host.example:/web",
+            "host.example:99999/web",
+            "host.example/Web",
+            "Web",
+            "web:1",
+            "web@sha256",
+            "host..example/web",
+            " web",
+            "we b",
+            "r\n/web",
+            "${REGISTRY}/web",
+            "ü.example/web",
+        ] {
+            assert!(ImageName::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn tags_follow_the_distribution_specification() {
+        for good in ["1", "_", "v1.2-rc_3", "A", "a--b", &"x".repeat(128)] {
+            assert!(Tag::new(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "-a",
+            ".a",
+            "a:b",
+            "a/b",
+            "a b",
+            "a\n",
+            "ä",
+            "a+b",
+            "a@b",
+            &"x".repeat(129),
+        ] {
+            assert!(Tag::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn digests_have_64_lower_case_digits() {
+        let hex = "0123456789abcdef".repeat(4);
+        assert!(Digest::new(format!("sha256:{hex}")).is_ok());
+        for bad in [
+            format!("sha256:{}", &hex[1..]),
+            format!("sha256:{hex}0"),
+            format!("sha256:{}", hex.to_uppercase()),
+            format!("SHA256:{hex}"),
+            format!("sha512:{hex}"),
+            format!("sha256:{hex}\n"),
+            hex.clone(),
+            "sha256:".to_owned(),
+        ] {
+            assert!(Digest::new(bad.clone()).is_err(), "{bad}");
         }
     }
 

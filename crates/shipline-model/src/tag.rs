@@ -50,7 +50,11 @@ impl TagInstant {
         if text.len() != 14 || !text.bytes().all(|b| b.is_ascii_digit()) {
             return Err(error());
         }
-        jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", text).map_err(|_| error())?;
+        let instant = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", text).map_err(|_| error())?;
+        // A leap second would be read as the second before it, so that two texts were one instant.
+        if instant.strftime("%Y%m%d%H%M%S").to_string() != text {
+            return Err(error());
+        }
         Ok(Self(text.to_owned()))
     }
 
@@ -255,6 +259,14 @@ mod tests {
             ("", "abc12345-"),
             ("", "abc1234-20251215123456"),
             ("", "abc12345-20251315123456"),
+            ("", "abc12345-20251231235960"),
+            ("", "abc12345-20251215123456-"),
+            ("", "abc12345--20251215123456"),
+            ("", "abc12345-+2025121512345"),
+            ("", "undefined-20251215123456"),
+            ("", "abc12345-undefined"),
+            ("staging-", "staging-"),
+            ("staging-", "staging--20251215123456"),
             ("", "ABC12345-20251215123456"),
             ("", "staging-abc12345-20251215123456"),
             ("staging-", "abc12345-20251215123456"),

@@ -38,7 +38,7 @@ impl fmt::Debug for Answer {
 }
 
 impl Exchange {
-    /// A client on a runtime that drives its connections.
+    /// A client on a runtime that drives its connections; one of [`client_that_stays`](crate::http::client_that_stays).
     #[must_use]
     pub fn new(client: reqwest::Client, runtime: Handle) -> Self {
         Self { client, runtime }
@@ -47,7 +47,8 @@ impl Exchange {
     /// Sends a request and waits for the answer's head. Headers may hold credentials: they are kept out of logs.
     ///
     /// # Errors
-    /// `Retryable` where the connection fails, breaks or is silent for two minutes; `Invalid` where the URL or a header is
+    /// `Unavailable` where nobody listens at the address; `Retryable` where the connection fails otherwise, breaks or is
+    /// silent for two minutes; `Invalid` where the URL or a header is
     /// none, or the certificate is not trusted.
     pub fn send(
         &self,
@@ -78,7 +79,14 @@ impl Exchange {
             .block_on(async { tokio::time::timeout(STALL, request.send()).await });
         let response = match answered {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(connection(&attempt, &host, error)),
+            Ok(Err(error)) => {
+                let refused = is_refused(&error);
+                let mut error = connection(&attempt, &host, error);
+                if refused {
+                    error.class = ErrorClass::Unavailable;
+                }
+                return Err(error);
+            }
             Err(silent) => {
                 let error = BackendError::new(ErrorClass::Retryable, attempt);
                 return Err(error.because(silent));
@@ -99,6 +107,21 @@ impl Exchange {
             }),
         })
     }
+}
+
+/// Whether the machine is there and nobody listens.
+fn is_refused(error: &reqwest::Error) -> bool {
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        let refused = cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused);
+        if refused {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 struct Body {
@@ -157,7 +180,7 @@ mod tests {
     }
 
     fn exchange(runtime: &tokio::runtime::Runtime) -> Exchange {
-        let client = crate::http::client(&crate::http::HttpSettings::default()).unwrap();
+        let client = crate::http::client_that_stays(&crate::http::HttpSettings::default()).unwrap();
         Exchange::new(client, runtime.handle().clone())
     }
 
@@ -182,6 +205,32 @@ mod tests {
         let head = asked.join().unwrap();
         assert!(head.starts_with("GET /a?b HTTP/1.1"), "{head}");
         assert!(head.contains("Basic c2VjcmV0"), "{head}");
+    }
+
+    #[test]
+    fn nobody_who_listens_is_no_failure_that_passes() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let exchange = exchange(&runtime);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        drop(listener);
+        let error = exchange
+            .send(Method::GET, &url, &[], Vec::new())
+            .unwrap_err();
+        assert_eq!(error.class, ErrorClass::Unavailable);
+    }
+
+    #[test]
+    fn redirects_are_given_and_not_followed() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (address, _) = serve(
+            "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+        );
+        let url = format!("http://{address}/");
+        let answer = exchange(&runtime)
+            .send(Method::GET, &url, &[], Vec::new())
+            .unwrap();
+        assert_eq!(answer.status, 302);
     }
 
     #[test]

@@ -49,12 +49,27 @@ const IDLE: Duration = Duration::from_secs(30);
 /// # Errors
 /// `Invalid` where a PEM file cannot be read or holds no certificate, or a proxy's URL is none.
 pub fn client(settings: &HttpSettings) -> Result<reqwest::Client, BackendError> {
+    build(settings, redirect::Policy::custom(follow))
+}
+
+/// A client that gives redirects as they come: for callers that must know where their credentials go.
+///
+/// # Errors
+/// As [`client`].
+pub fn client_that_stays(settings: &HttpSettings) -> Result<reqwest::Client, BackendError> {
+    build(settings, redirect::Policy::none())
+}
+
+fn build(
+    settings: &HttpSettings,
+    redirects: redirect::Policy,
+) -> Result<reqwest::Client, BackendError> {
     let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls(settings)?)
         .user_agent(concat!("shipline/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
         .pool_idle_timeout(IDLE)
-        .redirect(redirect::Policy::custom(follow))
+        .redirect(redirects)
         .no_proxy();
     let except = [
         Some("localhost,127.0.0.0/8,::1"),

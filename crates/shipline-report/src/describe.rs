@@ -1,7 +1,9 @@
 //! Decisions and results in a few words, for reporters and for `plan` and `explain`.
 
+use std::collections::BTreeSet;
+
 use shipline_engine::event::{CancelReason, Facts, Outcome, SkipReason};
-use shipline_model::finding::{Finding, Location};
+use shipline_model::finding::{Finding, Group, Location};
 use shipline_model::plan::{Base, BaseRule, ChangeKind, DeclaredBy, Head, PathChange, Reason};
 
 use crate::text::{bytes, counted};
@@ -211,20 +213,76 @@ pub fn skip(reason: &SkipReason) -> String {
 /// What was found and where, in one line.
 #[must_use]
 pub fn finding(finding: &Finding) -> String {
-    let ignored = match &finding.suppression {
+    format!(
+        "{} in {}{}",
+        what(finding),
+        location(&finding.location),
+        ignored(finding)
+    )
+}
+
+fn what(finding: &Finding) -> String {
+    format!(
+        "{} {}: {}",
+        finding.severity.as_str(),
+        finding.rule,
+        finding.message
+    )
+}
+
+fn ignored(finding: &Finding) -> String {
+    match &finding.suppression {
         Some(suppression) => format!(
             " (ignored until {}: {})",
             suppression.until, suppression.reason
         ),
         None => String::new(),
+    }
+}
+
+/// Files that a group of findings names.
+const PLACES: usize = 3;
+
+/// What was found in several places, in one line.
+#[must_use]
+pub fn findings(group: &Group<'_>) -> String {
+    let [_, _, ..] = group.places.as_slice() else {
+        return finding(group.finding);
+    };
+    let files: BTreeSet<&str> = group
+        .places
+        .iter()
+        .filter_map(|place| file(place))
+        .collect();
+    let named: Vec<String> = group
+        .places
+        .iter()
+        .take(PLACES)
+        .map(|place| location(place))
+        .collect();
+    let more = match group.places.len().saturating_sub(PLACES) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let count = if files.is_empty() {
+        counted(group.places.len(), "place", "places")
+    } else {
+        counted(files.len(), "file", "files")
     };
     format!(
-        "{} {}: {} in {}{ignored}",
-        finding.severity.as_str(),
-        finding.rule,
-        finding.message,
-        location(&finding.location),
+        "{} in {count}: {}{more}{}",
+        what(group.finding),
+        named.join(", "),
+        ignored(group.finding)
     )
+}
+
+/// The file of a place.
+fn file(location: &Location) -> Option<&str> {
+    match location {
+        Location::ImageFile { path, .. } | Location::SourceFile { path, .. } => Some(path),
+        Location::ImageConfig { .. } => None,
+    }
 }
 
 /// A place.
@@ -257,4 +315,46 @@ pub fn cancel(reason: CancelReason) -> &'static str {
 /// The first 8 hex digits of a commit.
 pub(crate) fn short(commit: &str) -> &str {
     commit.get(..8).unwrap_or(commit)
+}
+
+#[cfg(test)]
+mod tests {
+    use shipline_model::finding::{Severity, grouped};
+
+    use super::*;
+
+    #[test]
+    fn findings_that_differ_in_their_place_are_one_line() {
+        let of = |count: u32| -> Vec<Finding> {
+            let at = |number| Finding {
+                rule: "environment-leak".to_owned(),
+                severity: Severity::Critical,
+                message: "it holds a URL".to_owned(),
+                matched: String::new(),
+                location: Location::SourceFile {
+                    path: format!("{}.js", number % 26),
+                    line: number,
+                },
+                suppression: None,
+            };
+            (0..count).map(at).collect()
+        };
+        let lines = |findings: &[Finding]| -> Vec<String> {
+            grouped(findings).iter().map(super::findings).collect()
+        };
+        assert_eq!(
+            lines(&of(51)),
+            [
+                "critical environment-leak: it holds a URL in 26 files: 0.js:0, 1.js:1, 2.js:2 and 48 more"
+            ]
+        );
+        assert_eq!(
+            lines(&of(2)),
+            ["critical environment-leak: it holds a URL in 2 files: 0.js:0, 1.js:1"]
+        );
+        assert_eq!(
+            lines(&of(1)),
+            ["critical environment-leak: it holds a URL in 0.js:0"]
+        );
+    }
 }

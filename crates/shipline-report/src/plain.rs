@@ -4,6 +4,8 @@ use std::io::Write;
 
 use shipline_engine::event::{Event, EventKind, Outcome, OutputStream, Reporter};
 
+use shipline_model::finding::grouped;
+
 use crate::sink::Sink;
 use crate::style::Palette;
 use crate::summary::{Signposts, Summary};
@@ -55,10 +57,10 @@ impl Reporter for PlainReporter {
                 clean(&describe::failed(error)),
                 duration(*after)
             )),
-            EventKind::FindingReported { id, finding } => {
-                lines.push(format!("{id}: {}", clean(&describe::finding(finding))));
-            }
             EventKind::TaskFinished { id, outcome, took } => {
+                for group in grouped(self.summary.findings(id)) {
+                    lines.push(format!("{id}: {}", clean(&describe::findings(&group))));
+                }
                 let told = describe::outcome(outcome);
                 let told = clean(told.lines().next().unwrap_or_default());
                 let took = duration(*took);
@@ -83,7 +85,8 @@ impl Reporter for PlainReporter {
                 lines.push(String::new());
                 lines.extend(self.summary.lines(summary, Palette::Plain));
             }
-            EventKind::TaskProgress { .. } => {}
+            // Told at the task's end, those that differ in their place together.
+            EventKind::FindingReported { .. } | EventKind::TaskProgress { .. } => {}
         }
         self.sink.lines(&lines);
     }

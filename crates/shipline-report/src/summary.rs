@@ -8,7 +8,7 @@ use shipline_engine::event::{
     Verdict,
 };
 use shipline_model::config::StageKind;
-use shipline_model::finding::Finding;
+use shipline_model::finding::{Finding, grouped};
 use shipline_model::name::RunId;
 use shipline_model::plan::{Decision, Plan, TaskId};
 
@@ -128,6 +128,14 @@ impl Summary {
     /// The plan, once the run has begun.
     pub(crate) fn plan(&self) -> Option<&Plan> {
         self.plan.as_deref()
+    }
+
+    /// What was found in a task.
+    pub(crate) fn findings(&self, id: &TaskId) -> impl Iterator<Item = &Finding> {
+        self.findings
+            .iter()
+            .filter(move |(of, _)| of == id)
+            .map(|(_, finding)| finding)
     }
 
     /// Whether the task was begun.
@@ -299,11 +307,11 @@ impl Summary {
             palette.bold(&finished.id.to_string()),
             duration(finished.took)
         ));
-        let counting = self
-            .findings
-            .iter()
-            .filter(|(id, finding)| *id == finished.id && finding.suppression.is_none());
-        let mut findings = counting.clone().take(TAIL).peekable();
+        let groups = grouped(
+            self.findings(&finished.id)
+                .filter(|finding| finding.suppression.is_none()),
+        );
+        let mut findings = groups.iter().take(TAIL).peekable();
         // Findings stand below with all that is known of them: the message need not list them too.
         let most = match findings.peek() {
             Some(_) => 1,
@@ -315,17 +323,18 @@ impl Summary {
         if findings.peek().is_some() {
             lines.push(String::new());
         }
-        for (_, finding) in findings {
+        for group in findings {
             lines.push(format!(
                 "  {} {}",
                 palette.bad("!"),
-                clean(&describe::finding(finding))
+                clean(&describe::findings(group))
             ));
-            if !finding.matched.is_empty() {
-                lines.push(palette.dim(&format!("      {}", clean(&finding.matched))));
+            let matched = &group.finding.matched;
+            if !matched.is_empty() {
+                lines.push(palette.dim(&format!("      {}", clean(matched))));
             }
         }
-        let further = counting.count().saturating_sub(TAIL);
+        let further = groups.len().saturating_sub(TAIL);
         if further > 0 {
             lines.push(palette.dim(&format!("  and {further} more")));
         }

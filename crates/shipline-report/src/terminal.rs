@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use shipline_engine::event::{Event, EventKind, Outcome, OutputStream, Reporter, Unit};
+use shipline_model::finding::grouped;
 use shipline_model::plan::{Plan, TaskId};
 
 use crate::screen::{Screen, Width};
@@ -215,14 +216,23 @@ impl Reporter for TerminalReporter {
                 );
                 self.print(&[line]);
             }
-            EventKind::FindingReported { id, finding } => {
-                if finding.suppression.is_none() {
-                    let found = clean(&describe::finding(finding));
-                    let line = format!("{} {} {found}", self.palette.bad("!"), self.padded(id));
-                    self.print(&[line]);
+            // Told at the task's end, those that differ in their place together.
+            EventKind::FindingReported { .. } => {}
+            EventKind::TaskFinished { id, outcome, took } => {
+                let findings = self.summary.findings(id);
+                let counting = findings.filter(|finding| finding.suppression.is_none());
+                let lines: Vec<String> = grouped(counting)
+                    .iter()
+                    .map(|group| {
+                        let found = clean(&describe::findings(group));
+                        format!("{} {} {found}", self.palette.bad("!"), self.padded(id))
+                    })
+                    .collect();
+                if !lines.is_empty() {
+                    self.print(&lines);
                 }
+                self.finish(id, outcome, *took);
             }
-            EventKind::TaskFinished { id, outcome, took } => self.finish(id, outcome, *took),
             EventKind::RunCancelling { reason } => {
                 let line = self.palette.warn(describe::cancel(*reason));
                 self.print(&[line]);

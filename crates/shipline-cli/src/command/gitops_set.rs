@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use shipline_engine::backend::{Deployment, GitopsRepo, SetImage};
+use shipline_engine::backend::{Deployment, GitopsRepo, Pinning, Reference, Registry, SetImage};
 use shipline_engine::event::DeployedCommit;
 use shipline_engine::lock;
-use shipline_model::config::{GitopsSpec, did_you_mean};
-use shipline_model::name::ComponentName;
+use shipline_gitops::Location;
+use shipline_gitops::image::ImageText;
+use shipline_model::config::{Component, Delivery, Environment, GitopsSpec, did_you_mean};
+use shipline_model::name::{ComponentName, Digest, ImageName, RepositoryName};
+use shipline_model::tag_form::{ForeignTags, TagFault, TagForm};
 
 use crate::args::GitopsSetArgs;
 use crate::command::{print, print_error};
@@ -16,36 +19,60 @@ use crate::planning;
 use crate::secrets;
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::signing::Person;
+use crate::waits;
 use crate::wiring;
 
 /// Runs the command.
 pub(crate) fn run(args: &GitopsSetArgs, settings: &Settings) -> Result<u8, CommandError> {
     let session = Session::open(settings)?;
-    if !session.config.environments.contains_key(&args.environment) {
-        let known = session.config.environments.keys().map(AsRef::as_ref);
-        return Err(
+    let environment = session
+        .config
+        .environments
+        .get(&args.environment)
+        .ok_or_else(|| {
+            let known = session.config.environments.keys().map(AsRef::as_ref);
             CommandError::usage(format!("there is no environment `{}`", args.environment))
-                .hint(did_you_mean(args.environment.as_str(), known)),
-        );
-    }
+                .hint(did_you_mean(args.environment.as_str(), known))
+        })?;
     if session.trust.is_pull_request() && !args.dry_run {
         return Err(CommandError::usage(
             "`gitops set` writes nothing in a pull request or merge request",
         )
         .hint("`--dry-run` shows what it would write"));
     }
-    let images = images(&session, args)?;
+    confirm(environment, args)?;
+    let mut images = images(&session, args)?;
+    let person = Person::of(&session, settings)?;
     let gitops = match &args.repository {
-        Some(path) => wiring::gitops_at(&settings.directory.join(path), &args.branch, settings),
-        None => wiring::gitops(&session, &args.profile, settings)?,
+        Some(text) => {
+            let location = match Location::parse(text)? {
+                Location::Local(path) => Location::Local(settings.directory.join(path)),
+                Location::Http(url) => Location::Http(url),
+            };
+            let token = token(args, settings)?;
+            wiring::gitops_at(
+                &session,
+                location,
+                &args.branch,
+                token,
+                person.signer,
+                settings,
+            )?
+        }
+        None => wiring::gitops_signed(&session, &args.profile, person.signer, settings)?,
     };
+    let gitops = gitops.as_ref();
     if args.dry_run {
         refuse_missing(&session, args)?;
     } else {
         lock::prepare_state(session.state())?;
-        for note in gitops.prepare()? {
+        for note in waits::watch(gitops, || gitops.prepare())? {
             print_error(&format!("note: {note}\n"));
         }
+    }
+    if !args.offline {
+        require_images(&session, args, gitops, &mut images, settings)?;
     }
     let deployment = Deployment {
         id: format!("set-{}-{:08x}", settings.now, std::process::id()),
@@ -53,7 +80,8 @@ pub(crate) fn run(args: &GitopsSetArgs, settings: &Settings) -> Result<u8, Comma
         images,
         // A commit is read by more people than a terminal.
         message: args.message.clone().map(secrets::mask),
-        author: None,
+        author: person.author,
+        committer: person.committer,
         trailers: settings
             .actor
             .iter()
@@ -61,12 +89,60 @@ pub(crate) fn run(args: &GitopsSetArgs, settings: &Settings) -> Result<u8, Comma
             .collect(),
         time: settings.now,
     };
-    let commit = if args.dry_run {
-        gitops.preview(&deployment)?
-    } else {
-        gitops.deploy(&deployment)?
+    let commit = waits::watch(gitops, || {
+        if args.dry_run {
+            gitops.preview(&deployment)
+        } else {
+            gitops.deploy(&deployment)
+        }
+    })?;
+    for note in &commit.notes {
+        print_error(&format!("note: {note}\n"));
+    }
+    print(&render(&commit, args.dry_run, gitops))
+}
+
+/// The word of an environment that no pipeline writes, byte for byte.
+fn confirm(environment: &Environment, args: &GitopsSetArgs) -> Result<(), CommandError> {
+    let name = &environment.name;
+    match (&environment.delivery, &args.confirm) {
+        (Delivery::Automatic, None) => Ok(()),
+        (Delivery::Automatic, Some(_)) => Err(CommandError::usage(format!(
+            "{name} has no word: pipelines deliver to it"
+        ))
+        .hint("leave --confirm out")),
+        (Delivery::Manual { confirm, .. }, Some(given)) if given == confirm => Ok(()),
+        (Delivery::Manual { .. }, None) if args.dry_run => Ok(()),
+        (Delivery::Manual { confirm, .. }, None) => Err(CommandError::usage(format!(
+            "{name} is delivered by hand only: its word is missing"
+        ))
+        .hint(format!(
+            "look at it with --dry-run, then add `--confirm {confirm}`"
+        ))),
+        (Delivery::Manual { .. }, Some(given)) => Err(CommandError::usage(format!(
+            "`{given}` is not the word for {name}"
+        ))
+        .hint(format!(
+            "the word is `confirm` of {name} in pipeline.yaml, byte for byte"
+        ))),
+    }
+}
+
+/// The token for `--repository`, which is masked from here on.
+fn token(args: &GitopsSetArgs, settings: &Settings) -> Result<Option<String>, CommandError> {
+    let Some(name) = &args.token_from else {
+        return Ok(None);
     };
-    print(&render(&commit, args.dry_run, gitops.as_ref()))
+    secrets::know(&format!("${{secret.{name}}}"), settings);
+    let value = settings
+        .variables
+        .get(name)
+        .filter(|value| !value.is_empty());
+    match value {
+        Some(value) => Ok(Some(value.to_owned())),
+        None => Err(CommandError::usage(format!("not set: {name}"))
+            .hint("set it in the environment of this command")),
+    }
 }
 
 /// A profile's repository that is yet to be made is not made for a look at it.
@@ -93,9 +169,9 @@ fn images(session: &Session, args: &GitopsSetArgs) -> Result<Vec<SetImage>, Comm
     let mut seen = BTreeSet::new();
     let mut images = Vec::new();
     for text in &args.images {
-        let (name, tag) = text.split_once('=').ok_or_else(|| {
+        let (name, value) = text.split_once('=').ok_or_else(|| {
             CommandError::usage(format!("`{text}` is not COMPONENT=TAG"))
-                .hint("write for example user_service=1.4.2")
+                .hint("write for example user_service=abc12345-20251215123456")
         })?;
         let name =
             ComponentName::new(name).map_err(|error| CommandError::usage(error.to_string()))?;
@@ -104,32 +180,200 @@ fn images(session: &Session, args: &GitopsSetArgs) -> Result<Vec<SetImage>, Comm
             CommandError::usage(format!("there is no component `{name}`"))
                 .hint(did_you_mean(name.as_str(), known))
         })?;
-        if !is_tag(tag) {
-            return Err(CommandError::usage(format!("`{tag}` is not an image tag"))
-                .hint("a tag has letters, digits, `_`, `.` and `-`, starts with none of the last two, and is at most 128 long"));
-        }
         if !seen.insert(name.clone()) {
             return Err(CommandError::usage(format!("`{name}` is set twice")));
         }
-        images.push(SetImage {
-            target: planning::target(component, &args.environment),
-            name: None,
-            tag: tag.to_owned(),
-            digest: None,
-            source_commit: None,
-        });
+        images.push(image(component, value, args)?);
     }
     Ok(images)
 }
 
-/// A tag of the OCI distribution specification.
-fn is_tag(text: &str) -> bool {
-    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    text.len() <= 128
-        && text.bytes().next().is_some_and(word)
-        && text
-            .bytes()
-            .all(|byte| word(byte) || byte == b'.' || byte == b'-')
+/// `TAG`, `TAG@DIGEST`, `NAME:TAG` or `NAME:TAG@DIGEST`.
+fn image(
+    component: &Component,
+    value: &str,
+    args: &GitopsSetArgs,
+) -> Result<SetImage, CommandError> {
+    let target = planning::target(component, &args.environment);
+    let (rest, digest) = match value.split_once('@') {
+        // `@TAG@` is a placeholder, which the tag's own check names.
+        Some((rest, digest)) if !rest.is_empty() => (rest, Some(digest)),
+        Some(_) | None => (value, None),
+    };
+    let digest = digest
+        .map(Digest::new)
+        .transpose()
+        .map_err(|error| CommandError::usage(error.to_string()))?;
+    // A placeholder may hold what looks like a name.
+    let whole = rest.contains(['/', ':']) && shipline_model::placeholder::unfilled(rest).is_none();
+    let (name, tag) = if whole {
+        let text = ImageText::split(rest);
+        let name = ImageName::new(text.name).map_err(|error| {
+            CommandError::usage(error.to_string()).hint(format!(
+                "write the whole name: {}=HOST/PATH/{}:TAG",
+                component.name, component.repository
+            ))
+        })?;
+        if !text.is_of(component.repository.as_str()) {
+            return Err(CommandError::usage(format!(
+                "`{name}` does not end in `{}`, the repository of {}",
+                component.repository, component.name
+            ))
+            .hint("correct the name, or `repository` of the component in pipeline.yaml"));
+        }
+        let tag = text.tag.ok_or_else(|| {
+            CommandError::usage(format!("`{value}` names no tag"))
+                .hint(format!("write {}={name}:TAG", component.name))
+        })?;
+        (Some(name), tag)
+    } else {
+        (None, rest)
+    };
+    let foreign = if args.any_tag {
+        ForeignTags::Taken
+    } else {
+        ForeignTags::Refused
+    };
+    let tag = TagForm::of(component, &args.environment)
+        .check(tag, foreign)
+        .map_err(|fault| refuse_tag(&fault))?;
+    Ok(SetImage {
+        target,
+        name,
+        tag,
+        pinning: match digest {
+            Some(_) => Pinning::Always,
+            None => Pinning::AsBefore,
+        },
+        digest,
+        source_commit: None,
+    })
+}
+
+fn refuse_tag(fault: &TagFault) -> CommandError {
+    let error = CommandError::usage(fault.to_string());
+    match fault {
+        TagFault::Unfilled { .. } => {
+            error.hint("a script or template wrote this where a value is missing: set the variable")
+        }
+        TagFault::NoTag(_) => error,
+        TagFault::Half { .. } => {
+            error.hint("a variable of the script that calls this may be empty: write the whole tag")
+        }
+        TagFault::Twin { twin, .. } => error.hint(format!(
+            "an image for {twin} speaks to {twin}: take the tag of its twin"
+        )),
+        TagFault::Foreign { .. } => {
+            error.hint("where the image was not built by Shipline, add --any-tag")
+        }
+    }
+}
+
+/// Checks that the images exist, where the profile's registry can tell, and learns their digests.
+fn require_images(
+    session: &Session,
+    args: &GitopsSetArgs,
+    gitops: &dyn GitopsRepo,
+    images: &mut [SetImage],
+    settings: &Settings,
+) -> Result<(), CommandError> {
+    let profile = planning::profile(session, &args.profile)?;
+    let registry = wiring::registry(session, profile, settings)?;
+    let registry = registry.as_ref();
+    let targets: Vec<_> = images.iter().map(|image| image.target.clone()).collect();
+    let mut declared = None;
+    for image in images {
+        let repository = RepositoryName::new(image.target.repository.clone())
+            .map_err(|error| CommandError::usage(error.to_string()))?;
+        let named = registry.image_name(&repository);
+        let written = match (&image.name, &named) {
+            (Some(name), _) => Some(name.to_string()),
+            // It is the registry of this machine, whose images keep the names that their manifests have.
+            (None, None) => None,
+            (None, Some(_)) => {
+                if declared.is_none() {
+                    declared = Some(waits::watch(gitops, || gitops.read(&targets))?);
+                }
+                let state = declared.as_ref().and_then(|state| {
+                    let image = state.images.get(&image.target.component)?;
+                    Some(
+                        ImageText::split(&image.as_ref().ok()?.image)
+                            .name
+                            .to_owned(),
+                    )
+                });
+                let Some(name) = state else {
+                    // The edit says what is wrong there.
+                    continue;
+                };
+                Some(name)
+            }
+        };
+        if written.is_some() && written != named {
+            print_error(&format!(
+                "note: whether {}:{} exists is not known: {} does not have images of that name\n",
+                written.unwrap_or_default(),
+                image.tag,
+                registry.name()
+            ));
+            continue;
+        }
+        require(session, registry, &repository, image)?;
+    }
+    Ok(())
+}
+
+fn require(
+    session: &Session,
+    registry: &dyn Registry,
+    repository: &RepositoryName,
+    image: &mut SetImage,
+) -> Result<(), CommandError> {
+    let runtime = session.runtime()?;
+    let asking = |error| {
+        CommandError::from(error).hint("add --offline to set it without asking the registry")
+    };
+    let tag = image.tag.to_string();
+    let found = runtime
+        .block_on(registry.resolve(repository, &Reference::Tag(tag.clone())))
+        .map_err(asking)?;
+    let Some(found) = found else {
+        let here = registry.image_name(repository).is_none();
+        if here
+            && runtime
+                .block_on(registry.tags(repository))
+                .map_err(asking)?
+                .is_empty()
+        {
+            print_error(&format!(
+                "note: whether {repository}:{tag} exists is not known: {} has no image of {repository}\n",
+                registry.name()
+            ));
+            return Ok(());
+        }
+        return Err(CommandError::new(
+            ErrorKind::Failed,
+            format!("{repository}:{tag} is not in {}", registry.name()),
+        )
+        .hint("correct the tag, or publish the image first")
+        .hint("add --offline to set it without asking the registry"));
+    };
+    match &image.digest {
+        Some(digest) if *digest != found.digest => Err(CommandError::new(
+            ErrorKind::Failed,
+            format!(
+                "{repository}:{tag} is {} in {}, and not {digest}",
+                found.digest,
+                registry.name()
+            ),
+        )
+        .hint("give the digest that belongs to the tag")),
+        Some(_) => Ok(()),
+        None => {
+            image.digest = Some(found.digest);
+            Ok(())
+        }
+    }
 }
 
 fn render(commit: &DeployedCommit, dry_run: bool, gitops: &dyn GitopsRepo) -> String {

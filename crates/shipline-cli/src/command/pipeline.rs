@@ -21,6 +21,7 @@ use crate::secrets;
 use crate::session::{self, Session};
 use crate::settings::Settings;
 use crate::signals;
+use crate::waits;
 use crate::wiring;
 
 /// Runs the command.
@@ -98,7 +99,7 @@ fn prepare(
     let gitops = wiring::gitops(session, &selection.profile, settings)?;
     // Nothing is delivered there.
     if !session.trust.is_pull_request() {
-        for note in gitops.prepare()? {
+        for note in waits::watch(gitops.as_ref(), || gitops.prepare())? {
             print_error(&format!("note: {note}\n"));
         }
     }

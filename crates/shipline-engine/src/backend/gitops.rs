@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use shipline_model::config::Component;
-use shipline_model::name::{CommitId, ComponentName, Digest, EnvironmentName};
+use shipline_model::config::{Component, Containers};
+use shipline_model::name::{CommitId, ComponentName, Digest, EnvironmentName, ImageName, Tag};
 
 use crate::error::BackendError;
 use crate::event::DeployedCommit;
@@ -15,12 +15,25 @@ pub struct Target {
     pub component: ComponentName,
     /// The environment, also the first folder.
     pub environment: EnvironmentName,
-    /// The component's folder below it.
+    /// The component's folder below it; `.` is the environment's own.
     pub folder: String,
     /// The container's name.
     pub container: String,
     /// Repository name that the image must end in (host and leading path are free).
     pub repository: String,
+    /// Whether other containers of the folder that run the same image move with it.
+    pub containers: Containers,
+}
+
+impl Target {
+    /// The folder's path in the repository.
+    #[must_use]
+    pub fn path(&self) -> String {
+        match self.folder.as_str() {
+            "." => self.environment.to_string(),
+            folder => format!("{}/{folder}", self.environment),
+        }
+    }
 }
 
 impl Target {
@@ -33,6 +46,7 @@ impl Target {
             folder: component.folder.clone(),
             container: component.kubernetes.clone(),
             repository: component.repository.to_string(),
+            containers: component.containers,
         }
     }
 }
@@ -43,13 +57,24 @@ pub struct SetImage {
     /// Where.
     pub target: Target,
     /// What the image is called from now on (`host/path/name`); `None` keeps the name that is there.
-    pub name: Option<String>,
+    pub name: Option<ImageName>,
     /// The new tag.
-    pub tag: String,
-    /// The image's manifest, for the trailers; also written behind the tag (`@sha256:…`) where the old value has a digest.
+    pub tag: Tag,
+    /// The image's manifest, for the trailers, and behind the tag (`@sha256:…`) as `pinning` says.
     pub digest: Option<Digest>,
+    /// Where the digest is written.
+    pub pinning: Pinning,
     /// The commit that the image was built from, for the trailers.
     pub source_commit: Option<CommitId>,
+}
+
+/// Whether the digest is written behind the tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pinning {
+    /// Where the old value has one.
+    AsBefore,
+    /// In any case.
+    Always,
 }
 
 /// A deployment: all its images in one commit.
@@ -65,6 +90,8 @@ pub struct Deployment {
     pub message: Option<String>,
     /// Who, for author and trailers (`Name <mail>`).
     pub author: Option<String>,
+    /// Who writes the commit (`Name <mail>`); Shipline where absent.
+    pub committer: Option<String>,
     /// Further trailers (`Run-Id`, `Run-Url` …), in order.
     pub trailers: Vec<(String, String)>,
     /// Commit time, in seconds since 1970 UTC.
@@ -123,4 +150,9 @@ pub trait GitopsRepo: Send + Sync {
     /// # Errors
     /// As [`GitopsRepo::deploy`].
     fn preview(&self, deployment: &Deployment) -> Result<DeployedCommit, BackendError>;
+
+    /// What a call on another thread waits for at this moment ("https://… to answer"): for callers that say so.
+    fn waits_for(&self) -> Option<String> {
+        None
+    }
 }

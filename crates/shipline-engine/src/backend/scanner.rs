@@ -15,8 +15,10 @@ pub struct ScanReport {
     pub findings: Vec<Finding>,
     /// Uncompressed bytes that were looked at.
     pub bytes: u64,
-    /// Things that a person should know (an exception that ended, one that matches nothing).
+    /// Things that a person should know (an exception that ended).
     pub notes: Vec<String>,
+    /// The lines in pipeline.yaml of the exceptions that matched something.
+    pub exceptions: Vec<usize>,
 }
 
 /// Looks into one image. Called on blocking threads.

@@ -84,6 +84,7 @@ impl Redactor {
                 .collect(),
             bytes: report.bytes,
             notes: self.each(report.notes),
+            exceptions: report.exceptions,
         }
     }
 
@@ -334,6 +335,11 @@ impl Redactor {
                         from: self.own(change.from),
                         to: self.own(change.to),
                     })
+                    .collect(),
+                notes: commit
+                    .notes
+                    .into_iter()
+                    .map(|note| self.own(note))
                     .collect(),
                 ..commit
             }),

@@ -1,15 +1,17 @@
 //! `gitops`: one commit that sets every image of the run in one environment.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use shipline_model::name::EnvironmentName;
+use shipline_model::name::{EnvironmentName, ImageName, Tag};
 use shipline_model::plan::PlannedImage;
 
 use super::section::no_return;
 use super::{Ended, StageTask, blocking};
-use crate::backend::{Deployment, Reference, SetImage, Target};
+use crate::backend::{Deployment, GitopsRepo, Pinning, Reference, SetImage, Target};
 use crate::error::{BackendError, ErrorClass};
 use crate::event::Facts;
+use crate::task::TaskContext;
 
 pub(super) async fn run(
     task: &StageTask,
@@ -31,17 +33,53 @@ pub(super) async fn run(
     }
     let deployment = deployment(task, environment, &images)?;
     let gitops = Arc::clone(&shared.backends.gitops);
-    let notes = blocking(move || gitops.prepare()).await?;
-    for note in notes {
+    let preparing = {
+        let gitops = Arc::clone(&gitops);
+        blocking(move || gitops.prepare())
+    };
+    for note in watched(&task.context, &gitops, preparing).await? {
         task.context.note(note).await;
     }
-    let gitops = Arc::clone(&shared.backends.gitops);
     let what = format!("commit to {}", gitops.name());
-    let commit = no_return(task, &what, |_| {
-        blocking(move || gitops.deploy(&deployment))
+    let commit = no_return(task, &what, |context| async move {
+        let deploying = {
+            let gitops = Arc::clone(&gitops);
+            blocking(move || gitops.deploy(&deployment))
+        };
+        watched(&context, &gitops, deploying).await
     })
     .await?;
+    for note in &commit.notes {
+        task.context.note(note.clone()).await;
+    }
     Ok(Ended::Passed(Facts::Deployed(commit)))
+}
+
+/// After this long a wait is told of, and then each other one.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Waits for the end of `work` on the repository, and says what that waits for itself.
+async fn watched<T>(
+    context: &TaskContext,
+    gitops: &Arc<dyn GitopsRepo>,
+    work: impl Future<Output = Result<T, BackendError>>,
+) -> Result<T, BackendError> {
+    let mut work = std::pin::pin!(work);
+    let mut told = None;
+    loop {
+        tokio::select! {
+            result = &mut work => return result,
+            () = tokio::time::sleep(SILENCE) => {
+                let waits = gitops.waits_for();
+                if waits != told
+                    && let Some(waits) = &waits
+                {
+                    context.note(format!("waiting for {waits}")).await;
+                }
+                told = waits;
+            }
+        }
+    }
 }
 
 /// What is about to be named in the environment must be in the registry, under that name.
@@ -74,6 +112,10 @@ fn deployment(
 ) -> Result<Deployment, BackendError> {
     let shared = &task.shared;
     let options = &shared.options;
+    let invalid = |image: &PlannedImage| {
+        let message = format!("name the image of {} in {environment}", image.id);
+        BackendError::new(ErrorClass::Invalid, message)
+    };
     let mut set = Vec::new();
     for image in images {
         let Some(component) = shared.config.components.get(&image.id.component) else {
@@ -81,9 +123,16 @@ fn deployment(
         };
         set.push(SetImage {
             target: Target::of(component, environment),
-            name: shared.backends.registry.image_name(&image.repository),
-            tag: image.tag.to_string(),
+            name: shared
+                .backends
+                .registry
+                .image_name(&image.repository)
+                .map(ImageName::new)
+                .transpose()
+                .map_err(|error| invalid(image).because(error))?,
+            tag: Tag::new(image.tag.to_string()).map_err(|error| invalid(image).because(error))?,
             digest: Some(shared.digest(image)?),
+            pinning: Pinning::AsBefore,
             source_commit: Some(image.commit.clone()),
         });
     }
@@ -95,6 +144,7 @@ fn deployment(
         images: set,
         message: None,
         author: options.author.clone(),
+        committer: None,
         trailers,
         time: options.started_ms.div_euclid(1000),
     })

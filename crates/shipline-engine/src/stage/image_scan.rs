@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use shipline_model::finding::{Finding, Location, Severity};
+use shipline_model::config::StageKind;
+use shipline_model::finding::{Finding, Group, Location, Severity, grouped};
 use shipline_model::name::Digest;
-use shipline_model::plan::PlannedImage;
+use shipline_model::plan::{Decision, ImageId, PlannedImage};
 
 use super::sbom::catalogue;
 use super::{Ended, StageTask, blocking};
@@ -26,7 +27,7 @@ struct Total {
     suppressed: usize,
     packages: Option<usize>,
     /// Findings that the gate does not let pass, with their image.
-    stopped: Vec<String>,
+    stopped: Vec<(ImageId, Finding)>,
     /// The run and key of the report, as long as all reports were taken.
     taken: Option<(String, String)>,
     scanned: bool,
@@ -49,6 +50,7 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
             }
             let report = report(task, scanner, image, &digest, &mut total).await?;
             count(&mut total, image, &report, gate);
+            shared.results().exceptions.extend(&report.exceptions);
             for note in report.notes {
                 task.context.note(note).await;
             }
@@ -70,6 +72,9 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
             results.scans.insert(image.id.clone(), scans);
         }
     }
+    for note in unused(task) {
+        task.context.note(note).await;
+    }
     if !total.stopped.is_empty() {
         return Err(stopped(&total.stopped, gate));
     }
@@ -83,6 +88,39 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
         Some((from, key)) if !total.scanned => Ended::Cached { key, from, facts },
         Some(_) | None => Ended::Passed(facts),
     })
+}
+
+/// What the last image scan of the run says: the exceptions that no image needed, of those that speak of images of this run.
+fn unused(task: &StageTask) -> Vec<String> {
+    let shared = &task.shared;
+    let planned = shared.plan.tasks.iter().filter(|task| {
+        task.kind == StageKind::ImageScan
+            && match &task.decision {
+                Decision::Run { .. } => true,
+                Decision::Cached { .. } | Decision::Skip { .. } => false,
+            }
+    });
+    let planned = planned.count();
+    let mut results = shared.results();
+    results.scanned.extend(task.task.id.component.clone());
+    if results.scanned.len() != planned {
+        return Vec::new();
+    }
+    let exceptions = shared.config.scans.ignore.iter().filter(|ignore| {
+        let concerns = match (&ignore.component, &ignore.variant) {
+            (Some(component), _) => results.scanned.contains(component),
+            (None, _) => true,
+        };
+        concerns && !results.exceptions.contains(&ignore.line)
+    });
+    exceptions
+        .map(|ignore| {
+            format!(
+                "the exception from {} in line {} of pipeline.yaml matched nothing in this run",
+                ignore.rule, ignore.line
+            )
+        })
+        .collect()
 }
 
 /// An earlier report of the same bytes under the same rules, or a new one.
@@ -133,9 +171,7 @@ fn count(total: &mut Total, image: &PlannedImage, report: &ScanReport, gate: Sev
             total.suppressed += 1;
         }
         if stops(finding, gate) {
-            total
-                .stopped
-                .push(format!("{}: {}", image.id, describe(finding)));
+            total.stopped.push((image.id.clone(), finding.clone()));
         }
     }
 }
@@ -144,7 +180,8 @@ fn stops(finding: &Finding, gate: Severity) -> bool {
     finding.suppression.is_none() && finding.severity >= gate
 }
 
-fn describe(finding: &Finding) -> String {
+fn describe(group: &Group<'_>) -> String {
+    let finding = group.finding;
     let place = match &finding.location {
         Location::ImageFile {
             layer,
@@ -158,20 +195,36 @@ fn describe(finding: &Finding) -> String {
         Location::ImageConfig { field } => field.clone(),
         Location::SourceFile { path, line } => format!("{path}:{line}"),
     };
+    let more = match group.places.len() {
+        0 | 1 => String::new(),
+        2 => " and one more place".to_owned(),
+        places => format!(" and {} more places", places - 1),
+    };
     format!(
-        "{} ({}) in {place}: {}",
+        "{} ({}) in {place}{more}: {}",
         finding.rule,
         finding.severity.as_str(),
         finding.message
     )
 }
 
-fn stopped(findings: &[String], gate: Severity) -> BackendError {
-    let mut named: Vec<&str> = findings.iter().take(NAMED).map(String::as_str).collect();
-    let more;
-    if findings.len() > NAMED {
-        more = format!("and {} more", findings.len() - NAMED);
-        named.push(&more);
+fn stopped(findings: &[(ImageId, Finding)], gate: Severity) -> BackendError {
+    let mut images: Vec<&ImageId> = findings.iter().map(|(image, _)| image).collect();
+    images.dedup();
+    let mut lines = Vec::new();
+    for image in images {
+        let of_image = findings
+            .iter()
+            .filter(|(other, _)| other == image)
+            .map(|(_, finding)| finding);
+        for group in grouped(of_image) {
+            lines.push(format!("{image}: {}", describe(&group)));
+        }
+    }
+    let further = lines.len().saturating_sub(NAMED);
+    lines.truncate(NAMED);
+    if further > 0 {
+        lines.push(format!("and {further} more"));
     }
     BackendError::new(
         ErrorClass::Failed,
@@ -180,7 +233,7 @@ fn stopped(findings: &[String], gate: Severity) -> BackendError {
             findings.len(),
             if findings.len() == 1 { "" } else { "s" },
             gate.as_str(),
-            named.join("\n  ")
+            lines.join("\n  ")
         ),
     )
     .hint("mend what was found, or list it under `scans.ignore` with a reason and an end")

@@ -14,12 +14,12 @@ mod test;
 
 pub(crate) use push::preflight;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shipline_model::config::{Component, Config, StageKind};
-use shipline_model::name::Digest;
+use shipline_model::name::{ComponentName, Digest};
 use shipline_model::plan::{ImageAction, ImageId, Plan, PlannedImage, Task};
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +54,10 @@ pub(crate) struct Results {
     pub(crate) passed: BTreeMap<ImageId, Digest>,
     /// What the scanners said of those, in their order.
     pub(crate) scans: BTreeMap<ImageId, Vec<Scan>>,
+    /// The image scans that came to a verdict, by component.
+    pub(crate) scanned: Vec<ComponentName>,
+    /// The lines in pipeline.yaml of the exceptions that matched something.
+    pub(crate) exceptions: BTreeSet<usize>,
     /// Their SBOMs, masked.
     pub(crate) sboms: BTreeMap<ImageId, Artifact>,
 }

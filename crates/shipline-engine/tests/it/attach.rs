@@ -31,6 +31,7 @@ fn scanner() -> Arc<ScriptedScanner> {
             }],
             bytes: 10,
             notes: Vec::new(),
+            exceptions: Vec::new(),
         })
     }))
 }

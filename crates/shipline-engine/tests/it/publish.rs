@@ -43,6 +43,7 @@ fn finds(finding: Finding) -> ScriptedScanner {
             },
             bytes: 10,
             notes: Vec::new(),
+            exceptions: Vec::new(),
         })
     })
 }

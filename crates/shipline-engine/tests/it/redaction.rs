@@ -62,6 +62,7 @@ async fn secrets_are_on_no_sink() {
             }],
             bytes: 1,
             notes: vec![format!("note {SECRET}")],
+            exceptions: Vec::new(),
         })
     }))];
     let package = format!("package {SECRET}");

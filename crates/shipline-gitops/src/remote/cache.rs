@@ -10,6 +10,7 @@ use shipline_engine::folder::{Folder, Place};
 
 use super::wire::{Want, Wire};
 use crate::error::{git, io as io_error};
+use crate::waiting::Waiting;
 
 /// Names the commit that was fetched last, with all its history down to the shallow border.
 const TIP: &str = "refs/shipline/tip";
@@ -35,13 +36,16 @@ pub(super) struct Cache {
 
 impl Cache {
     /// Opens the cache in `directory`, making it where it is missing, unreadable or has grown too much.
-    pub(super) fn open(directory: &Place) -> Result<Self, BackendError> {
+    pub(super) fn open(directory: &Place, waiting: &Waiting) -> Result<Self, BackendError> {
         let folder = directory.make();
         let directory = directory.path();
         let failed = |cause| io_error(format!("open the cache {}", directory.display()), cause);
         let folder = folder.map_err(failed)?;
         let lock = folder.open_or_create("lock").map_err(failed)?;
-        lock.lock().map_err(failed)?;
+        {
+            let _wait = waiting.on(format!("another process that uses {}", directory.display()));
+            lock.lock().map_err(failed)?;
+        }
         let place = directory.join(OBJECTS);
         if !is_good(&folder, &place) {
             folder.remove_all(OBJECTS).map_err(failed)?;
@@ -108,8 +112,13 @@ impl Cache {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
+                    // What is too large is so the next time, too.
+                    let class = match error.kind() {
+                        io::ErrorKind::InvalidData => ErrorClass::Invalid,
+                        _ => ErrorClass::Retryable,
+                    };
                     let message = "receive what is fetched";
-                    return Err(BackendError::new(ErrorClass::Retryable, message).because(error));
+                    return Err(BackendError::new(class, message).because(error));
                 }
             };
             writer

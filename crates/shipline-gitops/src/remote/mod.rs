@@ -2,13 +2,14 @@
 //!
 //! A rejected push and a lost answer are told from one another by reading the ref again, never by the server's words.
 
+mod bounded;
 mod cache;
 mod http;
 mod pkt;
 mod wire;
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use git2::{Buf, Oid, Repository};
@@ -26,7 +27,8 @@ use self::wire::{Advertisement, Push, Reply, Service, Wire};
 use crate::edit::EditPlan;
 use crate::error::git;
 use crate::patience::Patience;
-use crate::snapshot::{History, Snapshot, new_objects};
+use crate::snapshot::{CommitSigner, History, Snapshot, new_objects};
+use crate::waiting::Waiting;
 
 /// How often a push may be rejected while the branch does not move: one that is only late moves at once.
 const REJECTIONS: u32 = 3;
@@ -45,6 +47,10 @@ pub struct RemoteSettings {
     pub exchange: Arc<dyn HttpExchange>,
     /// How long to try while other processes write or the server does not answer.
     pub deadline: Duration,
+    /// Bytes that one fetch may bring.
+    pub max_pack: u64,
+    /// What signs deployment commits.
+    pub signer: Option<Arc<dyn CommitSigner>>,
     /// Points at which a test can kill the process.
     pub faults: Faults,
 }
@@ -56,8 +62,12 @@ pub struct RemoteGitops {
     reference: String,
     cache: Place,
     deadline: Duration,
+    signer: Option<Arc<dyn CommitSigner>>,
     faults: Faults,
 }
+
+/// How long a look takes at most: nothing is lost where it is taken again.
+const LOOK: Duration = Duration::from_secs(30);
 
 impl RemoteGitops {
     /// The repository of these settings. Nothing is connected yet.
@@ -79,11 +89,15 @@ impl RemoteGitops {
                 url: settings.url,
                 exchange: settings.exchange,
                 token: settings.token,
+                max_pack: settings.max_pack,
+                moved: Mutex::default(),
+                waiting: Waiting::default(),
             },
             reference: format!("refs/heads/{}", settings.branch),
             branch: settings.branch,
             cache: settings.cache,
             deadline: settings.deadline,
+            signer: settings.signer,
             faults: settings.faults,
         })
     }
@@ -101,12 +115,14 @@ impl RemoteGitops {
         })
     }
 
-    /// The head of the branch, with its files in the cache. Failures that may pass are waited out.
+    /// The head of the branch, with its files in the cache. Failures that may pass are waited out; that nobody listens may
+    /// pass only where somebody did (`contact`).
     fn fetched(
         &self,
         service: Service,
         cache: &Cache,
         patience: &mut Patience,
+        contact: &mut Contact,
     ) -> Result<(Advertisement, Oid), BackendError> {
         loop {
             let tried = self.wire.refs(service).and_then(|ads| {
@@ -115,13 +131,18 @@ impl RemoteGitops {
                 Ok((ads, head))
             });
             match tried {
-                Err(error) if error.class == ErrorClass::Retryable => {
+                Err(error) if contact.may_retry(&error) => {
+                    let _wait = self.wire.waiting.on(again(&error, &self.wire.url));
                     let asked = error.retry_after.unwrap_or_default();
                     if !patience.wait_at_least(asked) {
                         return Err(error);
                     }
                 }
-                other => return other,
+                Ok(found) => {
+                    *contact = Contact::Made;
+                    return Ok(found);
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -130,9 +151,10 @@ impl RemoteGitops {
         &self,
         look: impl FnOnce(&Repository, Oid) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
-        let cache = Cache::open(&self.cache)?;
-        let mut patience = Patience::until(self.deadline, SHORTEST);
-        let (_, head) = self.fetched(Service::Upload, &cache, &mut patience)?;
+        let cache = Cache::open(&self.cache, &self.wire.waiting)?;
+        let mut patience = Patience::until(self.deadline.min(LOOK), SHORTEST);
+        let mut contact = Contact::None;
+        let (_, head) = self.fetched(Service::Upload, &cache, &mut patience, &mut contact)?;
         look(&cache.repository, head)
     }
 
@@ -162,6 +184,47 @@ impl RemoteGitops {
             "Look at the branch's protection rules, and whether the token's owner may push to it.",
         )
     }
+}
+
+/// Whether the server has answered in this call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Contact {
+    /// Not yet.
+    None,
+    /// It has.
+    Made,
+}
+
+impl Contact {
+    /// Whether an error may pass. That nobody listens is a wrong address at first, and a server that begins anew later.
+    fn may_retry(self, error: &BackendError) -> bool {
+        match (error.class, self) {
+            (ErrorClass::Retryable, _) | (ErrorClass::Unavailable, Self::Made) => true,
+            (
+                ErrorClass::Unavailable
+                | ErrorClass::Denied
+                | ErrorClass::NotFound
+                | ErrorClass::Conflict
+                | ErrorClass::Invalid
+                | ErrorClass::Failed
+                | ErrorClass::Cancelled,
+                _,
+            ) => false,
+        }
+    }
+}
+
+/// What is waited for before the next try.
+fn again(error: &BackendError, url: &str) -> String {
+    let cause = error
+        .cause
+        .as_ref()
+        .map(|cause| format!(": {cause}"))
+        .unwrap_or_default();
+    format!(
+        "the next try at {url}, because this failed: {}{cause}",
+        error.message
+    )
 }
 
 /// A server needs longer than a file system to let go of a ref.
@@ -194,9 +257,9 @@ impl GitopsRepo for RemoteGitops {
     }
 
     fn prepare(&self) -> Result<Vec<String>, BackendError> {
-        let mut patience = Patience::until(self.deadline, SHORTEST);
-        let cache = Cache::open(&self.cache)?;
-        self.fetched(Service::Upload, &cache, &mut patience)?;
+        let cache = Cache::open(&self.cache, &self.wire.waiting)?;
+        let mut patience = Patience::until(self.deadline.min(LOOK), SHORTEST);
+        self.fetched(Service::Upload, &cache, &mut patience, &mut Contact::None)?;
         Ok(Vec::new())
     }
 
@@ -205,14 +268,16 @@ impl GitopsRepo for RemoteGitops {
     }
 
     fn deploy(&self, deployment: &Deployment) -> Result<DeployedCommit, BackendError> {
-        let cache = Cache::open(&self.cache)?;
+        let cache = Cache::open(&self.cache, &self.wire.waiting)?;
         let repository = &cache.repository;
+        let mut contact = Contact::None;
         let mut patience = Patience::until(self.deadline, SHORTEST);
         let mut history = History::default();
         let mut sent = HashSet::new();
         let mut refusal: Option<(Oid, u32, BackendError)> = None;
         loop {
-            let (ads, head) = self.fetched(Service::Receive, &cache, &mut patience)?;
+            let (ads, head) =
+                self.fetched(Service::Receive, &cache, &mut patience, &mut contact)?;
             if let Some(mut done) = history.find(repository, head, &deployment.id)? {
                 done.made = sent.contains(&done.commit);
                 return Ok(done);
@@ -233,9 +298,10 @@ impl GitopsRepo for RemoteGitops {
                     commit: head.to_string(),
                     made: false,
                     changes: Vec::new(),
+                    notes: plan.notes,
                 });
             }
-            let commit = snapshot.commit(deployment, &plan)?;
+            let commit = snapshot.commit(deployment, &plan, self.signer.as_deref())?;
             self.faults.reach(FaultPoint::GitopsCommit);
             sent.insert(commit.to_string());
             let (error, rejected) = match self.push(repository, &ads, (head, commit), &plan) {
@@ -246,12 +312,14 @@ impl GitopsRepo for RemoteGitops {
                         commit: commit.to_string(),
                         made: true,
                         changes: plan.changes,
+                        notes: plan.notes,
                     });
                 }
                 Ok(Reply::Rejected(words)) => (self.rejected(&words), true),
-                Err(error) if error.class == ErrorClass::Retryable => (error, false),
+                Err(error) if contact.may_retry(&error) => (error, false),
                 Err(error) => return Err(error),
             };
+            let _wait = self.wire.waiting.on(again(&error, &self.wire.url));
             if !patience.wait_at_least(error.retry_after.unwrap_or_default()) {
                 return Err(error);
             }
@@ -261,5 +329,9 @@ impl GitopsRepo for RemoteGitops {
 
     fn preview(&self, deployment: &Deployment) -> Result<DeployedCommit, BackendError> {
         self.snapshot(|repository, head| Snapshot::preview(repository, head, deployment))
+    }
+
+    fn waits_for(&self) -> Option<String> {
+        self.wire.waiting.now()
     }
 }

@@ -5,15 +5,18 @@
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use base64::Engine as _;
 use git2::Oid;
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_model::value::Secret;
 
+use super::bounded::Bounded;
 use super::http::{HttpExchange, HttpMethod, HttpRequest, HttpResponse};
 use super::pkt::{self, Band, Packet};
+use crate::waiting::Waiting;
 
 /// Which half of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +88,27 @@ pub(super) struct Wire {
     pub(super) url: String,
     pub(super) exchange: Arc<dyn HttpExchange>,
     pub(super) token: Option<Secret>,
+    /// Bytes that one fetch may bring.
+    pub(super) max_pack: u64,
+    /// Where the server said that the repository is, on the same host.
+    pub(super) moved: Mutex<Option<String>>,
+    pub(super) waiting: Waiting,
 }
+
+/// The most that a list of refs has: half a million of them.
+const MAX_REFS: u64 = 32 * 1024 * 1024;
+
+/// The most that the answer to a push has.
+const MAX_REPORT: u64 = 4 * 1024 * 1024;
+
+/// How long a list of refs or the answer to a push may take.
+const ANSWER: Duration = Duration::from_secs(120);
+
+/// How long a fetch may take.
+const FETCH: Duration = Duration::from_secs(30 * 60);
+
+/// Redirects that are followed before an answer counts as a loop.
+const REDIRECTS: usize = 5;
 
 const AGENT: &str = concat!("git/2.0 (shipline ", env!("CARGO_PKG_VERSION"), ")");
 
@@ -109,24 +132,70 @@ impl Wire {
         BackendError::new(class, format!("{attempt} {}", self.url)).because(cause)
     }
 
+    /// Where the repository is.
+    fn base(&self) -> String {
+        let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        moved.clone().unwrap_or_else(|| self.url.clone())
+    }
+
+    fn ask(&self, request: HttpRequest) -> Result<HttpResponse, BackendError> {
+        let _wait = self.waiting.on(format!("{} to answer", self.url));
+        self.exchange.exchange(request)
+    }
+
+    /// Asks for the refs, and goes where the server says that the repository is, on the same host: a token, and the commit that
+    /// is pushed, are for no other, and not for a plain connection.
+    fn ask_refs(&self, service: Service, attempt: &str) -> Result<HttpResponse, BackendError> {
+        let suffix = format!("/info/refs?service={}", service.name());
+        let mut base = self.base();
+        for _ in 0..=REDIRECTS {
+            let response = self.ask(HttpRequest {
+                method: HttpMethod::Get,
+                url: format!("{base}{suffix}"),
+                headers: self.headers(),
+                body: Vec::new(),
+            })?;
+            let Some(to) = response.redirect() else {
+                let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+                *moved = (base != self.url).then_some(base);
+                return Ok(response);
+            };
+            let whole = match (to.starts_with('/') && !to.starts_with("//"), origin(&base)) {
+                (true, Some(origin)) => format!("{origin}{to}"),
+                (true, None) | (false, _) => to.to_owned(),
+            };
+            match whole.strip_suffix(&suffix) {
+                Some(new) if origin(new).is_some() && origin(new) == origin(&base) => {
+                    base = new.to_owned();
+                }
+                Some(_) | None => {
+                    let shown = whole.strip_suffix(&suffix).unwrap_or(&whole);
+                    let shown = shown.split('?').next().unwrap_or_default();
+                    let message = format!("{attempt}: the server redirects to {shown}");
+                    return Err(BackendError::new(ErrorClass::Invalid, message).hint(
+                        "Write the URL where the repository is now: nothing is sent to another host, or without encryption.",
+                    ));
+                }
+            }
+        }
+        let message = format!("{attempt}: the server redirects too often");
+        Err(BackendError::new(ErrorClass::Invalid, message))
+    }
+
     /// The refs of the server.
     pub(super) fn refs(&self, service: Service) -> Result<Advertisement, BackendError> {
         let attempt = format!("read the refs of {}", self.url);
-        let request = HttpRequest {
-            method: HttpMethod::Get,
-            url: format!("{}/info/refs?service={}", self.url, service.name()),
-            headers: self.headers(),
-            body: Vec::new(),
-        };
-        let mut response = self.exchange.exchange(request)?.successful(&attempt)?;
+        let response = self.ask_refs(service, &attempt)?.successful(&attempt)?;
         let kind = format!("application/x-{}-advertisement", service.name());
         if response.header("content-type") != Some(kind.as_str()) {
             let message = format!("{attempt}: it is no git repository (or one without smart HTTP)");
             return Err(BackendError::new(ErrorClass::Invalid, message)
                 .hint("Write the URL from which `git clone` works."));
         }
-        let found = advertisement(&mut response.body)
-            .map_err(|cause| self.unreadable("read the refs of", cause))?;
+        let _wait = self.waiting.on(format!("the refs of {}", self.url));
+        let mut body = Bounded::new(response.body, MAX_REFS, ANSWER);
+        let found =
+            advertisement(&mut body).map_err(|cause| self.unreadable("read the refs of", cause))?;
         let other = found.capabilities.iter().find(|capability| {
             capability.starts_with("object-format=") && *capability != "object-format=sha1"
         });
@@ -149,11 +218,17 @@ impl Wire {
         headers.push(("Accept", format!("application/x-{name}-result")));
         let request = HttpRequest {
             method: HttpMethod::Post,
-            url: format!("{}/{name}", self.url),
+            url: format!("{}/{name}", self.base()),
             headers,
             body,
         };
-        self.exchange.exchange(request)?.successful(attempt)
+        let response = self.ask(request)?;
+        if response.redirect().is_some() {
+            let message = format!("{attempt}: the server redirects what is sent");
+            return Err(BackendError::new(ErrorClass::Invalid, message)
+                .hint("Write the URL where the repository is now."));
+        }
+        response.successful(attempt)
     }
 
     /// Fetches: `take` gets the pack as it comes in. Gives how the shallow border moves (`true`: onto this commit).
@@ -178,11 +253,15 @@ impl Wire {
             pkt::push_line(&mut body, format!("have {have}\n").as_bytes());
         }
         pkt::push_line(&mut body, b"done\n");
-        let mut response = self.post(Service::Upload, body, &attempt)?;
+        let response = self.post(Service::Upload, body, &attempt)?;
+        let _wait = self
+            .waiting
+            .on(format!("what is fetched from {}", self.url));
+        let mut body = Bounded::new(response.body, self.max_pack, FETCH);
         let broken = |cause| self.unreadable("fetch from", cause);
         let mut border = Vec::new();
         let first = loop {
-            match pkt::read(&mut response.body).map_err(broken)? {
+            match pkt::read(&mut body).map_err(broken)? {
                 Packet::Line(line) if matches!(line.first(), Some(1..=3)) => break line,
                 Packet::Line(line) => {
                     let line = pkt::text(&line);
@@ -203,7 +282,7 @@ impl Wire {
                 Packet::End => return Err(broken(std::io::ErrorKind::UnexpectedEof.into())),
             }
         };
-        let mut band = Band::new(&mut response.body, Some(first)).map_err(broken)?;
+        let mut band = Band::new(&mut body, Some(first)).map_err(broken)?;
         take(&mut band)?;
         Ok(border)
     }
@@ -226,8 +305,12 @@ impl Wire {
         pkt::push_line(&mut body, line.as_bytes());
         pkt::push_flush(&mut body);
         body.extend_from_slice(push.pack);
-        let mut response = self.post(Service::Receive, body, &attempt)?;
-        self.report(&mut response.body, push.reference)
+        let response = self.post(Service::Receive, body, &attempt)?;
+        let _wait = self
+            .waiting
+            .on(format!("{} to take what is pushed", self.url));
+        let mut body = Bounded::new(response.body, MAX_REPORT, ANSWER);
+        self.report(&mut body, push.reference)
             .map_err(|cause| self.unreadable("read the answer to the push to", cause))
     }
 
@@ -265,6 +348,14 @@ impl Wire {
     }
 }
 
+/// Scheme, host and port of a URL, in lower case.
+fn origin(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let host = rest.split(['/', '?', '#']).next()?;
+    (!host.is_empty() && !host.contains('@'))
+        .then(|| format!("{scheme}://{host}").to_ascii_lowercase())
+}
+
 fn advertisement(from: &mut dyn Read) -> std::io::Result<Advertisement> {
     let invalid = |what| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
     let mut found = Advertisement::default();
@@ -297,7 +388,10 @@ fn advertisement(from: &mut dyn Read) -> std::io::Result<Advertisement> {
         let (oid, name) = entry
             .split_once(' ')
             .ok_or_else(|| invalid("no ref in a line of refs"))?;
-        let oid = Oid::from_str(oid).map_err(|_| invalid("no object ID in a line of refs"))?;
+        let oid = Some(oid)
+            .filter(|oid| oid.len() == 40)
+            .and_then(|oid| Oid::from_str(oid).ok())
+            .ok_or_else(|| invalid("no object ID in a line of refs"))?;
         if !oid.is_zero() {
             found.refs.insert(name.to_owned(), oid);
         }

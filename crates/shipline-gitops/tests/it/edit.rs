@@ -1,38 +1,57 @@
-use shipline_engine::backend::{SetImage, Target};
+use shipline_engine::backend::{Pinning, SetImage, Target};
 use shipline_gitops::edit::{EditPlan, plan};
-use shipline_gitops::locate::Manifest;
+use shipline_gitops::folder::{Folder, Manifest};
 use shipline_gitops::{EditRefused, RefusedKind};
-use shipline_model::name::{ComponentName, Digest, EnvironmentName};
+use shipline_model::config::Containers;
+use shipline_model::name::{ComponentName, Digest, EnvironmentName, ImageName, Tag};
 
-fn target(container: &str, repository: &str) -> Target {
+pub(crate) fn target(container: &str, repository: &str) -> Target {
     Target {
         component: ComponentName::new("web").unwrap(),
         environment: EnvironmentName::new("staging").unwrap(),
         folder: "web".into(),
         container: container.into(),
         repository: repository.into(),
+        containers: Containers::Named,
     }
 }
 
-fn image(tag: &str) -> SetImage {
+pub(crate) fn image(tag: &str) -> SetImage {
     SetImage {
         target: target("web", "web"),
         name: None,
-        tag: tag.into(),
+        tag: Tag::new(tag).unwrap(),
         digest: None,
+        pinning: Pinning::AsBefore,
         source_commit: None,
     }
 }
 
-fn run(images: &[SetImage], files: &[(&str, &[u8])]) -> Result<EditPlan, Vec<EditRefused>> {
-    let manifests: Vec<Manifest> = files
+fn manifests(folder: &str, files: &[(&str, &[u8])]) -> Vec<Manifest> {
+    files
         .iter()
         .map(|(name, bytes)| Manifest {
-            path: format!("staging/web/{name}"),
+            path: format!("{folder}{name}"),
             bytes: bytes.to_vec(),
         })
-        .collect();
-    plan(images, |_| &manifests)
+        .collect()
+}
+
+pub(crate) fn run(
+    images: &[SetImage],
+    files: &[(&str, &[u8])],
+) -> Result<EditPlan, Vec<EditRefused>> {
+    run_around(images, files, &[])
+}
+
+/// `around` are files elsewhere in the repository.
+pub(crate) fn run_around(
+    images: &[SetImage],
+    files: &[(&str, &[u8])],
+    around: &[(&str, &[u8])],
+) -> Result<EditPlan, Vec<EditRefused>> {
+    let folder = Folder::from(manifests("staging/web/", files));
+    plan(images, |_| &folder, &manifests("", around))
 }
 
 /// The tag `new` goes in and nothing else changes.
@@ -56,12 +75,28 @@ fn refused(files: &[(&str, &[u8])], at: &str, part: &str) {
     assert!(errors[0].remedy.ends_with('.'), "{}", errors[0].remedy);
 }
 
+/// The cause and the remedy say these.
+pub(crate) fn refused_around(
+    files: &[(&str, &str)],
+    around: &[(&str, &str)],
+    cause: &str,
+    remedy: &str,
+) {
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(n, t)| (*n, t.as_bytes())).collect();
+    let around: Vec<(&str, &[u8])> = around.iter().map(|(n, t)| (*n, t.as_bytes())).collect();
+    let errors = run_around(&[image("new")], &files, &around).unwrap_err();
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].cause.contains(cause), "{:?}", errors[0]);
+    assert!(errors[0].remedy.contains(remedy), "{:?}", errors[0]);
+    assert!(errors[0].remedy.ends_with('.'), "{}", errors[0].remedy);
+}
+
 fn refused_text(text: &str, at: &str, part: &str) {
     refused(&[("deployment.yaml", text.as_bytes())], at, part);
 }
 
 /// A Deployment whose containers are these lines.
-fn deployment(containers: &str) -> String {
+pub(crate) fn deployment(containers: &str) -> String {
     format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\nspec:\n  template:\n    spec:\n      containers:\n{containers}"
     )
@@ -161,7 +196,7 @@ fn the_right_container_of_several() {
     );
     check_containers(
         "      - name: side\n        image: r/side:old\n      initContainers:\n      - name: migrate\n        image: r/web:old\n      - name: web\n        image: r/web:old\n",
-        "      - name: side\n        image: r/side:old\n      initContainers:\n      - name: migrate\n        image: r/web:old\n      - name: web\n        image: r/web:new\n",
+        "      - name: side\n        image: r/side:old\n      initContainers:\n      - name: migrate\n        image: r/web:new\n      - name: web\n        image: r/web:new\n",
     );
 }
 
@@ -275,10 +310,10 @@ fn a_kustomization_that_sets_the_image_is_refused() {
     );
     for harmless in [
         "resources: [deployment.yaml]\n",
-        "images: [{name: r/other, newTag: a}]\n",
-        "images: [{name: r/web}]\n",
-        "images:\n",
-        "no: [yaml\n",
+        "resources: [./deployment.yaml]\nimages: [{name: r/other, newTag: a}]\n",
+        "resources: [deployment.yaml]\nimages: [{name: r/web}]\n",
+        "resources: [deployment.yaml]\nimages:\npatches: [{path: gone.yaml}]\n",
+        "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nspec: {path: ./other}\n",
     ] {
         assert_eq!(beside(harmless).unwrap().changes.len(), 1, "{harmless}");
     }
@@ -360,6 +395,8 @@ fn aliases_and_anchors_on_the_way_are_refused() {
         "deployment.yaml:11",
         "alias (`*i`)",
     );
+    let unused = "      - name: web\n        image: &i r/web:old # c\n";
+    check_containers(unused, &unused.replace("old", "new"));
     refused_text(
         &deployment("      - name: web\n        image: &i r/web:a\n      - {name: x, image: *i}\n"),
         "deployment.yaml:10",
@@ -441,11 +478,22 @@ fn templates_are_refused() {
         "deployment.yaml:10",
         "template",
     );
-    refused_text(
-        &deployment("      - name: web\n        image: ${REGISTRY}/web:${TAG}\n"),
-        "deployment.yaml:10",
-        "template",
-    );
+    for value in [
+        "${REGISTRY}/web:${TAG}",
+        "r/web:$TAG",
+        "r/web:$(TAG)",
+        "r/web:%TAG%",
+        "r/web:<tag>",
+        "r/web:#{TAG}#",
+        "'r/web:@TAG@'",
+        "$IMAGE",
+    ] {
+        refused_text(
+            &deployment(&format!("      - name: web\n        image: {value}\n")),
+            "deployment.yaml:10",
+            "template",
+        );
+    }
     refused_text(
         &deployment("      - name: web\n        image: {{ .Values.repo }}/web:{{ .Values.tag }}\n"),
         "deployment.yaml:10",
@@ -480,6 +528,50 @@ fn unreadable_files_are_refused_where_they_may_be_meant() {
         "deployment.yaml:11",
         "not UTF-8",
     );
+    // Only what holds the image counts.
+    let neighbours: [(&str, &[u8], &str); 6] = [
+        (
+            "cm.yaml",
+            b"kind: ConfigMap\ndata: {a: \"web gr\xFC\xDFe\"}\n",
+            "",
+        ),
+        (
+            "x.yaml",
+            b"kind: Service\nmetadata:\n  name: web\nspec:\n   a: 1\n  b: 2\n",
+            "x.yaml:",
+        ),
+        ("x.yaml", b"kind: ConfigMap\ndata:\n\tweb: 1\n", "x.yaml:3"),
+        (
+            "x.yaml",
+            b"name: web\n{{- if .x }}\na: 1\n{{- end }}\n",
+            "template",
+        ),
+        (
+            "x.yaml",
+            b"name: web\n{{- if .x }}\nimage: r/web:1\n{{- end }}\n",
+            "template",
+        ),
+        ("x.json", b"{\"web\":", "x.json:"),
+    ];
+    for (name, bytes, note) in neighbours {
+        let done = run(
+            &[image("new")],
+            &[("deployment.yaml", good.as_bytes()), (name, bytes)],
+        )
+        .unwrap();
+        assert_eq!(done.changes.len(), 1, "{name}");
+        assert_eq!(
+            done.notes.len(),
+            usize::from(!note.is_empty()),
+            "{:?}",
+            done.notes
+        );
+        assert!(
+            done.notes.iter().all(|it| it.contains(note)),
+            "{:?}",
+            done.notes
+        );
+    }
     let broken = good.replace("containers:", "containers: [");
     refused_text(&broken, "deployment.yaml:", "no YAML");
     let beside = run(
@@ -515,7 +607,15 @@ fn digests_follow_the_tag_where_there_is_one() {
     check(&format!("r/web:old@{a}"), &format!("r/web:new@{b}"));
     check(&format!("r/web@{a}"), &format!("r/web:new@{b}"));
     check("\"r/web:old@\"", &format!("\"r/web:new@{b}\""));
+    check("r/web:old@sha256:AB", &format!("r/web:new@{b}"));
     check("r/web:old", "r/web:new");
+    let always = SetImage {
+        pinning: Pinning::Always,
+        ..with.clone()
+    };
+    let text = deployment("      - name: web\n        image: r/web:old\n");
+    let done = run(&[always], &[("d.yaml", text.as_bytes())]).unwrap();
+    assert_eq!(done.changes[0].to, format!("r/web:new@{b}"));
     refused_text(
         &deployment(&format!(
             "      - name: web\n        image: r/web:old@{a}\n"
@@ -526,28 +626,32 @@ fn digests_follow_the_tag_where_there_is_one() {
 }
 
 #[test]
-fn names_and_tags_are_checked() {
-    let text = deployment("      - name: web\n        image: r/web:old\n");
-    let set = |name: Option<&str>, tag: &str| {
+fn a_name_that_is_none_is_kept_for_nobody() {
+    let set = |old: &str, name: Option<&str>| {
+        let text = deployment(&format!("      - name: web\n        image: {old}\n"));
         let image = SetImage {
-            name: name.map(str::to_owned),
-            ..image(tag)
+            name: name.map(|name| ImageName::new(name).unwrap()),
+            ..image("t")
         };
         run(&[image], &[("d.yaml", text.as_bytes())])
     };
-    let done = set(Some("localhost:5000/x/web"), "t").unwrap();
-    assert_eq!(done.changes[0].to, "localhost:5000/x/web:t");
-    for (name, tag) in [
-        (None, ""),
-        (None, "a b"),
-        (None, "a\nb"),
-        (None, "a:b"),
-        (Some("r/other"), "t"),
-        (Some("r/web:x"), "t"),
-        (Some("r\n/web"), "t"),
+    for old in [
+        "/web:1",
+        "//web:1",
+        "https://r.io/web:1",
+        "r.io//web:1",
+        "r.io/Team/web:1",
+        "r.io:port/web:1",
+        "r.io:/web:1",
     ] {
-        assert!(set(name, tag).is_err(), "{name:?} {tag:?}");
+        let error = set(old, None).unwrap_err();
+        assert!(error[0].cause.contains("d.yaml:10"), "{error:?}");
+        assert!(error[0].cause.contains("is not an image name"), "{error:?}");
+        assert!(error[0].remedy.contains("web=HOST/PATH/web:t"), "{error:?}");
+        let mended = set(old, Some("r.io:5000/x/web")).unwrap();
+        assert_eq!(mended.changes[0].to, "r.io:5000/x/web:t");
     }
+    assert!(set("r/web:1", Some("r/other")).is_err());
 }
 
 #[test]

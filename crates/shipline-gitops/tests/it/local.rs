@@ -2,8 +2,9 @@ use std::fs;
 use std::path::Path;
 
 use shipline_engine::backend::GitopsRepo;
+use shipline_engine::error::BackendError;
 use shipline_engine::error::ErrorClass;
-use shipline_gitops::{LocalGitops, LocalSettings, record};
+use shipline_gitops::{CommitSigner, LocalGitops, LocalSettings, record};
 use shipline_testkit::contract::gitops::{deployment, manifest, suite, target};
 
 use crate::support::{BRANCH, Bare, Clone, commit, file, messages, settings, world};
@@ -160,6 +161,11 @@ fn commits_carry_who_when_and_what() {
     assert_eq!(record.images[0].change.from, "r.example:5000/team/web:old");
     assert_eq!(record.images[0].change.line, 10);
     assert_eq!(record.images[0].source_commit, Some("b".repeat(40)));
+    let mut by_hand = deployment("d4", &[("web", "newest")]);
+    by_hand.committer = Some("Grace <grace@example.com>".into());
+    bare.repository().deploy(&by_hand).unwrap();
+    let head = git.head().unwrap().peel_to_commit().unwrap();
+    assert_eq!(head.committer().to_string(), "Grace <grace@example.com>");
     let mut nobody = deployment("d2", &[("web", "newer")]);
     nobody.author = None;
     bare.repository().deploy(&nobody).unwrap();
@@ -167,7 +173,7 @@ fn commits_carry_who_when_and_what() {
     assert_eq!(head.author().to_string(), "Shipline <shipline@localhost>");
     nobody.author = Some("Ada".into());
     nobody.id = "d3".into();
-    nobody.images[0].tag = "newest".into();
+    nobody.images[0].tag = "newest".parse().unwrap();
     let error = bare.repository().deploy(&nobody).unwrap_err();
     assert_eq!(error.class, ErrorClass::Invalid);
 }
@@ -223,6 +229,7 @@ fn a_lock_that_is_held_is_waited_for_and_named() {
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::Retryable);
     assert!(error.hints[0].contains("main.lock"), "{:?}", error.hints);
+    assert_eq!(hasty.waits_for(), None);
     assert_eq!(messages(&bare.git()).len(), 1);
 }
 
@@ -322,7 +329,7 @@ fn a_checkout_that_was_left_behind_catches_up() {
 }
 
 #[test]
-fn ten_thousand_manifests_are_not_walked() {
+fn ten_thousand_manifests_are_looked_through() {
     let files: Vec<(String, String)> = (0..10_000)
         .map(|n| {
             let component = format!("c{n}");
@@ -355,5 +362,129 @@ fn ten_thousand_manifests_are_not_walked() {
     assert_eq!(
         (stats.files_changed(), stats.insertions(), stats.deletions()),
         (6, 6, 6)
+    );
+}
+
+#[test]
+fn a_signed_commit_carries_what_the_signer_gave() {
+    /// Signs by repeating what it signs.
+    #[derive(Debug)]
+    struct Echo;
+    impl CommitSigner for Echo {
+        fn sign(&self, commit: &[u8]) -> Result<String, BackendError> {
+            let text = std::str::from_utf8(commit).unwrap();
+            Ok(format!("BEGIN\n{text}END"))
+        }
+    }
+    let bare = Bare::with(&[(WEB, &manifest("web", "old"))]);
+    let repository = LocalGitops::new(LocalSettings {
+        signer: Some(std::sync::Arc::new(Echo)),
+        ..settings(&bare.path())
+    });
+    let ours = deployment("d1", &[("web", "new")]);
+    let commit = repository.deploy(&ours).unwrap().commit;
+    let git = bare.git();
+    let id = git2::Oid::from_str(&commit).unwrap();
+    let (signature, content) = git.extract_signature(&id, None).unwrap();
+    let content = String::from_utf8(content.to_vec()).unwrap();
+    assert!(
+        content.contains("author Ada <ada@example.com>"),
+        "{content}"
+    );
+    assert_eq!(
+        String::from_utf8(signature.to_vec()).unwrap(),
+        format!("BEGIN\n{content}END")
+    );
+    assert!(!repository.deploy(&ours).unwrap().made);
+}
+
+#[test]
+fn a_repository_whose_files_are_elsewhere_is_refused() {
+    let clone = Clone::with(&[(WEB, &manifest("web", "old"))]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let git = clone.git();
+    let path = elsewhere.path().to_str().unwrap();
+    git.config()
+        .unwrap()
+        .set_str("core.worktree", path)
+        .unwrap();
+    let repository = LocalGitops::new(settings(clone.directory.path()));
+    let error = repository
+        .deploy(&deployment("d", &[("web", "new")]))
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::Invalid);
+    assert!(error.message.contains("its files are elsewhere"), "{error}");
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    // The folder of git's own data is as good a name for a checkout.
+    let clone = Clone::with(&[(WEB, &manifest("web", "old"))]);
+    let repository = LocalGitops::new(settings(&clone.directory.path().join(".git")));
+    repository
+        .deploy(&deployment("d", &[("web", "new")]))
+        .unwrap();
+    assert_eq!(clone.on_disk(WEB), manifest("web", "new"));
+}
+
+#[test]
+fn links_and_large_files_in_a_tree_are_not_followed() {
+    let put = |path: &str, bytes: &[u8], mode: git2::FileMode| {
+        let bare = Bare::with(&[("base/deployment.yaml", &manifest("web", "old"))]);
+        let git = bare.git();
+        let parent = git.head().unwrap().peel_to_commit().unwrap();
+        let mut update = git2::build::TreeUpdateBuilder::new();
+        let id = match mode {
+            git2::FileMode::Commit => parent.id(),
+            _ => git.blob(bytes).unwrap(),
+        };
+        update.upsert(path, id, mode);
+        let tree = parent.tree().unwrap();
+        let tree = update.create_updated(&git, &tree).unwrap();
+        let tree = git.find_tree(tree).unwrap();
+        let who = parent.author();
+        git.commit(Some("HEAD"), &who, &who, "m", &tree, &[&parent])
+            .unwrap();
+        let error = bare
+            .repository()
+            .deploy(&deployment("d", &[("web", "new")]))
+            .unwrap_err();
+        assert_eq!(messages(&git).len(), 2);
+        error.message
+    };
+    let check = |message: String, part: &str| assert!(message.contains(part), "{message}");
+    check(
+        put(WEB, b"../../base/deployment.yaml", git2::FileMode::Link),
+        "staging/web/deployment.yaml is a link to `../../base/deployment.yaml`",
+    );
+    check(
+        put(WEB, b"../../base/deployment.yaml\n", git2::FileMode::Blob),
+        "staging/web/deployment.yaml is a link to `../../base/deployment.yaml`",
+    );
+    check(
+        put("staging/web", b"../base", git2::FileMode::Link),
+        "staging/web is a link to `../base`",
+    );
+    check(
+        put("staging", b"base", git2::FileMode::Link),
+        "staging is a link to `base`",
+    );
+    check(
+        put("staging/web", b"", git2::FileMode::Commit),
+        "staging/web is a submodule",
+    );
+    check(
+        put("staging/web", b"x", git2::FileMode::Blob),
+        "staging/web is a file",
+    );
+    check(
+        put(
+            "staging/web/deployment.YAML",
+            manifest("web", "old").as_bytes(),
+            git2::FileMode::Blob,
+        ),
+        "deployment.YAML has a name that ArgoCD does not read",
+    );
+    let large = vec![b'#'; 5 * 1024 * 1024];
+    check(
+        put(WEB, &large, git2::FileMode::Blob),
+        "staging/web/deployment.yaml is too large",
     );
 }

@@ -1,10 +1,11 @@
 //! Random files, put together from what real ones hold: the result differs from the input in exactly the announced bytes.
 
 use proptest::prelude::*;
-use shipline_engine::backend::{SetImage, Target};
+use shipline_engine::backend::{Pinning, SetImage, Target};
 use shipline_gitops::edit::plan;
-use shipline_gitops::locate::Manifest;
-use shipline_model::name::{ComponentName, EnvironmentName};
+use shipline_gitops::folder::{Folder, Manifest};
+use shipline_model::config::Containers;
+use shipline_model::name::{ComponentName, EnvironmentName, Tag};
 
 fn words(words: &'static [&'static str]) -> impl Strategy<Value = String> {
     prop::sample::select(words).prop_map(str::to_owned)
@@ -137,14 +138,16 @@ proptest! {
                 folder: "web".into(),
                 container: "web".into(),
                 repository: "web".into(),
+                containers: Containers::Named,
             },
             name: None,
-            tag: tag.clone(),
+            tag: Tag::new(tag.clone()).unwrap(),
             digest: None,
+            pinning: Pinning::AsBefore,
             source_commit: None,
         };
-        let manifests = [Manifest { path: "staging/web/x.yaml".into(), bytes: text.clone().into_bytes() }];
-        let done = plan(&[image], |_| &manifests).map_err(|errors| TestCaseError::fail(format!("{errors:?}\n{text}")))?;
+        let folder = Folder::from(vec![Manifest { path: "staging/web/x.yaml".into(), bytes: text.clone().into_bytes() }]);
+        let done = plan(&[image], |_| &folder, &[]).map_err(|errors| TestCaseError::fail(format!("{errors:?}\n{text}")))?;
         let written = &text[old.clone()];
         let quote = if written.starts_with(['\'', '"']) { &written[..1] } else { "" };
         let expected = format!("{}{quote}{name}:{tag}{quote}{}", &text[..old.start], &text[old.end..]);

@@ -28,7 +28,11 @@ struct Plain;
 impl HttpExchange for Plain {
     fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, BackendError> {
         self.try_exchange(request).map_err(|cause| {
-            BackendError::new(ErrorClass::Retryable, "reach the server").because(cause)
+            let class = match cause.kind() {
+                std::io::ErrorKind::ConnectionRefused => ErrorClass::Unavailable,
+                _ => ErrorClass::Retryable,
+            };
+            BackendError::new(class, "reach the server").because(cause)
         })
     }
 }
@@ -107,6 +111,8 @@ impl Remote {
             cache: cache.into(),
             exchange: Arc::new(Plain),
             deadline: Duration::from_secs(120),
+            max_pack: 1 << 30,
+            signer: None,
             faults: Faults::none(),
         }
     }
@@ -408,13 +414,20 @@ fn what_is_not_there_is_said() {
     };
     let error = RemoteGitops::new(elsewhere).unwrap().prepare().unwrap_err();
     assert_eq!(error.class, ErrorClass::NotFound);
+    // Nobody listens: that is said at once, whatever the deadline.
     let gone = RemoteSettings {
         url: "http://127.0.0.1:9/x.git".into(),
-        deadline: Duration::from_millis(50),
+        deadline: Duration::from_secs(86_400),
         ..remote.settings(remote.cache())
     };
-    let error = RemoteGitops::new(gone).unwrap().prepare().unwrap_err();
-    assert_eq!(error.class, ErrorClass::Retryable);
+    let gone = RemoteGitops::new(gone).unwrap();
+    let error = gone.prepare().unwrap_err();
+    assert_eq!(error.class, ErrorClass::Unavailable);
+    let error = gone
+        .deploy(&deployment("d", &[("web", "new")]))
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::Unavailable);
+    assert_eq!(gone.waits_for(), None);
 }
 
 #[test]
@@ -496,4 +509,206 @@ fn ten_thousand_manifests_over_http() {
             remote.server.requests() - before
         );
     }
+}
+
+/// Answers with what a closure gives, and remembers what was asked.
+struct Scripted<F>(std::sync::Mutex<Vec<String>>, F);
+
+impl<F> HttpExchange for Scripted<F>
+where
+    F: Fn(&HttpRequest, usize) -> Option<HttpResponse> + Send + Sync,
+{
+    fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, BackendError> {
+        let number = {
+            let mut asked = self.0.lock().unwrap();
+            asked.push(request.url.clone());
+            asked.len()
+        };
+        match (self.1)(&request, number) {
+            Some(response) => Ok(response),
+            None => Plain.exchange(request),
+        }
+    }
+}
+
+fn scripted<F>(answer: F) -> Arc<Scripted<F>>
+where
+    F: Fn(&HttpRequest, usize) -> Option<HttpResponse> + Send + Sync,
+{
+    Arc::new(Scripted(std::sync::Mutex::default(), answer))
+}
+
+fn answer(status: u16, headers: &[(&str, &str)]) -> HttpResponse {
+    HttpResponse {
+        status,
+        headers: headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        body: Box::new(std::io::empty()),
+    }
+}
+
+#[test]
+fn a_redirect_is_followed_on_the_same_host_only() {
+    let remote = two();
+    let old = remote.server.url("old.git");
+    let redirected = |to: String| {
+        let exchange = scripted(move |request: &HttpRequest, _| {
+            let (_, query) = request.url.split_once("old.git/")?;
+            let to = to.replace("QUERY", query);
+            Some(answer(301, &[("Location", to.as_str())]))
+        });
+        let settings = RemoteSettings {
+            url: old.clone(),
+            exchange: exchange.clone(),
+            ..remote.settings(remote.cache())
+        };
+        let done = RemoteGitops::new(settings)
+            .unwrap()
+            .deploy(&deployment("d", &[("web", "new")]));
+        let asked = exchange.0.lock().unwrap().len();
+        (done, asked)
+    };
+    let new = remote.server.url("gitops.git");
+    let (done, _) = redirected(format!("{new}/QUERY"));
+    assert!(done.unwrap().made);
+    let path = new.splitn(4, '/').nth(3).unwrap();
+    let (done, _) = redirected(format!("/{path}/QUERY"));
+    assert!(!done.unwrap().made);
+    let host = new.split('/').nth(2).unwrap();
+    for elsewhere in [
+        "http://other.example/gitops.git/QUERY".to_owned(),
+        format!("https://{host}/gitops.git/QUERY"),
+        "//other.example/gitops.git/QUERY".to_owned(),
+        format!("http://user@{host}/gitops.git/QUERY"),
+        format!("http://{host}/login"),
+        "gitops.git".to_owned(),
+        String::new(),
+    ] {
+        let (done, asked) = redirected(elsewhere.clone());
+        let error = done.unwrap_err();
+        assert_eq!(error.class, ErrorClass::Invalid, "{elsewhere}");
+        assert!(error.message.contains("redirects to"), "{error}");
+        assert_eq!(asked, 1, "{elsewhere}");
+    }
+    let (done, asked) = redirected(format!("{old}/QUERY"));
+    assert!(done.unwrap_err().message.contains("too often"));
+    assert!(asked < 10);
+}
+
+#[test]
+fn what_is_pushed_follows_no_redirect() {
+    let remote = two();
+    let exchange = scripted(|request: &HttpRequest, _| {
+        (request.method == HttpMethod::Post && request.url.ends_with("git-receive-pack"))
+            .then(|| answer(307, &[("Location", "/elsewhere")]))
+    });
+    let settings = RemoteSettings {
+        exchange: exchange.clone(),
+        ..remote.settings(remote.cache())
+    };
+    let error = RemoteGitops::new(settings)
+        .unwrap()
+        .deploy(&deployment("d", &[("web", "new")]))
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::Invalid);
+    let asked = exchange.0.lock().unwrap();
+    assert!(
+        asked.iter().all(|url| !url.contains("elsewhere")),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn a_wait_that_is_too_long_is_not_begun() {
+    let remote = two();
+    let exchange = scripted(|_: &HttpRequest, _| Some(answer(503, &[("Retry-After", "86400")])));
+    let settings = RemoteSettings {
+        exchange: exchange.clone(),
+        ..remote.settings(remote.cache())
+    };
+    let error = RemoteGitops::new(settings)
+        .unwrap()
+        .deploy(&deployment("d", &[("web", "new")]))
+        .unwrap_err();
+    assert_eq!(error.retry_after, Some(Duration::from_secs(86_400)));
+    assert_eq!(exchange.0.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn a_server_that_is_gone_for_a_moment_is_waited_for_once_it_was_there() {
+    /// Nobody listens to the second and third request.
+    struct Restarting(AtomicUsize);
+    impl HttpExchange for Restarting {
+        fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, BackendError> {
+            match self.0.fetch_add(1, Ordering::SeqCst) {
+                2 | 3 => Err(BackendError::new(
+                    ErrorClass::Unavailable,
+                    "reach the server",
+                )),
+                _ => Plain.exchange(request),
+            }
+        }
+    }
+    let remote = two();
+    let settings = RemoteSettings {
+        exchange: Arc::new(Restarting(AtomicUsize::new(0))),
+        ..remote.settings(remote.cache())
+    };
+    let deployed = RemoteGitops::new(settings)
+        .unwrap()
+        .deploy(&deployment("d", &[("web", "new")]))
+        .unwrap();
+    assert!(deployed.made);
+}
+
+#[test]
+fn answers_without_an_end_have_one() {
+    let remote = two();
+    let endless = |bytes: &'static [u8]| {
+        let cycle = bytes.iter().copied().cycle();
+        struct Endless<I>(I);
+        impl<I: Iterator<Item = u8>> Read for Endless<I> {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                for byte in buffer.iter_mut() {
+                    *byte = self.0.next().unwrap();
+                }
+                Ok(buffer.len())
+            }
+        }
+        Endless(cycle)
+    };
+    let refs = scripted(move |request: &HttpRequest, _| {
+        (request.method == HttpMethod::Get).then(|| HttpResponse {
+            body: Box::new(endless(b"0005#")),
+            ..answer(
+                200,
+                &[(
+                    "content-type",
+                    "application/x-git-upload-pack-advertisement",
+                )],
+            )
+        })
+    });
+    let settings = RemoteSettings {
+        exchange: refs,
+        ..remote.settings(remote.cache())
+    };
+    let error = RemoteGitops::new(settings)
+        .unwrap()
+        .read(&[target("web")])
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::Failed);
+    let small = RemoteSettings {
+        max_pack: 100,
+        ..remote.settings(remote.cache())
+    };
+    let error = RemoteGitops::new(small)
+        .unwrap()
+        .read(&[target("web")])
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::Invalid);
+    let cause = error.cause.unwrap().to_string();
+    assert!(cause.contains("more than 100 bytes"), "{cause}");
 }

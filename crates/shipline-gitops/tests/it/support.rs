@@ -55,6 +55,7 @@ pub(crate) fn settings(path: &Path) -> LocalSettings {
         branch: "main".to_owned(),
         seed: None,
         deadline: Duration::from_secs(120),
+        signer: None,
         faults: Faults::none(),
     }
 }

@@ -132,7 +132,7 @@ pub(super) struct Gitops {
     pub path: Option<String>,
     /// The tree that a missing repository is created from (with `path`).
     pub seed: Option<String>,
-    /// `https://…`, `ssh://…` or `file://…`.
+    /// `https://…` or `file://…`. SSH is not supported.
     pub url: Option<String>,
     /// The branch that ArgoCD watches.
     #[schemars(extend("default" = "main"))]
@@ -151,10 +151,13 @@ pub(super) struct Component {
     pub uses: Option<Vec<String>>,
     /// Repository in the registry; default: its name.
     pub repository: Option<String>,
-    /// Folder in the GitOps repository, below the environment's; default: its name.
+    /// Folder in the GitOps repository, below the environment's (`.` is that itself); default: its name.
     pub folder: Option<String>,
     /// Name of Deployment, container, Service and Application; default: its name, underscores as hyphens.
     pub kubernetes: Option<String>,
+    /// Which containers of its folder get its image.
+    #[schemars(extend("default" = "named"))]
+    pub containers: Option<Containers>,
     /// Paths, from its own, that survive in the workspace between runs.
     pub caches: Option<Vec<String>>,
     /// Those of its `caches` that are part of its build context; its image is then never taken from an earlier build.
@@ -176,6 +179,16 @@ pub(super) struct Component {
     pub route: Option<Route>,
     /// How its images are made.
     pub image: Option<Image>,
+}
+
+/// Which containers of a component's folder get its image.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Containers {
+    /// The one that is named as the component in Kubernetes, and init containers beside it that run the same image.
+    Named,
+    /// All that run an image of the component's repository.
+    All,
 }
 
 /// How requests reach a component.
@@ -292,11 +305,16 @@ pub(super) struct Ignore {
     /// The rule's ID: `environment-leak`.
     #[schemars(required)]
     pub rule: Option<String>,
-    /// Only findings whose matched text is this or starts with it.
+    /// The URL that may be there, at or below one of an environment's `api_urls`; with `*` at its end also what follows.
     #[serde(rename = "match")]
+    #[schemars(required)]
     pub matched: Option<String>,
     /// Only findings in files of this glob.
     pub file: Option<String>,
+    /// Only findings in images of this component.
+    pub component: Option<String>,
+    /// Only findings in images for this environment.
+    pub variant: Option<String>,
     /// Why.
     #[schemars(required)]
     pub reason: Option<String>,

@@ -9,9 +9,9 @@ use serde_yaml::Value;
 use super::check::text::write_duration;
 use super::raw::{self, Texts};
 use super::types::{
-    BuildEngine, Component, Config, Delivery, DistributionSpec, EcrSpec, Environment, GitopsSpec,
-    Ignore, ImageSpec, Login, Pipeline, Profile, RegistrySpec, Scans, Stage, StageKind, Variant,
-    Variants,
+    BuildEngine, Component, Config, Containers, Delivery, DistributionSpec, EcrSpec, Environment,
+    GitopsSpec, Ignore, ImageSpec, Login, Pipeline, Profile, RegistrySpec, Scans, Stage, StageKind,
+    Variant, Variants,
 };
 use crate::name::RepoPath;
 use crate::value::Template;
@@ -181,6 +181,7 @@ fn component(component: &Component) -> raw::Component {
         repository,
         folder,
         kubernetes,
+        containers,
         caches,
         include_caches,
         tools,
@@ -201,6 +202,10 @@ fn component(component: &Component) -> raw::Component {
         repository: text(repository),
         folder: Some(folder.clone()),
         kubernetes: Some(kubernetes.clone()),
+        containers: Some(match containers {
+            Containers::Named => raw::Containers::Named,
+            Containers::All => raw::Containers::All,
+        }),
         caches: sourced.then(|| caches.iter().map(|cache| relative(&base, cache)).collect()),
         include_caches: (!include_caches.is_empty()).then(|| {
             let caches = include_caches.iter();
@@ -281,8 +286,10 @@ fn variant(variant: &Variant) -> raw::Variant {
 fn scans(scans: &Scans) -> raw::Scans {
     let ignore = |ignore: &Ignore| raw::Ignore {
         rule: Some(ignore.rule.clone()),
-        matched: ignore.matched.clone(),
+        matched: Some(ignore.matched.clone()),
         file: ignore.file.clone(),
+        component: ignore.component.as_ref().map(ToString::to_string),
+        variant: ignore.variant.as_ref().map(ToString::to_string),
         reason: Some(ignore.reason.clone()),
         until: Some(ignore.until.clone()),
     };

@@ -138,7 +138,7 @@ pub enum GitopsSpec {
     },
     /// A repository behind a URL.
     Remote {
-        /// `https://…`, `ssh://…`, `file://…` or a path.
+        /// `https://…`, `http://…`, `file://…` or a path.
         url: Template,
         /// The branch that ArgoCD watches.
         branch: String,
@@ -162,6 +162,8 @@ pub struct Component {
     pub folder: String,
     /// Name of Deployment, container, Service and Application.
     pub kubernetes: String,
+    /// Which containers of its folder get its image.
+    pub containers: Containers,
     /// Paths (in the repository) that survive in the workspace between runs.
     pub caches: Vec<RepoPath>,
     /// Those of `caches` that its image's build context holds. No key stands for their bytes.
@@ -182,6 +184,15 @@ pub struct Component {
     pub route: Option<Route>,
     /// How its images are made.
     pub image: Option<ImageSpec>,
+}
+
+/// Which containers of a component's folder get its image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Containers {
+    /// The one that is named as the component in Kubernetes, and init containers beside it that run the same image.
+    Named,
+    /// All that run an image of the component's repository.
+    All,
 }
 
 /// How requests reach a component.
@@ -290,10 +301,14 @@ pub struct Scans {
 pub struct Ignore {
     /// The rule's ID.
     pub rule: String,
-    /// Only findings whose matched text is this or starts with it.
-    pub matched: Option<String>,
+    /// Only findings whose matched text is this; with `*` at its end those that start with what stands before it.
+    pub matched: String,
     /// Only findings in files of this glob.
     pub file: Option<String>,
+    /// Only findings in images of this component.
+    pub component: Option<ComponentName>,
+    /// Only findings in images for this environment.
+    pub variant: Option<EnvironmentName>,
     /// Why.
     pub reason: String,
     /// `YYYY-MM-DD`, the last day on which it holds.

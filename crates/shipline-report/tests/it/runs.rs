@@ -353,6 +353,7 @@ pub(crate) fn green() -> Vec<Event> {
             from: "registry.example.com/frontend:staging-0badcafe-20260101000000".to_owned(),
             to: "registry.example.com/frontend:staging-1a2b3c4d-20260102030405".to_owned(),
         }],
+        notes: Vec::new(),
     };
     run.end("gitops", Outcome::Passed(Facts::Deployed(deployed)), 50)
         .finish(Verdict::Green)

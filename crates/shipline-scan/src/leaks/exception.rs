@@ -6,8 +6,10 @@ use globset::{GlobBuilder, GlobMatcher};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_model::config::Ignore;
 use shipline_model::finding::Suppression;
+use shipline_model::plan::ImageId;
 
 use super::RULE;
+use super::url::ApiUrl;
 
 /// Exceptions from the rule, in the file's order.
 #[derive(Debug, Clone)]
@@ -20,6 +22,18 @@ pub(super) struct Exceptions {
 struct Exception {
     ignore: Ignore,
     file: Option<GlobMatcher>,
+}
+
+/// A URL that was found, as exceptions look at it.
+pub(super) struct Leak<'a> {
+    /// The image.
+    pub(super) image: &'a ImageId,
+    /// Whose URL it is.
+    pub(super) url: &'a ApiUrl,
+    /// The whole text that stands there.
+    pub(super) shown: &'a str,
+    /// The path of the file in the image; `None` in the config.
+    pub(super) file: Option<&'a str>,
 }
 
 /// Which exceptions matched something in one image.
@@ -56,16 +70,11 @@ impl Exceptions {
         self.all.iter().map(one).collect()
     }
 
-    /// What takes a finding out of the gate. `file` is its path in the image, `None` in the config.
-    pub(super) fn of(
-        &self,
-        matched: &str,
-        file: Option<&str>,
-        used: &mut Used,
-    ) -> Option<Suppression> {
+    /// What takes a finding out of the gate.
+    pub(super) fn of(&self, leak: &Leak<'_>, used: &mut Used) -> Option<Suppression> {
         let mut suppression = None;
         for (index, exception) in self.all.iter().enumerate() {
-            if !exception.covers(matched, file) {
+            if !exception.covers(leak) {
                 continue;
             }
             used.0.insert(index);
@@ -79,27 +88,24 @@ impl Exceptions {
         suppression
     }
 
-    /// What a person should know: exceptions that ended, and those that match nothing here although they speak of one of the
-    /// `foreign` URLs.
-    pub(super) fn notes(&self, used: &Used, foreign: &[&str]) -> Vec<String> {
-        let notes = self
-            .all
-            .iter()
-            .enumerate()
-            .filter_map(|(index, exception)| {
+    /// What a person should know: exceptions that ended and would have mattered.
+    pub(super) fn notes(&self, used: &Used) -> Vec<String> {
+        let ended = used.0.iter().filter_map(|index| self.all.get(*index));
+        ended
+            .filter(|exception| !self.holds(exception))
+            .map(|exception| {
                 let Ignore { until, line, .. } = &exception.ignore;
-                let which = format!("the exception from {RULE} in line {line} of pipeline.yaml");
-                match (used.0.contains(&index), self.holds(exception)) {
-                    (true, true) => None,
-                    (true, false) => Some(format!(
-                        "{which} ended on {until}: what it matches counts again"
-                    )),
-                    (false, _) => exception
-                        .speaks_of(foreign)
-                        .then(|| format!("{which} matches nothing in this image")),
-                }
-            });
-        notes.collect()
+                format!(
+                    "the exception from {RULE} in line {line} of pipeline.yaml ended on {until}: what it matches counts again"
+                )
+            })
+            .collect()
+    }
+
+    /// The lines of the exceptions that matched something.
+    pub(super) fn lines(&self, used: &Used) -> Vec<usize> {
+        let used = used.0.iter().filter_map(|index| self.all.get(*index));
+        used.map(|exception| exception.ignore.line).collect()
     }
 
     /// ISO dates are in the order of their texts.
@@ -109,22 +115,31 @@ impl Exceptions {
 }
 
 impl Exception {
-    fn covers(&self, matched: &str, file: Option<&str>) -> bool {
-        let text = self.ignore.matched.as_deref();
-        let text = text.is_none_or(|text| matched.starts_with(text));
-        let path = match (&self.file, file) {
+    fn covers(&self, leak: &Leak<'_>) -> bool {
+        let Ignore {
+            matched,
+            component,
+            variant,
+            ..
+        } = &self.ignore;
+        let text = match matched.strip_suffix('*') {
+            Some(start) => leak.shown.starts_with(start),
+            None => leak.shown == matched,
+        };
+        // Whatever hides an environment's API says so by its name: `https://example.com*` is no such name.
+        let named = leak.url.is_named_by(matched.trim_end_matches('*'));
+        let image = component
+            .as_ref()
+            .is_none_or(|component| *component == leak.image.component)
+            && variant
+                .as_ref()
+                .is_none_or(|variant| Some(variant) == leak.image.variant.as_ref());
+        let path = match (&self.file, leak.file) {
             (None, _) => true,
             (Some(glob), Some(path)) => glob.is_match(path.trim_start_matches('/')),
             (Some(_), None) => false,
         };
-        text && path
-    }
-
-    fn speaks_of(&self, foreign: &[&str]) -> bool {
-        self.ignore.matched.as_deref().is_none_or(|text| {
-            let within = |url: &&str| url.starts_with(text) || text.starts_with(*url);
-            foreign.iter().any(within)
-        })
+        text && named && image && path
     }
 }
 

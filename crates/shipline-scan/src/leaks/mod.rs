@@ -24,7 +24,7 @@ use shipline_model::plan::ImageId;
 
 use crate::layers::{self, Files};
 
-use exception::{Exceptions, Used};
+use exception::{Exceptions, Leak, Used};
 use image::Opened;
 use search::{Hit, Search};
 use url::ApiUrl;
@@ -33,7 +33,7 @@ use url::ApiUrl;
 pub const RULE: &str = "environment-leak";
 
 /// Raised whenever the same image and the same configuration would give another report.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Files that a note names, of those that could not be looked into.
 const NAMED: usize = 3;
@@ -106,18 +106,14 @@ impl Scanner for LeakScanner {
         let Some(own) = &id.variant else {
             return Ok(ScanReport::default());
         };
-        let foreign = self
-            .search
-            .urls()
-            .iter()
-            .filter(|url| url.environment != *own);
-        let foreign: Vec<&str> = foreign.map(|url| url.written.as_str()).collect();
-        if foreign.is_empty() {
+        let mut urls = self.search.urls().iter();
+        if urls.all(|url| url.environment == *own) {
             return Ok(ScanReport::default());
         }
         let manifest = layers::manifest(store, digest)?;
         let mut look = Look {
             scanner: self,
+            image: id,
             own,
             task,
             report: ScanReport::default(),
@@ -131,9 +127,8 @@ impl Scanner for LeakScanner {
         }
         let mut report = look.report;
         report.notes.extend(not_read(&look.packed));
-        report
-            .notes
-            .extend(self.exceptions.notes(&look.used, &foreign));
+        report.notes.extend(self.exceptions.notes(&look.used));
+        report.exceptions = self.exceptions.lines(&look.used);
         Ok(report)
     }
 }
@@ -153,6 +148,7 @@ fn not_read(packed: &[String]) -> Option<String> {
 /// One look into one image.
 struct Look<'a> {
     scanner: &'a LeakScanner,
+    image: &'a ImageId,
     own: &'a EnvironmentName,
     task: &'a TaskContext,
     report: ScanReport,
@@ -265,27 +261,29 @@ impl Look<'_> {
         scanner.search.run(own, from, &mut step)
     }
 
-    /// One finding for each URL of a place: the first, with how often it is there.
+    /// One finding for each URL of a place: the first.
     fn report(&mut self, hits: Vec<Hit>, file: Option<&str>, location: impl Fn(&Hit) -> Location) {
-        let mut first: BTreeMap<(usize, String), (Hit, usize)> = BTreeMap::new();
+        let mut first: BTreeMap<(usize, String), Hit> = BTreeMap::new();
         for hit in hits {
             let key = (hit.url, hit.shown.clone());
-            first.entry(key).or_insert((hit, 0)).1 += 1;
+            first.entry(key).or_insert(hit);
         }
-        let mut first: Vec<(Hit, usize)> = first.into_values().collect();
-        first.sort_by_key(|(hit, _)| hit.offset);
-        for (hit, times) in first {
+        let mut first: Vec<Hit> = first.into_values().collect();
+        first.sort_by_key(|hit| hit.offset);
+        for hit in first {
             let url = &self.scanner.search.urls()[hit.url];
-            let again = match times {
-                1 => String::new(),
-                times => format!(", {times} times in this place"),
+            let leak = Leak {
+                image: self.image,
+                url,
+                shown: &hit.shown,
+                file,
             };
-            let suppression = self.scanner.exceptions.of(&hit.shown, file, &mut self.used);
+            let suppression = self.scanner.exceptions.of(&leak, &mut self.used);
             self.report.findings.push(Finding {
                 rule: RULE.to_owned(),
                 severity: Severity::Critical,
                 message: format!(
-                    "the image for {} holds {}'s {}{again}",
+                    "the image for {} holds {}'s {}",
                     self.own, url.environment, hit.shown
                 ),
                 matched: hit.shown.clone(),

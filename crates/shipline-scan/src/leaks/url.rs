@@ -80,6 +80,22 @@ impl ApiUrl {
         })
     }
 
+    /// Whether a text is this URL or one below it, with whatever scheme.
+    pub(super) fn is_named_by(&self, text: &str) -> bool {
+        let whole = match text.split_once("://") {
+            Some(_) => text.to_owned(),
+            None => format!("https://{}", text.trim_start_matches("//")),
+        };
+        Self::parse(&self.environment, &whole).is_some_and(|named| {
+            named.host == self.host
+                && named.port == self.port
+                && named
+                    .path
+                    .strip_prefix(self.path.as_slice())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        })
+    }
+
     /// How many bytes behind the start of its host decide whether it stands there and what is shown of it.
     pub(super) fn look_ahead(&self) -> usize {
         self.host.len() + (self.path.len() + 16) * escape::LONGEST + LONGEST_TAIL

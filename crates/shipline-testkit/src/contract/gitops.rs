@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use shipline_engine::backend::{Deployment, GitopsRepo, SetImage, Target};
+use shipline_engine::backend::{Deployment, GitopsRepo, Pinning, SetImage, Target};
 use shipline_engine::error::ErrorClass;
-use shipline_model::name::{CommitId, ComponentName, Digest, EnvironmentName};
+use shipline_model::config::Containers;
+use shipline_model::name::{CommitId, ComponentName, Digest, EnvironmentName, Tag};
 
 /// A GitOps repository and somebody else who also works on it.
 pub trait GitopsWorld: Send + Sync {
@@ -39,6 +40,7 @@ pub fn target(component: &str) -> Target {
         folder: component.to_owned(),
         container: component.to_owned(),
         repository: component.to_owned(),
+        containers: Containers::Named,
     }
 }
 
@@ -48,7 +50,8 @@ pub fn deployment(id: &str, tags: &[(&str, &str)]) -> Deployment {
     let images = tags.iter().map(|(component, tag)| SetImage {
         target: target(component),
         name: None,
-        tag: (*tag).to_owned(),
+        tag: Tag::new(*tag).expect("a tag"),
+        pinning: Pinning::AsBefore,
         digest: Digest::new(format!("sha256:{}", "a".repeat(64))).ok(),
         source_commit: CommitId::new("b".repeat(40)).ok(),
     });
@@ -58,6 +61,7 @@ pub fn deployment(id: &str, tags: &[(&str, &str)]) -> Deployment {
         images: images.collect(),
         message: None,
         author: Some("Ada <ada@example.com>".to_owned()),
+        committer: None,
         trailers: vec![("Run-Id".to_owned(), "20250101000000-abcdef".to_owned())],
         time: 1_735_689_600,
     }

@@ -101,6 +101,7 @@ impl GitopsRepo for MemoryGitops {
             commit: self.head(),
             made: !changes.is_empty(),
             changes,
+            notes: Vec::new(),
         })
     }
 
@@ -110,6 +111,7 @@ impl GitopsRepo for MemoryGitops {
             commit: self.head(),
             made: !changes.is_empty(),
             changes,
+            notes: Vec::new(),
         })
     }
 }

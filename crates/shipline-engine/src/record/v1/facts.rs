@@ -186,6 +186,7 @@ impl TryFrom<Facts> for core::Facts {
                 commit,
                 made,
                 changes: all(changes),
+                notes: Vec::new(),
             }),
         })
     }

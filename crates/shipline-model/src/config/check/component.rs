@@ -6,7 +6,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::super::problem::{Draft, Problems, key, value};
-use super::super::types::{Component, Route as Gateway};
+use super::super::types::{Component, Containers, Route as Gateway};
 use super::super::{raw, suggest};
 use super::image;
 use super::text::{command, duration, is_service_name, key_name, path, plain, variables};
@@ -117,6 +117,10 @@ fn one(
         repository: repository?,
         folder: folder?,
         kubernetes: kubernetes?,
+        containers: match raw.containers.unwrap_or(raw::Containers::Named) {
+            raw::Containers::Named => Containers::Named,
+            raw::Containers::All => Containers::All,
+        },
         caches,
         include_caches,
         tools,
@@ -284,12 +288,6 @@ fn folder(
     };
     let here = here.key("folder");
     let folder = path(&RepoPath::root(), text, &here, problems)?;
-    if folder == RepoPath::root() {
-        problems.push(
-            value(&here, "is the environment's own folder")
-                .help("name the component's folder below it"),
-        );
-    }
     Some(folder.as_str().to_owned())
 }
 
@@ -505,6 +503,7 @@ fn apart(
     problems: &mut Problems<'_>,
 ) {
     let mut seen: HashMap<(&str, &str), &ComponentName> = HashMap::new();
+    let mut places: HashMap<(&str, &str), &ComponentName> = HashMap::new();
     for (name, component) in components {
         let here = route.key(name.as_str());
         let written = raw.get(name.as_str());
@@ -516,27 +515,49 @@ fn apart(
                 _ => false,
             })
         };
-        for (what, called, text) in [
-            ("repository", "repository", component.repository.as_str()),
-            (
-                "folder",
-                "folder in the GitOps repository",
-                component.folder.as_str(),
-            ),
-            (
-                "kubernetes",
-                "name in Kubernetes",
-                component.kubernetes.as_str(),
-            ),
-        ] {
-            if let Some(other) = seen.insert((what, text), name) {
-                let message = format!("`{text}` is the {called} of `{other}` too");
-                let draft = if given(what) {
-                    value(&here.key(what), message)
-                } else {
-                    key(&here, message).label("its default name")
-                };
-                problems.push(draft.help(format!("give one of them another `{what}`")));
+        // What is built goes into a repository of its own: two builds in one would give the same tag to different images.
+        if component.path.is_some()
+            && let Some(other) = seen.insert(("repository", component.repository.as_str()), name)
+        {
+            let text = &component.repository;
+            let message = format!("`{text}` is the repository of `{other}` too");
+            let draft = if given("repository") {
+                value(&here.key("repository"), message)
+            } else {
+                key(&here, message).label("its default name")
+            };
+            problems.push(draft.help("give one of them another `repository`"));
+        }
+        let place = (component.folder.as_str(), component.kubernetes.as_str());
+        if let Some(other) = places.insert(place, name) {
+            let (folder, container) = place;
+            let message =
+                format!("`{other}` is the container `{container}` of the folder `{folder}`, too");
+            let draft = if given("kubernetes") {
+                value(&here.key("kubernetes"), message)
+            } else if given("folder") {
+                value(&here.key("folder"), message)
+            } else {
+                key(&here, message).label("its default name")
+            };
+            problems.push(draft.help("give one of them another `folder` or `kubernetes`"));
+        }
+        if component.containers == Containers::All {
+            let whole = (component.folder.as_str(), component.repository.as_str());
+            let shared = components.values().find(|other| {
+                other.name != *name && (other.folder.as_str(), other.repository.as_str()) == whole
+            });
+            if let Some(other) = shared {
+                problems.push(
+                    value(
+                        &here.key("containers"),
+                        format!(
+                            "`{}` has the same folder and repository: both would set its image",
+                            other.name
+                        ),
+                    )
+                    .help("remove `containers: all`, or one of the components"),
+                );
             }
         }
         if let Some(gateway) = &component.route

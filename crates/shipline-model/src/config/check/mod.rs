@@ -43,7 +43,15 @@ pub(super) fn file(
         file.environments.as_ref(),
         problems,
     );
-    let scans = scans::all(file.scans.as_ref(), lines, problems);
+    let scans = scans::all(
+        file.scans.as_ref(),
+        scans::Known {
+            components: file.components.as_ref(),
+            environments: file.environments.as_ref(),
+        },
+        lines,
+        problems,
+    );
     let pipelines = pipeline::all(file, problems);
     Some(Config {
         project: project?,

@@ -484,6 +484,13 @@ fn local_repository(
     })
 }
 
+/// `git@host:path`, as `git clone` takes it; `./a:b` is a path of this machine.
+fn is_scp(text: &str) -> bool {
+    let host = text.split('/').next().unwrap_or_default();
+    host.split_once(':')
+        .is_some_and(|(user, _)| user.contains('@') || !host.starts_with('.'))
+}
+
 fn git_address(text: &str, here: &Route, problems: &mut Problems<'_>) {
     if let Some((_, rest)) = text.split_once("://") {
         let authority = rest.split('/').next().unwrap_or_default();
@@ -498,14 +505,16 @@ fn git_address(text: &str, here: &Route, problems: &mut Problems<'_>) {
     }
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
     let draft = match scheme {
-        Some("https" | "http" | "ssh" | "file") => return,
+        Some("https" | "http" | "file") => return,
+        Some("ssh" | "git+ssh") => value(here, "git over SSH is not supported"),
         Some(scheme) => value(here, format!("`{scheme}` is no scheme of a git repository")),
-        // `git@host:path`, or a path of this machine.
         None if text.contains(char::is_whitespace) => {
             value(here, format!("`{text}` is no git repository"))
         }
+        None if is_scp(text) => value(here, "git over SSH is not supported"),
         None => return,
     };
-    problems
-        .push(draft.help("write `https://HOST/REPOSITORY.git` or `ssh://git@HOST/REPOSITORY.git`"));
+    problems.push(
+        draft.help("write `https://HOST/REPOSITORY.git`, and `token: ${secret.NAME}` beside it"),
+    );
 }

@@ -1,11 +1,14 @@
 //! `scans`.
 
+use indexmap::IndexMap;
+
 use super::super::problem::{Problems, value};
 use super::super::types::{Ignore, Scans};
 use super::super::{raw, suggest};
 use super::text::plain;
-use super::{Lines, line};
+use super::{Lines, declared, line};
 use crate::finding::Severity;
+use crate::name::{ComponentName, EnvironmentName};
 use crate::yaml::Route;
 
 /// The rules that findings of this version have.
@@ -13,6 +16,7 @@ const RULES: &[&str] = &["environment-leak"];
 
 pub(super) fn all(
     raw: Option<&raw::Scans>,
+    known: Known<'_>,
     lines: Lines<'_>,
     problems: &mut Problems<'_>,
 ) -> Scans {
@@ -26,7 +30,7 @@ pub(super) fn all(
         .flat_map(|scans| scans.ignore.iter().flatten());
     let mut ignore = Vec::new();
     for (index, entry) in entries.enumerate() {
-        ignore.extend(one(entry, &route.index(index), lines, problems));
+        ignore.extend(one(entry, known, &route.index(index), lines, problems));
     }
     Scans {
         image_fail_on: fail_on,
@@ -34,8 +38,16 @@ pub(super) fn all(
     }
 }
 
+/// What exceptions may name.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) components: Option<&'a IndexMap<String, raw::Component>>,
+    pub(super) environments: Option<&'a IndexMap<String, raw::Environment>>,
+}
+
 fn one(
     raw: &raw::Ignore,
+    known: Known<'_>,
     here: &Route,
     lines: Lines<'_>,
     problems: &mut Problems<'_>,
@@ -75,10 +87,24 @@ fn one(
         );
         None
     });
+    let component = raw.component.as_ref().and_then(|name| {
+        let route = here.key("component");
+        let names = known.components.into_iter().flat_map(IndexMap::keys);
+        declared(name, names, "component", &route, problems)
+            .then(|| ComponentName::new(name.clone()).ok())
+    });
+    let variant = raw.variant.as_ref().and_then(|name| {
+        let route = here.key("variant");
+        let names = known.environments.into_iter().flat_map(IndexMap::keys);
+        declared(name, names, "environment", &route, problems)
+            .then(|| EnvironmentName::new(name.clone()).ok())
+    });
     Some(Ignore {
         rule: rule?,
-        matched,
+        matched: matched?,
         file,
+        component: component.flatten(),
+        variant: variant.flatten(),
         reason: reason?,
         until: until?,
         line: line(here, lines, problems),

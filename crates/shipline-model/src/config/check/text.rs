@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::problem::{Problems, key, value};
 use super::super::raw::Texts;
+pub(super) use crate::name::is_authority;
 use crate::name::{NameError, RepoPath};
 use crate::value::{Source, Template, TemplateError};
 use crate::yaml::Route;
@@ -294,36 +295,6 @@ pub(super) fn is_url(text: &str, schemes: &[&str]) -> bool {
     schemes.contains(&scheme)
         && is_authority(&rest[..end])
         && !text.contains(|c: char| c.is_whitespace() || "\"<>\\^`{|}".contains(c))
-}
-
-/// `host` or `host:port`.
-pub(super) fn is_authority(text: &str) -> bool {
-    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, port)) => {
-            if host.parse::<std::net::Ipv6Addr>().is_err() {
-                return false;
-            }
-            ("v6", port)
-        }
-        None => match text.find(':') {
-            Some(colon) => text.split_at(colon),
-            None => (text, ""),
-        },
-    };
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
-    let port = match port.strip_prefix(':') {
-        Some(port) => port.parse::<u16>().is_ok_and(|port| port > 0),
-        None => port.is_empty(),
-    };
-    port && host.len() <= 253 && host.strip_suffix('.').unwrap_or(host).split('.').all(label)
 }
 
 /// A name that Kubernetes takes for a Service (RFC 1035 label).

@@ -216,3 +216,44 @@ fn the_sample_platform_is_right() {
         without_lines(config)
     );
 }
+
+#[test]
+fn components_may_share_all_but_their_place() {
+    let text = |components: &str| {
+        format!(
+            "version: 1\nproject: x\nenvironments: {{ staging: {{}} }}\ncomponents:\n{components}pipelines: {{ d: {{ components: [web], stages: {{ detect: {{ kind: detect }} }} }} }}\n"
+        )
+    };
+    let load = |components: &str| config::load("pipeline.yaml", &text(components));
+    for good in [
+        "  web: {}\n  worker: { folder: web, repository: web }\n",
+        "  web: { kubernetes: app }\n  api: { kubernetes: app }\n",
+        "  web: { folder: . }\n  api: { folder: . }\n",
+        "  web: { path: a }\n  worker: { folder: web, repository: web }\n",
+        "  web: { containers: all }\n",
+    ] {
+        assert!(load(good).is_ok(), "{good}");
+    }
+    for bad in [
+        "  web: {}\n  worker: { folder: web, kubernetes: web }\n",
+        "  web: { path: a }\n  worker: { path: b, repository: web }\n",
+        "  web: { containers: all }\n  worker: { folder: web, repository: web }\n",
+    ] {
+        assert!(load(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn git_over_ssh_is_refused_where_it_is_written() {
+    let with = |url: &str| GOOD.replace("file:///srv/git/salon-gitops.git", url);
+    assert!(config::load("pipeline.yaml", &with("./a:b.git")).is_ok());
+    for url in [
+        "ssh://git@h/a.git",
+        "git+ssh://h/a.git",
+        "git@h:a.git",
+        "h:a.git",
+    ] {
+        let errors = config::load("pipeline.yaml", &with(url)).unwrap_err();
+        assert!(format!("{errors:?}").contains("SSH"), "{url}: {errors:?}");
+    }
+}

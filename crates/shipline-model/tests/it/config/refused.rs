@@ -247,6 +247,29 @@ fn names_and_references() {
 }
 
 #[test]
+fn one_place_for_each_component() {
+    check(
+        "same_place",
+        &[(
+            "    uses: [services/common]",
+            "    uses: [services/common]\n    folder: frontend\n    kubernetes: frontend\n    containers: some",
+        )],
+    );
+}
+
+#[test]
+fn exceptions_name_what_there_is() {
+    check(
+        "exceptions",
+        &[
+            ("      component: frontend", "      component: fronted"),
+            ("      variant: staging", "      variant: stagin"),
+            ("      match: \"https://aurora-glam.com/api*\"\n", ""),
+        ],
+    );
+}
+
+#[test]
 fn stages_in_an_order_that_cannot_be() {
     check("cycle", &[("needs: [detect]", "needs: [image-scan]")]);
     check(

@@ -1,0 +1,463 @@
+//! Where else an image may stand or be decided: other containers, kustomizations, Applications, other kinds of files.
+
+use crate::edit::{deployment, image, refused_around, run, run_around, target};
+use shipline_engine::backend::SetImage;
+use shipline_gitops::folder::{Folder, Unread, UnreadKind};
+use shipline_model::config::Containers;
+use shipline_model::name::ComponentName;
+
+const OLD: &str = "      - {name: web, image: r/web:old}\n";
+
+fn workload(kind: &str, name: &str, container: &str, image: &str) -> String {
+    deployment(&format!(
+        "      - name: {container}\n        image: {image}\n"
+    ))
+    .replace("Deployment", kind)
+    .replace("name: web\nspec", &format!("name: {name}\nspec"))
+}
+
+fn all() -> SetImage {
+    let mut image = image("new");
+    image.target.containers = Containers::All;
+    image
+}
+
+#[test]
+fn others_on_the_same_image_are_told_and_left_alone() {
+    let main = workload("Deployment", "web", "web", "r/web:old");
+    let worker = workload("Deployment", "web-worker", "worker", "r/web:old");
+    let nightly = workload("Job", "web-nightly", "web", "r/web:older");
+    let other = workload("Deployment", "api", "api", "r/api:old");
+    let files: [(&str, &[u8]); 4] = [
+        ("a.yaml", other.as_bytes()),
+        ("deployment.yaml", main.as_bytes()),
+        ("nightly.yaml", nightly.as_bytes()),
+        ("worker.yaml", worker.as_bytes()),
+    ];
+    let done = run(&[image("new")], &files).unwrap();
+    assert_eq!(done.changes.len(), 1);
+    assert_eq!(
+        done.notes,
+        [
+            "staging/web/nightly.yaml:10: the container `web` runs `r/web:older` and is left alone",
+            "staging/web/worker.yaml:10: the container `worker` runs `r/web:old` and is left alone",
+        ]
+    );
+    let done = run(&[all()], &files).unwrap();
+    let lines: Vec<&str> = done.changes.iter().map(|it| it.file.as_str()).collect();
+    assert_eq!(done.changes.len(), 3, "{lines:?}");
+    assert_eq!(done.notes, Vec::<String>::new());
+    assert!(!done.files.contains_key("staging/web/a.yaml"));
+    // Another component's deployment of the worker is not "left alone".
+    let mut of_worker = image("new");
+    of_worker.target.component = ComponentName::new("worker").unwrap();
+    of_worker.target.container = "worker".into();
+    let done = run(&[image("new"), of_worker], &files).unwrap();
+    assert_eq!(done.changes.len(), 2);
+    assert!(
+        done.notes.iter().all(|note| !note.contains("worker")),
+        "{:?}",
+        done.notes
+    );
+}
+
+#[test]
+fn init_containers_move_with_the_image_that_they_share() {
+    let with = |init: &str| {
+        deployment(&format!(
+            "      - name: web\n        image: r/web:old\n      initContainers:\n      - name: migrate\n        image: {init}\n"
+        ))
+    };
+    let moved = |init: &str| {
+        let text = with(init);
+        let done = run(&[image("new")], &[("d.yaml", text.as_bytes())]).unwrap();
+        (done.changes.len(), done.notes.len())
+    };
+    assert_eq!(moved("r/web:old"), (2, 0));
+    assert_eq!(moved("r/web:older"), (1, 1));
+    assert_eq!(moved("r/other:old"), (1, 0));
+    assert_eq!(moved("x/web:old"), (1, 1));
+    let elsewhere = with("r/x:1").replace("name: web\nspec", "name: other\nspec");
+    let elsewhere = elsewhere.replace("image: r/x:1", "image: r/web:old");
+    let elsewhere = elsewhere.replace("- name: web\n", "- name: side\n");
+    let main = deployment(OLD);
+    let done = run(
+        &[image("new")],
+        &[
+            ("d.yaml", main.as_bytes()),
+            ("e.yaml", elsewhere.as_bytes()),
+        ],
+    )
+    .unwrap();
+    assert_eq!(
+        done.changes.len(),
+        1,
+        "another pod's init container is another's"
+    );
+}
+
+#[test]
+fn all_containers_are_refused_where_one_is_unfit() {
+    let text = deployment(
+        "      - {name: web, image: r/web:old}\n      - {name: side, image: 'r/web:$TAG'}\n",
+    );
+    let error = run(&[all()], &[("d.yaml", text.as_bytes())]).unwrap_err();
+    assert!(
+        error[0]
+            .cause
+            .contains("d.yaml:10: the image is a template"),
+        "{error:?}"
+    );
+    let error = run(&[all()], &[("d.yaml", b"kind: Service\nname: web\n")]).unwrap_err();
+    assert!(error[0].cause.contains("no workload"), "{error:?}");
+}
+
+#[test]
+fn two_components_do_not_set_one_value_to_two_images() {
+    let text = deployment(
+        "      - {name: web, image: r/web:old}\n      initContainers:\n      - {name: migrate, image: r/web:old}\n",
+    );
+    let mut migrate = image("other");
+    migrate.target.component = ComponentName::new("migrate").unwrap();
+    migrate.target.container = "migrate".into();
+    let files: [(&str, &[u8]); 1] = [("d.yaml", text.as_bytes())];
+    let error = run(&[image("new"), migrate.clone()], &files).unwrap_err();
+    assert!(
+        error[0].cause.contains("d.yaml:11 is set for another"),
+        "{error:?}"
+    );
+    migrate.tag = image("new").tag;
+    let done = run(&[image("new"), migrate], &files).unwrap();
+    assert_eq!(done.changes.len(), 2);
+}
+
+#[test]
+fn a_kustomization_says_which_manifests_count() {
+    let main = workload("Deployment", "web", "web", "r/web:old");
+    let rollout = workload("Rollout", "web", "web", "r/web:old");
+    let files = |kustomization: &'static str| {
+        run(
+            &[image("new")],
+            &[
+                ("deployment.yaml", main.as_bytes()),
+                ("kustomization.yaml", kustomization.as_bytes()),
+                ("rollout.yaml", rollout.as_bytes()),
+            ],
+        )
+    };
+    let done = files("resources: [rollout.yaml]\n").unwrap();
+    assert_eq!(done.changes[0].file, "staging/web/rollout.yaml");
+    let check = |kustomization, part: &str| {
+        let error = files(kustomization).unwrap_err();
+        assert!(error[0].cause.contains(part), "{error:?}");
+    };
+    check(
+        "resources: []\n",
+        "deployment.yaml:10 runs `r/web:old`, but nothing lists the file",
+    );
+    check(
+        "images: [{name: r/other, newTag: a}]\n",
+        "nothing lists the file",
+    );
+    check("no: [yaml\n", "kustomization.yaml:2: the file is no YAML");
+    check(
+        "resources:\n- ../../base/web\nimages:\n- name: r/web\n  newTag: a\n",
+        "kustomization.yaml:4: the image stands in a kustomization",
+    );
+    check(
+        "resources:\n- ../../base/web\nimages:\n- name: other\n  newName: r/web\n",
+        "kustomization.yaml:4",
+    );
+}
+
+#[test]
+fn manifests_from_elsewhere_are_named() {
+    let error = run(
+        &[image("new")],
+        &[(
+            "kustomization.yml",
+            b"resources:\n- x.yaml\n- ../../base/web\n",
+        )],
+    )
+    .unwrap_err();
+    assert!(
+        error[0]
+            .cause
+            .contains("kustomization.yml:3: the manifests come from `../../base/web`"),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn what_decides_in_place_of_the_manifest_is_named() {
+    let main = deployment(OLD);
+    let beside = |name: &'static str, text: &'static str, part: &str| {
+        let list: &[u8] = b"resources: [deployment.yaml]\n";
+        let mut files: Vec<(&str, &[u8])> = vec![
+            ("deployment.yaml", main.as_bytes()),
+            (name, text.as_bytes()),
+        ];
+        if !name.to_lowercase().starts_with("kustomization") {
+            files.push(("kustomization.yaml", list));
+        }
+        let error = run(&[image("new")], &files).unwrap_err();
+        assert!(error[0].cause.contains(part), "{error:?}");
+        assert!(
+            error[0].cause.contains("deployment.yaml:9 has no effect"),
+            "{error:?}"
+        );
+    };
+    beside(
+        "Kustomization",
+        "resources: [deployment.yaml]\nimages:\n- name: r/web\n  newTag: a\n",
+        "Kustomization:3",
+    );
+    beside(
+        "kustomization.yml",
+        "resources: [deployment.yaml]\nimages:\n- name:\tr/web\n  newTag: a\n",
+        "kustomization.yml:3",
+    );
+    beside(
+        "kustomization.yaml",
+        "resources: [deployment.yaml]\nimageTags:\n- name: r/web\n  newTag: a\n",
+        "kustomization.yaml:3",
+    );
+    beside(
+        "kustomization.yaml",
+        "resources: [deployment.yaml]\npatches:\n- patch: |\n    - op: replace\n      path: /spec/template/spec/containers/0/image\n      value: x\n",
+        "kustomization.yaml:3",
+    );
+    beside(
+        "kustomization.yaml",
+        "resources: [deployment.yaml]\npatchesStrategicMerge:\n- |\n  kind: Deployment\n  spec: {containers: [{name: web, image: x}]}\n",
+        "kustomization.yaml:3",
+    );
+    beside(
+        "kustomization.yaml",
+        "resources: [deployment.yaml]\nreplacements:\n- targets: [{fieldPaths: [spec.template.spec.containers.0.image]}]\n",
+        "kustomization.yaml:3",
+    );
+    beside(
+        ".argocd-source-web.yaml",
+        "kustomize:\n  images:\n  - r/web:pinned\n",
+        ".argocd-source-web.yaml:3",
+    );
+    beside(
+        ".argocd-source.yaml",
+        "kustomize:\n  images: ['r/web=other/web:1']\n",
+        ".argocd-source.yaml:2",
+    );
+    let patch: &[u8] = b"kind: Deployment\nspec:\n  template:\n    spec:\n      containers:\n      - name: web\n        image: r/web:pinned\n";
+    let by = |list: &'static [u8]| {
+        run(
+            &[image("new")],
+            &[
+                ("deployment.yaml", main.as_bytes()),
+                ("kustomization.yaml", list),
+                ("patch.yaml", patch),
+            ],
+        )
+    };
+    let error = by(b"resources: [deployment.yaml]\npatches:\n- path: patch.yaml\n").unwrap_err();
+    assert!(
+        error[0].cause.contains(
+            "patch.yaml:7: kustomize patches the image, by staging/web/kustomization.yaml:3"
+        ),
+        "{error:?}"
+    );
+    assert!(by(b"resources: [deployment.yaml]\n").is_ok());
+}
+
+#[test]
+fn what_decides_from_elsewhere_is_named() {
+    let main = deployment(OLD);
+    let files: [(&str, &[u8]); 2] = [
+        ("deployment.yaml", main.as_bytes()),
+        ("kustomization.yaml", b"resources: [deployment.yaml]\n"),
+    ];
+    let with = |path: &'static str, text: &'static str| {
+        run_around(&[image("new")], &files, &[(path, text.as_bytes())])
+    };
+    let decides = |path, text, line: &str| {
+        let error = with(path, text).unwrap_err();
+        assert!(
+            error[0].cause.contains(&format!("{path}:{line}: ")),
+            "{error:?}"
+        );
+    };
+    let images = "images:\n- name: r/web\n  newTag: a\n";
+    decides(
+        "staging/kustomization.yaml",
+        "images:\n- name: r/web\n  newTag: a\nresources: [web]\n",
+        "2",
+    );
+    decides(
+        "kustomization.yaml",
+        "images:\n- name: r/web\n  newTag: a\nresources: [staging]\n",
+        "2",
+    );
+    decides(
+        "overlays/a/kustomization.yaml",
+        "images:\n- name: r/web\n  newTag: a\nresources: [../../staging/web]\n",
+        "2",
+    );
+    decides(
+        "overlays/a/kustomization.yaml",
+        "images:\n- name: r/web\n  newTag: a\nresources: [../../staging/web/deployment.yaml]\n",
+        "2",
+    );
+    decides(
+        "argocd/web.yaml",
+        "kind: Application\nspec:\n  source:\n    path: staging/web\n    kustomize:\n      images: ['r/web:pinned']\n",
+        "6",
+    );
+    decides(
+        "argocd/web.yaml",
+        "kind: Application\nspec:\n  sources:\n  - path: ./staging/web/\n    kustomize:\n      images:\n      - r/web=x/web:pinned\n",
+        "7",
+    );
+    decides(
+        "argocd/set.yaml",
+        "kind: ApplicationSet\nspec:\n  template:\n    spec:\n      source:\n        path: '{{path}}'\n        kustomize:\n          images: ['r/web@sha256:ab']\n",
+        "8",
+    );
+    decides(
+        "argocd/list.yaml",
+        "kind: ApplicationList\nitems:\n- kind: Application\n  spec:\n    source: {path: staging/web, kustomize: {images: ['r/web:a']}}\n",
+        "5",
+    );
+    decides(
+        "flux/web.yaml",
+        "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nspec:\n  path: ./staging/web\n  images:\n  - name: r/web\n    newTag: a\n",
+        "6",
+    );
+    for (path, text) in [
+        ("staging/kustomization.yaml", images),
+        (
+            "production/kustomization.yaml",
+            "resources: [web]\nimages:\n- name: r/web\n  newTag: a\n",
+        ),
+        (
+            "argocd/web.yaml",
+            "kind: Application\nspec:\n  source:\n    path: production/web\n    kustomize:\n      images: ['r/web:pinned']\n",
+        ),
+        (
+            "argocd/web.yaml",
+            "kind: Application\nspec:\n  source:\n    path: staging/web\n    kustomize:\n      images: ['r/other:pinned']\n",
+        ),
+        (
+            "argocd/web.yaml",
+            "kind: AppProject\nspec:\n  source:\n    path: staging/web\n    kustomize:\n      images: ['r/web:pinned']\n",
+        ),
+        ("broken/kustomization.yaml", "no: [yaml\n"),
+    ] {
+        assert_eq!(with(path, text).unwrap().changes.len(), 1, "{path} {text}");
+    }
+}
+
+#[test]
+fn more_kinds_of_workloads_and_files() {
+    let check = |name: &str, text: String| {
+        let done = run(&[image("new")], &[(name, text.as_bytes())]).unwrap();
+        assert_eq!(done.changes.len(), 1, "{text}");
+    };
+    check(
+        "x.yaml",
+        workload("DeploymentConfig", "web", "web", "r/web:old"),
+    );
+    let knative =
+        workload("Service", "web", "web", "r/web:old").replace("apps/v1", "serving.knative.dev/v1");
+    check("x.yaml", knative);
+    let list = workload("Deployment", "web", "web", "r/web:old").replace('\n', "\n  ");
+    check("x.yaml", format!("kind: DeploymentList\nitems:\n- {list}"));
+    check("d.json", "{\"kind\":\"Deployment\",\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"web\",\"image\":\"r/web:1\"}]}}}}".to_owned());
+    check("x.yaml", "kind: PodTemplate\ntemplate:\n  spec:\n    containers:\n    - {name: web, image: r/web:1}\n".to_owned());
+}
+
+#[test]
+fn what_was_seen_instead_is_named() {
+    let check = refused_around;
+    let web = deployment(OLD);
+    check(
+        &[],
+        &[("staging/web-deployment.yaml", &web)],
+        "staging/web holds no manifests; seen elsewhere: staging/web-deployment.yaml:9 runs `r/web:old` in the container `web`",
+        "`folder: .`",
+    );
+    check(
+        &[],
+        &[("staging/apps/web/d.yaml", &web)],
+        "staging/apps/web/d.yaml:9",
+        "`folder: apps/web`",
+    );
+    check(
+        &[],
+        &[
+            ("apps/web/overlays/staging/d.yaml", &web),
+            ("a/d.yaml", &web),
+        ],
+        "seen elsewhere: apps/web/overlays/staging/d.yaml:9",
+        "move the manifest there",
+    );
+    check(
+        &[
+            ("values.yaml", "image:\n  repository: r/web\n  tag: '1'\n"),
+            ("Chart.yaml", "name: web\n"),
+        ],
+        &[],
+        "staging/web/values.yaml:2 says `repository: r/web` in Helm values",
+        "no line of pipeline.yaml",
+    );
+    check(
+        &[(
+            "x.yaml",
+            "kind: HelmRelease\nspec:\n  values:\n    image:\n      repository: r/web\n",
+        )],
+        &[],
+        "x.yaml:5 says `repository: r/web` in a `HelmRelease`",
+        "",
+    );
+    let widget = web.replace("Deployment", "Widget");
+    check(
+        &[("x.yaml", &widget)],
+        &[],
+        "x.yaml:9 runs `r/web:old` in the container `web` in a `Widget`",
+        "",
+    );
+    let named = web.replace("name: web,", "name: app,");
+    check(
+        &[("x.yaml", &named)],
+        &[],
+        "x.yaml:9 runs `r/web:old` in the container `app`",
+        "`kubernetes: …`",
+    );
+    check(
+        &[],
+        &[],
+        "staging/web holds no manifests",
+        "deployment.yaml",
+    );
+}
+
+#[test]
+fn what_stands_in_place_of_manifests_is_named() {
+    for (kind, part) in [
+        (UnreadKind::Link("../base".into()), "is a link to `../base`"),
+        (UnreadKind::Submodule, "is a submodule"),
+        (UnreadKind::File, "is a file"),
+        (UnreadKind::Name, "a name that ArgoCD does not read"),
+        (UnreadKind::Large, "too large"),
+    ] {
+        let folder = Folder {
+            files: Vec::new(),
+            unread: vec![Unread {
+                path: "staging/web".into(),
+                kind,
+            }],
+        };
+        let error =
+            shipline_gitops::locate::locate(&folder, &[], &target("web", "web")).unwrap_err();
+        assert!(error.cause.contains(part), "{error}");
+        assert!(error.remedy.ends_with('.'));
+    }
+}
