@@ -177,7 +177,7 @@ fn a_whole_name_with_a_digest_can_be_set() {
         &world,
         &["api=2.1", "-e", "staging", "--any-tag", "--offline"],
     )
-    .expect(1);
+    .expect(2);
     assert!(run.stderr.contains("api=2.1@sha256:…"), "{}", run.stderr);
 }
 

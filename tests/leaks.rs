@@ -46,7 +46,7 @@ fn another_environments_url_in_an_arg_stops_the_run_before_anything_is_published
 fn an_exception_has_an_end() {
     let ignore = |until: &str| {
         format!(
-            "\nscans:\n  ignore:\n    - {{ rule: environment-leak, match: \"https://tiny.example/api/users\", file: \"**/index.html\", reason: canonical link, until: {until} }}\n"
+            "\nscans:\n  ignore:\n    - {{ rule: environment-leak, match: \"https://tiny.example/api/users/me\", file: \"**/index.html\", reason: canonical link, until: {until} }}\n"
         )
     };
     let check = |until: &str, code: i32| {

@@ -105,6 +105,7 @@ fn secrets_are_masked_in_what_is_no_event_too() {
         "gitops",
         "set",
         "api=1",
+        "--any-tag",
         "-e",
         "staging",
         "--message",

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use git2::build::CheckoutBuilder;
-use git2::{ErrorCode, ObjectType, Oid, Repository, StatusOptions};
+use git2::{ErrorCode, ObjectType, Oid, Repository, StatusOptions, Tree};
 use shipline_engine::error::{BackendError, ErrorClass};
 
 use crate::error::git;
@@ -136,6 +136,20 @@ fn is_behind(repository: &Repository, root: &Path, paths: &[String]) -> Result<b
     Ok(true)
 }
 
+/// The index as the tree says: a checkout leaves an entry alone whose file is as it should be already.
+fn stage(repository: &Repository, tree: &Tree<'_>, paths: &[String]) -> Result<(), git2::Error> {
+    let mut index = repository.index()?;
+    index.read(true)?;
+    for path in paths.iter().map(Path::new) {
+        match tree.get_path(path) {
+            Ok(_) => index.add_path(path)?,
+            Err(error) if error.code() == ErrorCode::NotFound => index.remove_path(path)?,
+            Err(error) => return Err(error),
+        }
+    }
+    index.write()
+}
+
 /// Waits for the one who holds the index; `false` when the deadline has passed.
 fn wait(repository: &Repository, patience: &mut Patience, waiting: &Waiting) -> bool {
     let lock = repository.path().join("index.lock");
@@ -158,7 +172,8 @@ pub(crate) fn catch_up(
             for path in paths {
                 checkout.path(path.as_str());
             }
-            repository.checkout_tree(head.as_object(), Some(&mut checkout))
+            repository.checkout_tree(head.as_object(), Some(&mut checkout))?;
+            stage(repository, &head.tree()?, paths)
         })();
         match moved {
             Ok(()) => return Ok(()),

@@ -167,7 +167,7 @@ fn refuse_missing(session: &Session, args: &GitopsSetArgs) -> Result<(), Command
 
 fn images(session: &Session, args: &GitopsSetArgs) -> Result<Vec<SetImage>, CommandError> {
     let mut seen = BTreeSet::new();
-    let mut images = Vec::new();
+    let mut wanted = Vec::new();
     for text in &args.images {
         let (name, value) = text.split_once('=').ok_or_else(|| {
             CommandError::usage(format!("`{text}` is not COMPONENT=TAG"))
@@ -183,9 +183,12 @@ fn images(session: &Session, args: &GitopsSetArgs) -> Result<Vec<SetImage>, Comm
         if !seen.insert(name.clone()) {
             return Err(CommandError::usage(format!("`{name}` is set twice")));
         }
-        images.push(image(component, value, args)?);
+        wanted.push((component, value));
     }
-    Ok(images)
+    wanted
+        .into_iter()
+        .map(|(component, value)| image(component, value, args))
+        .collect()
 }
 
 /// `TAG`, `TAG@DIGEST`, `NAME:TAG` or `NAME:TAG@DIGEST`.

@@ -33,6 +33,23 @@ struct Total {
     scanned: bool,
 }
 
+/// What the gate says to a task's images.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    Passed,
+    Stopped,
+}
+
+impl Total {
+    fn gate(&self) -> Gate {
+        if self.stopped.is_empty() {
+            Gate::Passed
+        } else {
+            Gate::Stopped
+        }
+    }
+}
+
 pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
     let shared = &task.shared;
     let scanners = &shared.backends.scanners;
@@ -72,7 +89,7 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
             results.scans.insert(image.id.clone(), scans);
         }
     }
-    for note in unused(task) {
+    for note in unused(task, total.gate()) {
         task.context.note(note).await;
     }
     if !total.stopped.is_empty() {
@@ -90,8 +107,9 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
     })
 }
 
-/// What the last image scan of the run says: the exceptions that no image needed, of those that speak of images of this run.
-fn unused(task: &StageTask) -> Vec<String> {
+/// What the last image scan of the run says, and one that the gate does not let pass, for others may not come to it any more: the
+/// exceptions that no image needed, of those that speak of images of this run.
+fn unused(task: &StageTask, gate: Gate) -> Vec<String> {
     let shared = &task.shared;
     let planned = shared.plan.tasks.iter().filter(|task| {
         task.kind == StageKind::ImageScan
@@ -103,7 +121,7 @@ fn unused(task: &StageTask) -> Vec<String> {
     let planned = planned.count();
     let mut results = shared.results();
     results.scanned.extend(task.task.id.component.clone());
-    if results.scanned.len() != planned {
+    if gate == Gate::Passed && results.scanned.len() != planned {
         return Vec::new();
     }
     let exceptions = shared.config.scans.ignore.iter().filter(|ignore| {

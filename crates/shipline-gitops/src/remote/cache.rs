@@ -114,7 +114,7 @@ impl Cache {
                 Err(error) => {
                     // What is too large is so the next time, too.
                     let class = match error.kind() {
-                        io::ErrorKind::InvalidData => ErrorClass::Invalid,
+                        io::ErrorKind::InvalidData => ErrorClass::Failed,
                         _ => ErrorClass::Retryable,
                     };
                     let message = "receive what is fetched";

@@ -95,8 +95,8 @@ pub(super) struct Wire {
     pub(super) waiting: Waiting,
 }
 
-/// The most that a list of refs has: half a million of them.
-const MAX_REFS: u64 = 32 * 1024 * 1024;
+/// The most that a list of refs has: a quarter of a million of them.
+const MAX_REFS: u64 = 16 * 1024 * 1024;
 
 /// The most that the answer to a push has.
 const MAX_REPORT: u64 = 4 * 1024 * 1024;

@@ -38,7 +38,8 @@ fn go_to_parent(clone: &Clone) {
 }
 
 fn stage(clone: &Clone, path: &str) {
-    let mut index = clone.git().index().unwrap();
+    let git = clone.git();
+    let mut index = git.index().unwrap();
     index.add_path(std::path::Path::new(path)).unwrap();
     index.write().unwrap();
 }

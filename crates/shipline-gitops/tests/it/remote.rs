@@ -708,7 +708,7 @@ fn answers_without_an_end_have_one() {
         .unwrap()
         .read(&[target("web")])
         .unwrap_err();
-    assert_eq!(error.class, ErrorClass::Invalid);
+    assert_eq!(error.class, ErrorClass::Failed);
     let cause = error.cause.unwrap().to_string();
     assert!(cause.contains("more than 100 bytes"), "{cause}");
 }
