@@ -59,7 +59,7 @@ fn no_name_below_the_top_is_followed() {
         fs::remove_file(&at).unwrap();
     }
     // The person's own link is followed.
-    fs::create_dir(world.path("top/state")).unwrap();
+    fs::create_dir_all(world.path("top/state")).unwrap();
     symlink(world.path("top"), world.path("own")).unwrap();
     let own = Place::new(world.path("own"), Owner::Ours).join("state/x");
     own.write_whole(b"1").unwrap();

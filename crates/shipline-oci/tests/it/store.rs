@@ -98,9 +98,10 @@ fn a_layout_is_made_and_written_through_no_link() {
             "" | "tmp" | "blobs" | "blobs/sha256" => victim.path().to_path_buf(),
             _ => victim.path().join("file"),
         };
-        let at = place.path().join(name);
+        // Without the slash that an empty name would leave at the end.
+        let at: std::path::PathBuf = place.path().join(name).components().collect();
         fs::create_dir_all(at.parent().unwrap()).unwrap();
-        std::os::unix::fs::symlink(target, place.path().join(name)).unwrap();
+        std::os::unix::fs::symlink(target, at).unwrap();
         let written = LayoutStore::open(&place, Faults::none()).and_then(|store| {
             store.put_blob(&image::digest_of(b"hello"), &mut &b"hello"[..])?;
             store.garbage(&[], Duration::ZERO)?.remove()
