@@ -17,10 +17,11 @@ fn main_is_pushed(variables: &[(&str, &str)]) {
 }
 
 fn pull_request(variables: &[(&str, &str)]) -> PullRequest {
-    match started_by(variables) {
-        Trigger::PullRequest(found) => found,
-        other => panic!("{variables:?}: {other:?}"),
-    }
+    let trigger = started_by(variables);
+    let Trigger::PullRequest(found) = trigger else {
+        panic!("{variables:?}: {trigger:?}");
+    };
+    found
 }
 
 fn into_main(variables: &[(&str, &str)]) {
@@ -260,9 +261,11 @@ fn the_payload_tells_the_base_and_what_comes_of_a_pull_request() {
             ("GITHUB_EVENT_PATH", &path.display().to_string()),
         ])
     };
-    let base = |trigger: Trigger| match trigger {
-        Trigger::PullRequest(found) => (found.branch, found.commits),
-        other => panic!("{other:?}"),
+    let base = |trigger: Trigger| {
+        let Trigger::PullRequest(found) = trigger else {
+            panic!("{trigger:?}");
+        };
+        (found.branch, found.commits)
     };
     let told = (
         BaseBranch::Named("main".to_owned()),

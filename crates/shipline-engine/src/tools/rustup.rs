@@ -96,12 +96,12 @@ fn in_repository(root: &Path, seen: &[&Picking], settings: &str) -> Option<Picke
             nearest = Some((folder, file));
         }
     }
-    match nearest {
-        Some((folder, file)) if !folder.is_empty() => Some(read(&root.join(folder), &file.text)),
-        nearest => {
-            override_of(root, settings).or_else(|| nearest.map(|(_, file)| read(root, &file.text)))
-        }
+    if let Some((folder, file)) = nearest
+        && !folder.is_empty()
+    {
+        return Some(read(&root.join(folder), &file.text));
     }
+    override_of(root, settings).or_else(|| nearest.map(|(_, file)| read(root, &file.text)))
 }
 
 /// By an override or a file of a folder above the repository.
