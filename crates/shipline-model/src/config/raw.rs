@@ -307,7 +307,6 @@ pub(super) struct Ignore {
     pub rule: Option<String>,
     /// The URL that may be there, at or below one of an environment's `api_urls`; with `*` at its end also what follows.
     #[serde(rename = "match")]
-    #[schemars(required)]
     pub matched: Option<String>,
     /// Only findings in files of this glob.
     pub file: Option<String>,

@@ -286,7 +286,7 @@ fn variant(variant: &Variant) -> raw::Variant {
 fn scans(scans: &Scans) -> raw::Scans {
     let ignore = |ignore: &Ignore| raw::Ignore {
         rule: Some(ignore.rule.clone()),
-        matched: Some(ignore.matched.clone()),
+        matched: ignore.matched.clone(),
         file: ignore.file.clone(),
         component: ignore.component.as_ref().map(ToString::to_string),
         variant: ignore.variant.as_ref().map(ToString::to_string),

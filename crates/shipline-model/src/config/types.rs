@@ -301,8 +301,9 @@ pub struct Scans {
 pub struct Ignore {
     /// The rule's ID.
     pub rule: String,
-    /// Only findings whose matched text is this; with `*` at its end those that start with what stands before it.
-    pub matched: String,
+    /// Only findings whose matched text is this; with `*` at its end those that start with what stands before it. What names
+    /// no environment's API URL covers none.
+    pub matched: Option<String>,
     /// Only findings in files of this glob.
     pub file: Option<String>,
     /// Only findings in images of this component.

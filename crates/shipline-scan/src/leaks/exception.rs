@@ -122,6 +122,9 @@ impl Exception {
             variant,
             ..
         } = &self.ignore;
+        let Some(matched) = matched else {
+            return false;
+        };
         let text = match matched.strip_suffix('*') {
             Some(start) => leak.shown.starts_with(start),
             None => leak.shown == matched,

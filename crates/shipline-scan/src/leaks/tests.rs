@@ -41,7 +41,7 @@ fn scan(variant: &str, image: &(Memory, Digest)) -> ScanReport {
 fn ignore(matched: &str, file: Option<&str>, until: &str) -> Ignore {
     Ignore {
         rule: RULE.to_owned(),
-        matched: matched.to_owned(),
+        matched: Some(matched.to_owned()),
         file: file.map(str::to_owned),
         component: None,
         variant: None,
@@ -316,6 +316,11 @@ fn an_exception_covers_what_it_names_and_nothing_else() {
     ] {
         check(of(matched), nothing);
     }
+    let any = Ignore {
+        matched: None,
+        ..of("")
+    };
+    check(any, nothing);
     let for_image = |component: Option<&str>, variant: Option<&str>| Ignore {
         component: component.map(|name| name.parse().unwrap()),
         variant: variant.map(|name| name.parse().unwrap()),

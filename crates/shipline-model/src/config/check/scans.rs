@@ -101,7 +101,7 @@ fn one(
     });
     Some(Ignore {
         rule: rule?,
-        matched: matched?,
+        matched,
         file,
         component: component.flatten(),
         variant: variant.flatten(),
