@@ -546,7 +546,7 @@ pub(crate) fn gitops_at(
                 token: token.map(Secret::new),
                 cache: session.state().join(name),
                 exchange: Arc::new(GitExchange(Exchange::new(
-                    shipline_oci::http::client_that_stays(&http_settings(settings, Vec::new()))?,
+                    shipline_oci::http::client(&http_settings(settings, Vec::new()))?,
                     session.runtime()?.handle().clone(),
                 ))),
                 deadline: GITOPS_DEADLINE,

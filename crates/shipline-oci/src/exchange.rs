@@ -9,7 +9,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use shipline_engine::error::{BackendError, ErrorClass};
 use tokio::runtime::Handle;
 
-use crate::registry::distribution::connection;
+use crate::http::{Peer, RequestLine, shown, unanswered};
 
 /// How long the other side may be silent.
 const STALL: Duration = Duration::from_secs(120);
@@ -38,17 +38,17 @@ impl fmt::Debug for Answer {
 }
 
 impl Exchange {
-    /// A client on a runtime that drives its connections; one of [`client_that_stays`](crate::http::client_that_stays).
+    /// A client on a runtime that drives its connections.
     #[must_use]
     pub fn new(client: reqwest::Client, runtime: Handle) -> Self {
         Self { client, runtime }
     }
 
-    /// Sends a request and waits for the answer's head. Headers may hold credentials: they are kept out of logs.
+    /// Sends a request and waits for the answer's head. Headers may hold credentials: they are kept out of logs. Redirects are
+    /// given as they come: the caller knows where its credentials may go.
     ///
     /// # Errors
-    /// `Unavailable` where nobody listens at the address; `Retryable` where the connection fails otherwise, breaks or is
-    /// silent for two minutes; `Invalid` where the URL or a header is
+    /// `Unavailable` where nobody listens at the address; `Retryable` where the connection fails otherwise, breaks or is silent for two minutes; `Invalid` where the URL or a header is
     /// none, or the certificate is not trusted.
     pub fn send(
         &self,
@@ -57,7 +57,10 @@ impl Exchange {
         headers: &[(&str, String)],
         body: Vec<u8>,
     ) -> Result<Answer, BackendError> {
-        let attempt = format!("ask {url}");
+        let attempt = match reqwest::Url::parse(url) {
+            Ok(url) => format!("ask {}", shown(&url)),
+            Err(_) => "ask a server".to_owned(),
+        };
         let invalid = || BackendError::new(ErrorClass::Invalid, attempt.as_str());
         let address = reqwest::Url::parse(url).map_err(|error| invalid().because(error))?;
         let mut map = HeaderMap::new();
@@ -69,7 +72,7 @@ impl Exchange {
             value.set_sensitive(true);
             map.insert(name, value);
         }
-        let host = address.authority().to_owned();
+        let line = RequestLine::new(&method, &address);
         let mut request = self.client.request(method, address).headers(map);
         if !body.is_empty() {
             request = request.body(body);
@@ -81,7 +84,7 @@ impl Exchange {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 let refused = is_refused(&error);
-                let mut error = connection(&attempt, &host, error);
+                let mut error = unanswered(&attempt, &line, Peer::Git, error);
                 if refused {
                     error.class = ErrorClass::Unavailable;
                 }
@@ -180,7 +183,7 @@ mod tests {
     }
 
     fn exchange(runtime: &tokio::runtime::Runtime) -> Exchange {
-        let client = crate::http::client_that_stays(&crate::http::HttpSettings::default()).unwrap();
+        let client = crate::http::client(&crate::http::HttpSettings::default()).unwrap();
         Exchange::new(client, runtime.handle().clone())
     }
 

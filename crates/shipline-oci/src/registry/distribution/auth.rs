@@ -8,19 +8,23 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, Url};
-use serde::Deserialize;
+use reqwest::{Method, Response, StatusCode, Url};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_model::value::Secret;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::challenge::Challenge;
-use super::failure::{self, Refusal};
+use super::failure::Refusal;
+use super::host::{RegistryAddress, Transport, is_loopback};
+use super::scope;
+use super::token::TokenAnswer;
 use crate::credentials::{CredentialSource, Credentials, Freshness};
+use crate::http::redirect::{Reach, Redirects, Step};
+use crate::http::{Peer, RequestLine, is_loopback_url, unanswered};
 
-/// Lifetime of a token whose server does not say it (Docker's token specification).
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+/// Lifetime of a token that goes to the registry as it was given to us.
+const GIVEN_LIFETIME: Duration = Duration::from_secs(60);
 /// Time limit for a token server's answer.
 const ANSWER: Duration = Duration::from_secs(30);
 /// Most that is read of a token server's answer.
@@ -31,6 +35,8 @@ const ANSWER_BYTES: usize = 1 << 20;
 pub(super) struct Authenticator {
     http: reqwest::Client,
     host: String,
+    /// Whether logins may go to other hosts in plain HTTP: the registry is one that was declared so.
+    insecure: bool,
     source: Arc<dyn CredentialSource>,
     // One lock over the exchange as a whole: those who come meanwhile wait for its result and do not repeat it.
     state: Mutex<State>,
@@ -41,6 +47,8 @@ struct State {
     scheme: Scheme,
     basic: Option<HeaderValue>,
     tokens: HashMap<String, Token>,
+    /// What the registry asked for beyond what we asked for, by what we asked for.
+    wider: HashMap<String, String>,
 }
 
 /// What the registry asked for when it last asked.
@@ -61,25 +69,55 @@ struct Token {
     expires: Instant,
 }
 
-#[derive(Deserialize)]
-struct TokenAnswer {
-    token: Option<String>,
-    access_token: Option<String>,
-    expires_in: Option<u64>,
-}
-
 impl Authenticator {
     pub(super) fn new(
         http: reqwest::Client,
-        host: String,
+        address: &RegistryAddress,
         source: Arc<dyn CredentialSource>,
     ) -> Self {
         Self {
             http,
-            host,
+            host: address.host.clone(),
+            insecure: address.transport != Transport::Encrypted && !is_loopback(&address.api),
             source,
             state: Mutex::default(),
         }
+    }
+
+    /// Whether a login is known.
+    pub(super) async fn has_login(&self) -> bool {
+        let found = self.source.credentials(&self.host, Freshness::Remembered);
+        matches!(found.await, Ok(known) if known != Credentials::Anonymous)
+    }
+
+    /// What may be wrong with the login where the registry or its token server answered with this status.
+    pub(super) async fn advice(&self, status: StatusCode) -> Vec<String> {
+        let mut advice = Vec::new();
+        let host = &self.host;
+        let found = self.source.credentials(host, Freshness::Remembered).await;
+        let secret = match &found {
+            Ok(Credentials::Login { password, .. }) => Some(("password", password)),
+            Ok(Credentials::Identity(token) | Credentials::Bearer(token)) => Some(("token", token)),
+            Ok(Credentials::Anonymous) | Err(_) => None,
+        };
+        if let Some((what, secret)) = secret
+            && secret.expose().trim() != secret.expose()
+        {
+            advice.push(format!(
+                "The {what} for {host} begins or ends with a line break or a blank, which is rarely part of it: store it without (`printf %s`, not `echo`)."
+            ));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let begin = match &found {
+                Ok(Credentials::Anonymous) => format!("No login for {host} is known"),
+                Ok(_) | Err(_) => format!("The login for {host} was refused"),
+            };
+            advice.push(format!(
+                "{begin}: {} Some registries answer so for repositories that do not exist, too.",
+                self.source.remedy(host)
+            ));
+        }
+        advice
     }
 
     /// The header for requests of this scope, as far as it is known what the registry wants.
@@ -99,7 +137,8 @@ impl Authenticator {
                 {
                     return Ok(Some(token.header.clone()));
                 }
-                let token = self.token(&realm, service.as_deref(), scope).await?;
+                let wanted = state.wider.get(scope).map_or(scope, String::as_str);
+                let token = self.token(&realm, service.as_deref(), wanted).await?;
                 let header = token.header.clone();
                 state.tokens.insert(scope.to_owned(), token);
                 Ok(Some(header))
@@ -107,17 +146,26 @@ impl Authenticator {
         }
     }
 
-    /// The header to try next after the registry refused `used`; `None` where there is nothing else to try.
+    /// The header to try next after the registry refused `used` in an answer from `from`; `None` where there is nothing else to
+    /// try.
     pub(super) async fn renew(
         &self,
         headers: &HeaderMap,
+        from: &Url,
         scope: &str,
         used: Option<&HeaderValue>,
-        plain: bool,
     ) -> Result<Option<HeaderValue>, BackendError> {
         let mut state = self.state.lock().await;
-        if let Some(scheme) = self.wanted(headers, plain)? {
+        let challenges = Challenge::all(headers);
+        if let Some(scheme) = self.wanted(&challenges, from, &state.scheme)? {
             state.scheme = scheme;
+        }
+        let asked = challenges.iter().find(|c| c.scheme == "bearer");
+        if let Some(asked) = asked.and_then(|challenge| challenge.get("scope")) {
+            let wider = scope::with(scope, asked);
+            if wider != scope {
+                state.wider.insert(scope.to_owned(), wider);
+            }
         }
         match state.scheme.clone() {
             Scheme::Unknown => Ok(None),
@@ -145,7 +193,8 @@ impl Authenticator {
                     return Ok(Some(token.header.clone()));
                 }
                 state.tokens.remove(scope);
-                let token = self.token(&realm, service.as_deref(), scope).await?;
+                let wanted = state.wider.get(scope).map_or(scope, String::as_str);
+                let token = self.token(&realm, service.as_deref(), wanted).await?;
                 let header = token.header.clone();
                 state.tokens.insert(scope.to_owned(), token);
                 Ok(Some(header).filter(|header| used != Some(header)))
@@ -153,31 +202,48 @@ impl Authenticator {
         }
     }
 
-    fn wanted(&self, headers: &HeaderMap, plain: bool) -> Result<Option<Scheme>, BackendError> {
-        let challenges = Challenge::all(headers);
+    fn wanted(
+        &self,
+        challenges: &[Challenge],
+        from: &Url,
+        known: &Scheme,
+    ) -> Result<Option<Scheme>, BackendError> {
+        let failed = |why: String| {
+            BackendError::new(ErrorClass::Denied, format!("log in to {}", self.host)).because(why)
+        };
         if let Some(bearer) = challenges.iter().find(|c| c.scheme == "bearer") {
-            let failed = |why: &str| {
-                BackendError::new(ErrorClass::Denied, format!("log in to {}", self.host))
-                    .because(why.to_owned())
-            };
-            let realm = bearer
-                .get("realm")
-                .and_then(|realm| Url::parse(realm).ok())
-                .ok_or_else(|| failed("the registry names no token server"))?;
-            if realm.scheme() != "https" && !(plain && realm.scheme() == "http") {
-                return Err(failed(
-                    "the registry's token server is reached without encryption",
-                ));
+            let realm = bearer.get("realm").and_then(|realm| from.join(realm).ok());
+            let mut realm =
+                realm.ok_or_else(|| failed("the registry names no token server".to_owned()))?;
+            let _ = realm.set_username("");
+            let _ = realm.set_password(None);
+            // In plain HTTP a login goes only where the registry's own traffic goes in plain HTTP, too.
+            let plain = realm.scheme() == "http"
+                && from.scheme() == "http"
+                && (is_loopback_url(&realm) || realm.host() == from.host() || self.insecure);
+            if realm.scheme() != "https" && !plain {
+                return Err(failed(format!(
+                    "the registry's token server {} is reached without encryption",
+                    realm.host_str().unwrap_or_default()
+                )));
             }
             return Ok(Some(Scheme::Bearer {
                 realm,
                 service: bearer.get("service").map(str::to_owned),
             }));
         }
-        Ok(challenges
-            .iter()
-            .any(|c| c.scheme == "basic")
-            .then_some(Scheme::Basic))
+        if !challenges.iter().any(|c| c.scheme == "basic") {
+            return Ok(None);
+        }
+        let downgrade = matches!(known, Scheme::Bearer { .. })
+            && from.scheme() == "http"
+            && !is_loopback_url(from);
+        if downgrade {
+            return Err(failed(
+                "without encryption, the registry asks for the password itself where it asked for a token before".to_owned(),
+            ));
+        }
+        Ok(Some(Scheme::Basic))
     }
 
     async fn basic(&self, freshness: Freshness) -> Result<Option<HeaderValue>, BackendError> {
@@ -250,7 +316,7 @@ impl Authenticator {
         if let Credentials::Bearer(token) = credentials {
             return Ok(Token {
                 header: self.bearer_header(token.expose())?,
-                expires: Instant::now() + DEFAULT_LIFETIME,
+                expires: Instant::now() + GIVEN_LIFETIME,
             });
         }
         let mut fields: Vec<(&str, &str)> = Vec::new();
@@ -267,7 +333,7 @@ impl Authenticator {
             );
         }
         let mut url = realm.clone();
-        let request = match credentials {
+        let question = match credentials {
             Credentials::Identity(token) => {
                 let mut form = Url::clone(realm);
                 form.query_pairs_mut()
@@ -276,62 +342,117 @@ impl Authenticator {
                     .append_pair("grant_type", "refresh_token")
                     .append_pair("client_id", "shipline")
                     .append_pair("refresh_token", token.expose());
-                self.http
-                    .request(Method::POST, url)
-                    .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-                    .body(form.query().unwrap_or_default().to_owned())
+                Question {
+                    method: Method::POST,
+                    url,
+                    login: None,
+                    form: Some(form.query().unwrap_or_default().to_owned()),
+                }
             }
             Credentials::Login { username, password } => {
                 url.query_pairs_mut()
                     .extend_pairs(&fields)
                     .append_pair("account", username);
-                self.http
-                    .request(Method::GET, url)
-                    .header(AUTHORIZATION, self.login_header(username, password)?)
+                Question {
+                    method: Method::GET,
+                    url,
+                    login: Some(self.login_header(username, password)?),
+                    form: None,
+                }
             }
             Credentials::Anonymous | Credentials::Bearer(_) => {
                 url.query_pairs_mut().extend_pairs(&fields);
-                self.http.request(Method::GET, url)
+                Question {
+                    method: Method::GET,
+                    url,
+                    login: None,
+                    form: None,
+                }
             }
         };
-        let mut response = request
-            .timeout(ANSWER)
-            .send()
-            .await
-            .map_err(|error| failure::connection(&attempted, &self.host, error))?;
+        let (request, mut response) = self.ask(&question, &attempted).await?;
         let mut body = Vec::new();
         while let Some(chunk) = response
             .chunk()
             .await
-            .map_err(|error| failure::connection(&attempted, &self.host, error))?
+            .map_err(|error| unanswered(&attempted, &request, Peer::Registry, error))?
         {
             body.extend_from_slice(&chunk);
             if body.len() > ANSWER_BYTES {
                 return Err(BackendError::new(ErrorClass::Invalid, attempted)
-                    .because("the token server's answer is too long"));
+                    .because(format!("{request}: the token server's answer is too long")));
             }
         }
-        if !response.status().is_success() {
-            let refusal = Refusal::read(response.status(), response.headers(), &body);
-            return Err(refusal.into_error(&attempted, &self.host));
+        let status = response.status();
+        if !status.is_success() {
+            let refusal = Refusal::read(request, status, response.headers(), &body);
+            let error = refusal.into_error(&attempted, &self.host);
+            let advice = self.advice(status).await;
+            return Err(advice.into_iter().fold(error, BackendError::hint));
         }
-        // The answer holds the token: it is never part of an error.
-        let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|_| {
-            BackendError::new(ErrorClass::Invalid, attempted.clone())
-                .because("the token server's answer is not the JSON of a token")
+        let answer = TokenAnswer::read(&body).map_err(|error| {
+            BackendError::new(ErrorClass::Invalid, attempted)
+                .because(format!("{request}: {error}"))
+                .hint(format!(
+                    "Is {} the token server of a registry? It does not answer like one.",
+                    request.host()
+                ))
         })?;
-        let token = answer.token.or(answer.access_token).ok_or_else(|| {
-            BackendError::new(ErrorClass::Denied, attempted)
-                .because("the token server's answer holds no token")
-        })?;
-        let lifetime = answer
-            .expires_in
-            .map_or(DEFAULT_LIFETIME, Duration::from_secs)
-            .min(Duration::from_secs(24 * 3600));
+        let lifetime = answer.lifetime;
         Ok(Token {
-            header: self.bearer_header(&token)?,
+            header: self.bearer_header(&answer.token)?,
             // A tenth early: it must last until the registry has looked at it.
             expires: Instant::now() + lifetime - lifetime / 10,
         })
     }
+
+    /// Asks a token server. What carries a login in its header or body goes to the server that the registry named and to no
+    /// other, wherever that one redirects to.
+    async fn ask(
+        &self,
+        question: &Question,
+        attempted: &str,
+    ) -> Result<(RequestLine, Response), BackendError> {
+        let secret = question.login.is_some() || question.form.is_some();
+        let reach = if secret {
+            Reach::Origin
+        } else {
+            Reach::Anywhere
+        };
+        let mut redirects = Redirects::new(&question.url, reach);
+        let mut to = question.url.clone();
+        loop {
+            let line = RequestLine::new(&question.method, &to);
+            let mut request = self.http.request(question.method.clone(), to.clone());
+            if let Some(login) = &question.login {
+                request = request.header(AUTHORIZATION, login);
+            }
+            if let Some(form) = &question.form {
+                request = request
+                    .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                    .body(form.clone());
+            }
+            let response = request
+                .timeout(ANSWER)
+                .send()
+                .await
+                .map_err(|error| unanswered(attempted, &line, Peer::Registry, error))?;
+            to = match redirects.next(&response, &question.method) {
+                Ok(None) => return Ok((line, response)),
+                Ok(Some(Step::Home(to) | Step::Elsewhere(to))) => to,
+                Err(astray) => {
+                    return Err(BackendError::new(ErrorClass::Denied, attempted)
+                        .because(format!("{line}: {astray}")));
+                }
+            };
+        }
+    }
+}
+
+/// What a token server is asked.
+struct Question {
+    method: Method,
+    url: Url,
+    login: Option<HeaderValue>,
+    form: Option<String>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RANGE};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 use shipline_engine::backend::{Descriptor, ImageStore};
 use shipline_engine::error::{BackendError, ErrorClass};
@@ -16,14 +16,21 @@ use tokio::sync::mpsc;
 
 use super::DistributionRegistry;
 use super::body::{Progress, Share};
-use super::client::{Call, Payload, header};
-use super::failure::Refusal;
-use super::manifests::{other_digest, pull_scope, push_scope};
+use super::client::{Call, Payload, header, no_registry};
+use super::failure::{Refusal, is_about_the_method};
+use super::manifests::{DOCKER_CONTENT_DIGEST, is_other, other_digest, pull_scope, push_scope};
 use super::retry::{Again, Failed};
 use crate::blocking::blocking;
 
 /// Pieces of a fetched blob that wait to be written.
 const AHEAD: usize = 8;
+/// What registries answer to a step of an upload that they took.
+const BEGUN: [StatusCode; 4] = [
+    StatusCode::ACCEPTED,
+    StatusCode::CREATED,
+    StatusCode::OK,
+    StatusCode::NO_CONTENT,
+];
 
 /// How blobs are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,26 +49,29 @@ impl DistributionRegistry {
         blob: &Descriptor,
         attempted: &str,
     ) -> Result<bool, Failed> {
-        let (to, scope) = (
-            format!("/v2/{path}/blobs/{}", blob.digest),
-            push_scope(path),
-        );
-        let call = Call::new(Method::HEAD, &to, &scope, attempted);
-        let response = self
-            .client
-            .call(&call, &[StatusCode::OK, StatusCode::NOT_FOUND])
-            .await?;
+        let asked = self.look_at_blob(Method::HEAD, path, blob, attempted).await;
+        let response = match asked {
+            // Some registries, and storage whose addresses are signed for one method, cannot answer without a body.
+            Err(failed) if is_about_the_method(&failed.error) => {
+                self.look_at_blob(Method::GET, path, blob, attempted)
+                    .await?
+            }
+            asked => asked?,
+        };
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(false);
         }
-        if let Some(said) = header(response.headers(), "docker-content-digest")
-            && said != blob.digest.as_str()
+        if let Some(said) = header(response.headers(), DOCKER_CONTENT_DIGEST)
+            && is_other(said, &blob.digest)
         {
             return Err(other_digest(attempted, said, &blob.digest).into());
         }
         let size = header(response.headers(), CONTENT_LENGTH.as_str());
-        if let Some(size) = size.and_then(|size| size.parse::<u64>().ok())
+        // Proxies in between say 0 of an answer that has no body.
+        if response.status() == StatusCode::OK
+            && let Some(size) = size.and_then(|size| size.parse::<u64>().ok())
             && size != blob.size
+            && size != 0
         {
             return Err(BackendError::new(ErrorClass::Conflict, attempted)
                 .because(format!(
@@ -71,6 +81,31 @@ impl DistributionRegistry {
                 .into());
         }
         Ok(true)
+    }
+
+    async fn look_at_blob(
+        &self,
+        method: Method,
+        path: &str,
+        blob: &Descriptor,
+        attempted: &str,
+    ) -> Result<Response, Failed> {
+        let (to, scope) = (
+            format!("/v2/{path}/blobs/{}", blob.digest),
+            push_scope(path),
+        );
+        // Of a body, one byte tells enough.
+        let first: [(HeaderName, &str); 1] = [(RANGE, "bytes=0-0")];
+        let mut call = Call::new(method, &to, &scope, attempted);
+        if call.method == Method::GET {
+            call.headers = &first;
+        }
+        let expected = [
+            StatusCode::OK,
+            StatusCode::PARTIAL_CONTENT,
+            StatusCode::NOT_FOUND,
+        ];
+        self.client.call(&call, &expected).await
     }
 
     /// Makes sure that the repository has the blob; gives the bytes that were sent for it.
@@ -165,7 +200,12 @@ impl DistributionRegistry {
             .as_ref()
             .and_then(|cause| cause.downcast_ref::<Refusal>())
             .is_some_and(|refusal| {
-                refusal.has("UNSUPPORTED") || matches!(refusal.status.as_u16(), 405 | 415 | 501)
+                // Artifactory calls an upload that got no `PATCH` unknown.
+                let unknown =
+                    refusal.status == StatusCode::NOT_FOUND && !refusal.has("NAME_UNKNOWN");
+                unknown
+                    || refusal.has("UNSUPPORTED")
+                    || matches!(refusal.status.as_u16(), 405 | 415 | 501)
             });
         if unsupported {
             self.patches.store(true, Ordering::Relaxed);
@@ -189,30 +229,61 @@ impl DistributionRegistry {
         if let Some(from) = self.elsewhere(&blob.digest, path) {
             let to = format!("{to}?mount={}&from={from}", blob.digest);
             let scope = format!("{scope} {}", pull_scope(&from));
-            match self.begin_at(&to, &scope, attempted).await {
+            match self.begin_at(path, &to, &scope, attempted).await {
                 // It would only have saved an upload: who may not read there can still write here.
                 Err(failed) if is_refused(&failed) => {}
                 begun => return begun,
             }
         }
-        self.begin_at(&to, &scope, attempted).await
+        self.begin_at(path, &to, &scope, attempted).await
     }
 
     async fn begin_at(
         &self,
+        path: &str,
         to: &str,
         scope: &str,
         attempted: &str,
     ) -> Result<Option<Url>, Failed> {
         let call = Call::new(Method::POST, to, scope, attempted);
-        let response = self
-            .client
-            .call(&call, &[StatusCode::ACCEPTED, StatusCode::CREATED])
-            .await?;
-        if response.status() == StatusCode::CREATED {
+        let response = self.client.call(&call, &BEGUN).await?;
+        let upload = self.upload_at(&response, path, attempted).await?;
+        // Where the blob was taken over, the address is the blob's.
+        if response.status() == StatusCode::CREATED
+            && !upload
+                .as_ref()
+                .is_some_and(|upload| upload.path().contains("/blobs/uploads/"))
+        {
             return Ok(None);
         }
-        Ok(Some(self.client.location(&response, attempted).await?))
+        match upload {
+            Some(upload) => Ok(Some(upload)),
+            None => Err(BackendError::new(ErrorClass::Invalid, attempted)
+                .because("the registry did not say where the upload goes")
+                .hint(no_registry(&self.client.address.host))
+                .into()),
+        }
+    }
+
+    /// Where an upload goes on, as far as the registry says it: by its address, or by its ID alone.
+    async fn upload_at(
+        &self,
+        response: &Response,
+        path: &str,
+        attempted: &str,
+    ) -> Result<Option<Url>, BackendError> {
+        if let Some(url) = self.client.location(response, path, attempted).await? {
+            return Ok(Some(url));
+        }
+        let clean = |id: &&str| {
+            id.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.=".contains(&b))
+        };
+        let id = header(response.headers(), "docker-upload-uuid").filter(clean);
+        Ok(id.and_then(|id| {
+            let to = format!("/v2/{path}/blobs/uploads/{id}");
+            response.url().join(&to).ok()
+        }))
     }
 
     async fn patch(
@@ -227,13 +298,10 @@ impl DistributionRegistry {
         let mut call = Call::new(Method::PATCH, upload.as_str(), &scope, attempted);
         call.headers = &headers;
         call.payload = payload;
-        let expected = [
-            StatusCode::ACCEPTED,
-            StatusCode::CREATED,
-            StatusCode::NO_CONTENT,
-        ];
-        let response = self.client.call(&call, &expected).await?;
-        Ok(self.client.location(&response, attempted).await?)
+        let response = self.client.call(&call, &BEGUN).await?;
+        let next = self.client.location(&response, path, attempted).await?;
+        // Who says nothing goes on where he is.
+        Ok(next.unwrap_or_else(|| upload.clone()))
     }
 
     async fn finish(
@@ -252,14 +320,9 @@ impl DistributionRegistry {
         let mut call = Call::new(Method::PUT, upload.as_str(), &scope, attempted);
         call.headers = &headers;
         call.payload = payload;
-        let expected = [
-            StatusCode::CREATED,
-            StatusCode::ACCEPTED,
-            StatusCode::NO_CONTENT,
-        ];
-        let response = self.client.call(&call, &expected).await?;
-        match header(response.headers(), "docker-content-digest") {
-            Some(said) if said != blob.digest.as_str() => {
+        let response = self.client.call(&call, &BEGUN).await?;
+        match header(response.headers(), DOCKER_CONTENT_DIGEST) {
+            Some(said) if is_other(said, &blob.digest) => {
                 Err(other_digest(attempted, said, &blob.digest).into())
             }
             _ => Ok(()),
@@ -269,6 +332,11 @@ impl DistributionRegistry {
     /// Reads back that the registry has what it took.
     async fn require(&self, path: &str, blob: &Descriptor, attempted: &str) -> Result<(), Failed> {
         if self.has_blob(path, blob, attempted).await? {
+            return Ok(());
+        }
+        // What answers `HEAD` may be a cache that still knows it as missing.
+        let got = self.look_at_blob(Method::GET, path, blob, attempted);
+        if got.await?.status() != StatusCode::NOT_FOUND {
             return Ok(());
         }
         Err(BackendError::new(ErrorClass::Retryable, attempted)
@@ -285,11 +353,10 @@ impl DistributionRegistry {
         let attempted = format!("push to {}", self.client.address.image_name(repository));
         let (to, scope) = (format!("/v2/{path}/blobs/uploads/"), push_scope(&path));
         let call = Call::new(Method::POST, &to, &scope, &attempted);
-        let response = self
-            .client
-            .insist(&call, &[StatusCode::ACCEPTED], None)
-            .await?;
-        let upload = self.client.location(&response, &attempted).await?;
+        let response = self.client.insist(&call, &BEGUN, None).await?;
+        let Some(upload) = self.upload_at(&response, &path, &attempted).await? else {
+            return Ok(());
+        };
         let cancel = Call::new(Method::DELETE, upload.as_str(), &scope, &attempted);
         // Not every registry can; an upload that nobody ends is removed by all of them.
         let _ = self
@@ -364,11 +431,7 @@ impl DistributionRegistry {
             let failed = match self.get_blob(repository, &blob.digest, at, attempted).await {
                 Ok(mut response) => {
                     // Who asked for a part and gets the whole skips what there is already.
-                    let mut skip = if response.status() == StatusCode::PARTIAL_CONTENT {
-                        0
-                    } else {
-                        at
-                    };
+                    let mut skip = if begins_at(&response, at) { 0 } else { at };
                     loop {
                         match self.client.chunk(&mut response, attempted).await {
                             Ok(Some(mut chunk)) => {
@@ -391,6 +454,8 @@ impl DistributionRegistry {
                             }
                             Ok(None) if at == blob.size => return Ok(()),
                             Ok(None) => break other_length(attempted, blob, at).into(),
+                            // All of it came, and then its end broke off: the digest tells.
+                            Err(_) if at == blob.size => return Ok(()),
                             Err(error) => break error.into(),
                         }
                     }
@@ -420,6 +485,20 @@ impl DistributionRegistry {
             .call(&call, &[StatusCode::OK, StatusCode::PARTIAL_CONTENT])
             .await
     }
+}
+
+/// Whether an answer to a request for a part begins where it was asked to.
+fn begins_at(response: &Response, at: u64) -> bool {
+    let begin = header(response.headers(), CONTENT_RANGE.as_str()).and_then(|range| {
+        range
+            .strip_prefix("bytes ")?
+            .split('-')
+            .next()?
+            .trim()
+            .parse()
+            .ok()
+    });
+    response.status() == StatusCode::PARTIAL_CONTENT && begin.is_none_or(|begin: u64| begin == at)
 }
 
 /// An upload that the registry has forgotten, or of which it has lost a part, is begun anew: what was sent is right, it was

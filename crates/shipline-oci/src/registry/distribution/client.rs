@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION, WWW_AUTHENTICATE,
+};
 use reqwest::{Method, Response, StatusCode, Url};
 use shipline_engine::backend::{Descriptor, ImageStore};
 use shipline_engine::error::{BackendError, ErrorClass};
@@ -14,10 +16,12 @@ use tokio::sync::OnceCell;
 
 use super::auth::Authenticator;
 use super::body::{Activity, BlobBody, Share};
-use super::failure::{self, Refusal};
+use super::failure::Refusal;
 use super::host::{RegistryAddress, Transport};
 use super::retry::{Again, Failed, RetryPolicy, Tries};
 use crate::credentials::CredentialSource;
+use crate::http::redirect::{Reach, Redirects, Step, is_same_server, still_encrypted};
+use crate::http::{Peer, RequestLine, is_certificate, shown, unanswered};
 
 /// A transfer on which nothing moves for so long has failed, and so has a request without an answer.
 const STALL: Duration = Duration::from_secs(120);
@@ -27,6 +31,8 @@ const RENEWALS: usize = 2;
 const PROBE: Duration = Duration::from_secs(10);
 /// Most that is read of an error's body.
 const ERROR_BYTES: usize = 64 * 1024;
+/// Time limit for a whole document (a manifest, a list, an error): a server that sends it byte by byte never stalls.
+const DOCUMENT: Duration = Duration::from_secs(300);
 
 /// One registry and how it is spoken to.
 #[derive(Debug)]
@@ -36,6 +42,8 @@ pub(super) struct Client {
     auth: Authenticator,
     pub(super) retries: RetryPolicy,
     base: OnceCell<Url>,
+    /// What the registry wants to see of who has a login, asked once.
+    challenge: OnceCell<Option<(Url, HeaderMap)>>,
 }
 
 /// What a request carries.
@@ -85,11 +93,12 @@ impl Client {
         retries: RetryPolicy,
     ) -> Self {
         Self {
-            auth: Authenticator::new(http.clone(), address.host.clone(), source),
+            auth: Authenticator::new(http.clone(), &address, source),
             http,
             address,
             retries,
             base: OnceCell::new(),
+            challenge: OnceCell::new(),
         }
     }
 
@@ -111,17 +120,17 @@ impl Client {
                     Transport::Plain => root("http"),
                     Transport::Either => {
                         let encrypted = root("https")?;
-                        let probe = self.http.get(encrypted.join("v2/").map_err(|error| {
+                        let ping = encrypted.join("v2/").map_err(|error| {
                             BackendError::new(ErrorClass::Invalid, attempted).because(error)
-                        })?);
-                        match probe.timeout(PROBE).send().await {
+                        })?;
+                        let line = RequestLine::new(&Method::GET, &ping);
+                        match self.http.get(ping).timeout(PROBE).send().await {
                             Ok(_) => Ok(encrypted),
                             // What speaks TLS and is not trusted stays encrypted, so that the error says so.
-                            Err(error) if failure::is_certificate(&error) => Ok(encrypted),
-                            Err(error) if error.is_connect() => root("http"),
-                            Err(error) => {
-                                Err(failure::connection(attempted, &self.address.host, error))
-                            }
+                            Err(error) if is_certificate(&error) => Ok(encrypted),
+                            // A server without TLS may also wait for the rest of what it takes for a request.
+                            Err(error) if error.is_connect() || error.is_timeout() => root("http"),
+                            Err(error) => Err(unanswered(attempted, &line, Peer::Registry, error)),
                         }
                     }
                 }
@@ -129,31 +138,54 @@ impl Client {
             .await
     }
 
-    /// Where a registry wants an upload to go on (`Location`), absolute.
+    /// Where a registry wants an upload to the repository at `path` to go on (`Location`), absolute; `None` where it does not
+    /// say. What is at another server gets no credentials.
     pub(super) async fn location(
         &self,
         response: &Response,
+        path: &str,
         attempted: &str,
-    ) -> Result<Url, BackendError> {
-        let invalid = |why: String| BackendError::new(ErrorClass::Invalid, attempted).because(why);
+    ) -> Result<Option<Url>, BackendError> {
+        let invalid = |why: String| {
+            let line = shown(response.url());
+            BackendError::new(ErrorClass::Invalid, attempted).because(format!("{line}: {why}"))
+        };
         let base = self.base(attempted).await?;
-        let text = response
-            .headers()
-            .get(reqwest::header::LOCATION)
-            .and_then(|value| value.to_str().ok())
-            .ok_or_else(|| invalid("the registry did not say where the upload goes".into()))?;
-        let mut url = response
-            .url()
-            .join(text)
-            .map_err(|error| invalid(format!("the registry sends the upload nowhere: {error}")))?;
-        // Registries behind a proxy that ends TLS often do not know that they are encrypted.
-        if base.scheme() == "https" && url.scheme() == "http" && url.host() == base.host() {
-            let port = base.port();
-            if url.set_scheme("https").is_err() || url.set_port(port).is_err() {
-                return Err(invalid("the registry sends the upload nowhere".into()));
-            }
+        let Some(location) = response.headers().get(LOCATION) else {
+            return Ok(None);
+        };
+        let url = location.to_str().ok();
+        let url = url.and_then(|url| response.url().join(url).ok());
+        let mut url = url
+            .filter(|url| matches!(url.scheme(), "http" | "https"))
+            .ok_or_else(|| invalid("the registry sends the upload to no address".to_owned()))?;
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.set_fragment(None);
+        let mut url = still_encrypted(url, base);
+        let same_port = url.host() == base.host() && url.port() == base.port();
+        if base.scheme() == "http" && url.scheme() == "https" && same_port && url.port().is_some() {
+            // That port was found to speak plain HTTP.
+            let _ = url.set_scheme("http");
         }
-        Ok(url)
+        if base.scheme() == "https" && url.scheme() == "http" {
+            // Behind a proxy that ends TLS, registries name the address that they have there: the same place, from inside.
+            if !url
+                .path()
+                .starts_with(&format!("/v2/{path}/blobs/uploads/"))
+            {
+                return Err(invalid(format!(
+                    "the registry sends the upload to unencrypted {}",
+                    url.host_str().unwrap_or_default()
+                ))
+                .hint("The proxy in front of the registry must tell it how it is reached (X-Forwarded-Proto, X-Forwarded-Host, or `host` in the registry's configuration)."));
+            }
+            let mut own = base.clone();
+            own.set_path(url.path());
+            own.set_query(url.query());
+            return Ok(Some(own));
+        }
+        Ok(Some(url))
     }
 
     /// One try. A refusal for which credentials could be renewed is tried once more with new ones, or, where a blob was on its
@@ -170,7 +202,7 @@ impl Client {
             BackendError::new(ErrorClass::Invalid, call.attempted).because(error)
         })?;
         // Storage elsewhere gets no credentials: its addresses carry their own.
-        let ours = url.origin() == base.origin();
+        let ours = is_same_server(base, &url);
         let mut used = if ours {
             self.auth.header(call.scope).await?
         } else {
@@ -179,20 +211,32 @@ impl Client {
         // Once because the registry had not yet said what it wants, and once because what it got has expired.
         for _ in 0..RENEWALS {
             let response = self.send(call, &url, used.as_ref()).await?;
-            let refused = match response.status() {
-                StatusCode::UNAUTHORIZED => ours,
+            // Only the registry may ask for credentials, and not a server that it leads to.
+            let by_registry = ours && is_same_server(base, response.url());
+            let asked = match response.status() {
+                StatusCode::UNAUTHORIZED if by_registry => {
+                    Some((response.url().clone(), response.headers().clone()))
+                }
                 // ECR says so of an expired token.
-                StatusCode::FORBIDDEN => used.is_some(),
-                _ => false,
+                StatusCode::FORBIDDEN if by_registry && used.is_some() => {
+                    Some((response.url().clone(), response.headers().clone()))
+                }
+                // Who lets everybody read hides from strangers what they may not see.
+                StatusCode::FORBIDDEN | StatusCode::NOT_FOUND if by_registry && used.is_none() => {
+                    self.challenge(base, call).await
+                }
+                _ => None,
             };
-            if !refused {
+            let Some((from, headers)) = asked else {
                 return self.expect(call, response, expected).await;
-            }
-            let plain = base.scheme() == "http";
+            };
             let renewed = self
                 .auth
-                .renew(response.headers(), call.scope, used.as_ref(), plain)
+                .renew(&headers, &from, call.scope, used.as_ref())
                 .await?;
+            if renewed.is_none() && response.status() == StatusCode::NOT_FOUND {
+                return self.expect(call, response, expected).await;
+            }
             let again = match (&renewed, &call.payload) {
                 (None, _) => Again::ByClass,
                 (Some(_), Payload::Blob { .. }) => Again::Once,
@@ -208,6 +252,23 @@ impl Client {
         }
         let response = self.send(call, &url, used.as_ref()).await?;
         self.expect(call, response, expected).await
+    }
+
+    /// What the registry asks of who has a login: `None` where nobody has one, or it asks for nothing. Nothing is an error here:
+    /// the answer that made us ask stands.
+    async fn challenge(&self, base: &Url, call: &Call<'_>) -> Option<(Url, HeaderMap)> {
+        let asked = self.challenge.get_or_init(|| async {
+            if !self.auth.has_login().await {
+                return None;
+            }
+            let root = base.join("v2/").ok()?;
+            let ping = Call::new(Method::GET, "", "", call.attempted);
+            let response = self.send(&ping, &root, None).await.ok()?;
+            let asks = response.status() == StatusCode::UNAUTHORIZED
+                && is_same_server(base, response.url());
+            asks.then(|| (response.url().clone(), response.headers().clone()))
+        });
+        asked.await.clone()
     }
 
     /// Tries until the registry answers with a status in `expected` or it is of no use.
@@ -241,23 +302,73 @@ impl Client {
 
     async fn refusal(&self, call: &Call<'_>, response: Response) -> BackendError {
         let (status, headers) = (response.status(), response.headers().clone());
+        let line = RequestLine::new(&call.method, response.url());
+        let home = self.base.get();
+        let elsewhere = home.is_some_and(|home| !is_same_server(home, response.url()));
         // A body that breaks off leaves the status, which says enough.
         let body = self
             .read(response, ERROR_BYTES, call.attempted)
             .await
             .unwrap_or_default();
+        let host = &self.address.host;
+        let refusal = Refusal::read(line.clone(), status, &headers, &body);
         if status.is_success() || status.is_redirection() || status.is_informational() {
             return BackendError::new(ErrorClass::Invalid, call.attempted)
-                .because(Refusal::read(status, &headers, &body))
+                .because(refusal)
+                .hint(no_registry(host));
+        }
+        let login = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if elsewhere && login {
+            // Its address carries what it wants to see, for a while: the registry gives another one.
+            return BackendError::new(ErrorClass::Retryable, call.attempted)
+                .because(refusal)
                 .hint(format!(
-                    "Is {} a registry? It does not answer like one.",
-                    self.address.host
+                    "{host} leads to {}, which gets no credentials and refuses what its address allows. Is the clock of this machine right?",
+                    line.host()
                 ));
         }
-        Refusal::read(status, &headers, &body).into_error(call.attempted, &self.address.host)
+        let mut error = refusal.into_error(call.attempted, host);
+        if login {
+            if status == StatusCode::UNAUTHORIZED && !headers.contains_key(WWW_AUTHENTICATE) {
+                error = error.hint(format!(
+                    "{host} does not say how to log in (no WWW-Authenticate in its answer): something in front of it may have answered."
+                ));
+            }
+            let advice = self.auth.advice(status).await;
+            error = advice.into_iter().fold(error, BackendError::hint);
+        }
+        error
     }
 
+    /// Sends a request, and wherever it is led: without credentials to other servers.
     async fn send(
+        &self,
+        call: &Call<'_>,
+        url: &Url,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response, BackendError> {
+        let mut redirects = Redirects::new(url, Reach::Anywhere);
+        let (mut to, mut authorization) = (url.clone(), authorization);
+        loop {
+            let response = self.send_once(call, &to, authorization).await?;
+            to = match redirects.next(&response, &call.method) {
+                Ok(None) => return Ok(response),
+                Ok(Some(Step::Home(to))) => to,
+                Ok(Some(Step::Elsewhere(to))) => {
+                    authorization = None;
+                    to
+                }
+                Err(astray) => {
+                    let line = RequestLine::new(&call.method, &to);
+                    let error = BackendError::new(ErrorClass::Invalid, call.attempted)
+                        .because(format!("{line}: {astray}"));
+                    return Err(astray.hint().into_iter().fold(error, BackendError::hint));
+                }
+            };
+        }
+    }
+
+    async fn send_once(
         &self,
         call: &Call<'_>,
         url: &Url,
@@ -299,9 +410,10 @@ impl Client {
                     .body(reqwest::Body::wrap(body))
             }
         };
+        let line = RequestLine::new(&call.method, url);
         tokio::select! {
             response = request.send() => response
-                .map_err(|error| failure::connection(call.attempted, &self.address.host, error)),
+                .map_err(|error| unanswered(call.attempted, &line, Peer::Registry, error)),
             () = activity.stalled(STALL) => Err(self.stalled(call.attempted)),
         }
     }
@@ -318,9 +430,10 @@ impl Client {
         attempted: &str,
     ) -> Result<Option<Bytes>, BackendError> {
         match tokio::time::timeout(STALL, response.chunk()).await {
-            Ok(chunk) => {
-                chunk.map_err(|error| failure::connection(attempted, &self.address.host, error))
-            }
+            Ok(chunk) => chunk.map_err(|error| {
+                let line = RequestLine::new(&Method::GET, response.url());
+                unanswered(attempted, &line, Peer::Registry, error)
+            }),
             Err(_) => Err(self.stalled(attempted)),
         }
     }
@@ -332,16 +445,32 @@ impl Client {
         limit: usize,
         attempted: &str,
     ) -> Result<Vec<u8>, BackendError> {
-        let mut body = Vec::new();
-        while let Some(chunk) = self.chunk(&mut response, attempted).await? {
-            if body.len() + chunk.len() > limit {
-                return Err(BackendError::new(ErrorClass::Invalid, attempted)
-                    .because(format!("the answer is longer than {limit} bytes")));
+        let whole = async {
+            let mut body = Vec::new();
+            while let Some(chunk) = self.chunk(&mut response, attempted).await? {
+                if body.len() + chunk.len() > limit {
+                    return Err(BackendError::new(ErrorClass::Invalid, attempted)
+                        .because(format!("the answer is longer than {limit} bytes")));
+                }
+                body.extend_from_slice(&chunk);
             }
-            body.extend_from_slice(&chunk);
+            Ok(body)
+        };
+        match tokio::time::timeout(DOCUMENT, whole).await {
+            Ok(body) => body,
+            Err(_) => Err(
+                BackendError::new(ErrorClass::Retryable, attempted).because(format!(
+                    "the answer was not there after {} seconds",
+                    DOCUMENT.as_secs()
+                )),
+            ),
         }
-        Ok(body)
     }
+}
+
+/// What a person can ask where something answers and is no registry.
+pub(super) fn no_registry(host: &str) -> String {
+    format!("Is {host} a registry? It does not answer like one.")
 }
 
 /// A header's text, where it is there and is text.

@@ -5,30 +5,26 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-use serde::Deserialize;
+use serde_json::Value;
 use shipline_engine::error::{BackendError, ErrorClass};
 
 use super::limit::PullLimit;
+use crate::http::RequestLine;
 
 /// One entry of a registry's error document.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ErrorEntry {
-    #[serde(default)]
+    /// In upper case, as the specification writes them.
     pub(super) code: String,
-    #[serde(default)]
     pub(super) message: String,
-}
-
-#[derive(Deserialize)]
-struct ErrorDocument {
-    #[serde(default)]
-    errors: Vec<ErrorEntry>,
 }
 
 /// A refusal, read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.text())]
+#[error("{request}: {}", self.text())]
 pub(super) struct Refusal {
+    /// What was refused.
+    request: RequestLine,
     pub(super) status: StatusCode,
     pub(super) entries: Vec<ErrorEntry>,
     /// The beginning of a body that is no error document.
@@ -38,24 +34,23 @@ pub(super) struct Refusal {
     pub(super) limit: Option<PullLimit>,
 }
 
-/// Much of an error body that is shown where it is no error document.
+/// Much of a text from the registry that is shown.
 const SHOWN: usize = 300;
+/// Entries of an error document that are read.
+const ENTRIES: usize = 10;
 /// Longest wait that a registry can ask of us.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 
 impl Refusal {
-    pub(super) fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
-        let entries = serde_json::from_slice::<ErrorDocument>(body)
-            .map(|document| document.errors)
-            .unwrap_or_default();
+    pub(super) fn read(
+        request: RequestLine,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Self {
+        let entries = entries(body);
         let body = if entries.is_empty() {
-            String::from_utf8_lossy(body)
-                .chars()
-                .map(|c| if c.is_control() { ' ' } else { c })
-                .take(SHOWN)
-                .collect::<String>()
-                .trim()
-                .to_owned()
+            shortened(&String::from_utf8_lossy(body))
         } else {
             String::new()
         };
@@ -65,6 +60,7 @@ impl Refusal {
             .filter(|_| status == StatusCode::TOO_MANY_REQUESTS)
             .and_then(PullLimit::retry_after);
         Self {
+            request,
             status,
             entries,
             body,
@@ -137,42 +133,120 @@ impl Refusal {
 
     /// The refusal as error: what was attempted at which registry, and what a person can do.
     pub(super) fn into_error(self, attempted: &str, host: &str) -> BackendError {
-        let class = self.class();
-        let mut error = BackendError::new(class, attempted);
+        let mut error = BackendError::new(self.class(), attempted);
         if let Some(after) = self.retry_after {
             error = error.after(after);
         }
-        if self.status == StatusCode::TOO_MANY_REQUESTS && host == "docker.io" {
-            if let Some(limit) = &self.limit {
-                error = error.hint(format!("Docker Hub's limit: {limit}."));
+        error = self.hints(host).into_iter().fold(error, BackendError::hint);
+        error.because(self)
+    }
+
+    fn hints(&self, host: &str) -> Vec<String> {
+        let mut hints = Vec::new();
+        match self.status {
+            StatusCode::TOO_MANY_REQUESTS if host == "docker.io" => {
+                hints.extend(
+                    self.limit
+                        .as_ref()
+                        .map(|limit| format!("Docker Hub's limit: {limit}.")),
+                );
+                hints.push(
+                    "Docker Hub limits pulls by address and account: log in with `docker login`, name a mirror (`mirrors: { docker.io: HOST/PATH }` in the profile; an engine pulls by its own, `registry-mirrors`), or use the same image of another registry.".to_owned(),
+                );
             }
-            error = error.hint(
-                "Docker Hub limits pulls by address and account: log in with `docker login`, name a mirror (`mirrors: { docker.io: HOST/PATH }` in the profile; an engine pulls by its own, `registry-mirrors`), or use the same image of another registry.",
-            );
-        }
-        if class == ErrorClass::Denied {
-            error = error.hint(match self.status {
-                StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                    "The proxy wants a login: put it into the proxy's URL.".to_owned()
-                }
-                StatusCode::UNAUTHORIZED => format!(
-                    "Check the login for {host}: `docker login {host}`, or `login` in the profile. Some registries answer so for repositories that do not exist, too."
-                ),
-                _ => format!("The login for {host} has no right to do this."),
-            });
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => hints.push(
+                "The proxy wants a login: put it into the proxy's URL (`HTTP_PROXY=http://USER:PASSWORD@HOST:PORT`), or name the host in NO_PROXY where it is reached directly.".to_owned(),
+            ),
+            StatusCode::FORBIDDEN => {
+                hints.push(format!("The login for {host} has no right to do this."));
+            }
+            StatusCode::PAYLOAD_TOO_LARGE => hints.push(format!(
+                "Something in front of {host}, or {host} itself, limits the size of a request: raise that limit to the largest layer (`client_max_body_size 0` in nginx, `nginx.ingress.kubernetes.io/proxy-body-size: \"0\"` at an ingress; Cloudflare's proxy takes 100 MB), or push by an address without it."
+            )),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => hints.push(unsupported(host)),
+            _ if self.has("MANIFEST_INVALID") => hints.push(unsupported(host)),
+            _ => {}
         }
         if self.has("NAME_UNKNOWN") {
-            error = error.hint("The repository does not exist in the registry: create it first.");
+            hints
+                .push("The repository does not exist in the registry: create it first.".to_owned());
         }
-        error.because(self)
+        if self.has("NAME_INVALID") {
+            hints.push(format!(
+                "{host} takes no repository of this name: some registries want a project or an owner before it (`{host}/PROJECT` as `url`)."
+            ));
+        }
+        hints
     }
 }
 
-/// `Retry-After` in seconds or as HTTP date.
+/// Whether a refusal may be about `HEAD` and not about what was asked for: `GET` tells.
+pub(super) fn is_about_the_method(error: &BackendError) -> bool {
+    let cause = error.cause.as_ref();
+    cause
+        .and_then(|cause| cause.downcast_ref::<Refusal>())
+        .is_some_and(|refusal| matches!(refusal.status.as_u16(), 400 | 403 | 405 | 406 | 501))
+}
+
+/// What helps against a registry that does not take a kind of manifest.
+fn unsupported(host: &str) -> String {
+    format!(
+        "{host} may be too old for OCI images, or this repository of it not allow them: images have OCI manifests here (`application/vnd.oci.image.manifest.v1+json`). Allow them, or update the registry."
+    )
+}
+
+/// The entries of an error document. Registries write it in many ways: numbers for codes, `null` for messages, one error
+/// without a list, a message alone.
+fn entries(body: &[u8]) -> Vec<ErrorEntry> {
+    let Ok(document) = serde_json::from_slice::<Value>(body) else {
+        return Vec::new();
+    };
+    let listed = document.get("errors").and_then(Value::as_array);
+    let one = [document.get("error").unwrap_or(&document).clone()];
+    let found = listed.map_or(one.as_slice(), Vec::as_slice).iter();
+    found
+        .take(ENTRIES)
+        .filter_map(|entry| {
+            let text = |names: &[&str]| {
+                let found = names.iter().find_map(|name| match entry.get(name) {
+                    Some(Value::String(text)) if !text.is_empty() => Some(text.clone()),
+                    Some(Value::Number(number)) => Some(number.to_string()),
+                    _ => None,
+                });
+                found.map(|text| shortened(&text)).unwrap_or_default()
+            };
+            let entry = match entry {
+                Value::String(message) => ErrorEntry {
+                    code: String::new(),
+                    message: shortened(message),
+                },
+                _ => ErrorEntry {
+                    code: text(&["code"]).to_ascii_uppercase(),
+                    message: text(&["message", "detail", "details", "error_description"]),
+                },
+            };
+            (!entry.code.is_empty() || !entry.message.is_empty()).then_some(entry)
+        })
+        .collect()
+}
+
+/// The beginning of a foreign text, in one line.
+fn shortened(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(SHOWN)
+        .collect::<String>()
+        .trim()
+        .to_owned()
+}
+
+/// `Retry-After` in seconds, whole or not, or as HTTP date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
+    let wait = match text.parse::<f64>() {
+        Ok(seconds) => {
+            Duration::try_from_secs_f64(seconds.clamp(0.0, LONGEST.as_secs_f64())).ok()?
+        }
         Err(_) => {
             let at = jiff::fmt::rfc2822::parse(text).ok()?;
             let left = at.timestamp().as_second() - jiff::Timestamp::now().as_second();
@@ -182,86 +256,18 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(wait.min(LONGEST))
 }
 
-/// A connection that failed, as error.
-pub(crate) fn connection(attempted: &str, host: &str, error: reqwest::Error) -> BackendError {
-    let failed = BackendError::new(ErrorClass::Retryable, attempted);
-    // The address in the error would repeat what is said already, with upload tokens in it.
-    let error = error.without_url();
-    if error.is_builder() {
-        return BackendError::new(ErrorClass::Invalid, attempted).because(error);
-    }
-    if is_certificate(&error) {
-        return BackendError::new(ErrorClass::Invalid, attempted)
-            .because(error)
-            .hint(format!(
-                "The certificate of {host} is not trusted: name the PEM file of its CA as `ca` in the profile."
-            ));
-    }
-    if is_damaged(&error) {
-        return BackendError::new(ErrorClass::Conflict, attempted)
-            .because(error)
-            .hint("A file of the image store is damaged: remove it and build again.");
-    }
-    if error.is_connect() {
-        return failed
-            .because(error)
-            .hint(format!("Is {host} right, and can it be reached from here?"));
-    }
-    failed.because(error)
-}
-
-/// Whether a request failed because the blob that it carried is not what its digest says.
-fn is_damaged(error: &reqwest::Error) -> bool {
-    any_cause(error, |cause| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
-            && !is_tls(cause)
-    })
-}
-
-/// Whether a connection failed because the other side could not be trusted: that does not pass by itself.
-pub(super) fn is_certificate(error: &reqwest::Error) -> bool {
-    any_cause(error, |cause| {
-        matches!(
-            cause.downcast_ref::<rustls::Error>(),
-            Some(rustls::Error::InvalidCertificate(_))
-        )
-    })
-}
-
-/// TLS libraries report bytes that they do not understand as invalid data, too.
-fn is_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
-    any_cause(cause, <dyn std::error::Error>::is::<rustls::Error>)
-}
-
-/// Whether an error or a cause of it is such. An I/O error that wraps another one leaves that out of its `source`.
-fn any_cause(
-    error: &(dyn std::error::Error + 'static),
-    is_such: impl Fn(&(dyn std::error::Error + 'static)) -> bool,
-) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if is_such(error) {
-            return true;
-        }
-        next = match error.downcast_ref::<std::io::Error>() {
-            Some(wrapper) => wrapper.get_ref().map(|inner| {
-                let inner: &(dyn std::error::Error + 'static) = inner;
-                inner
-            }),
-            None => error.source(),
-        };
-    }
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn request() -> RequestLine {
+        let url = reqwest::Url::parse("https://r.io/v2/a?secret").unwrap();
+        RequestLine::new(&reqwest::Method::GET, &url)
+    }
+
     fn refusal(status: u16, body: &str) -> Refusal {
         Refusal::read(
+            request(),
             StatusCode::from_u16(status).unwrap(),
             &HeaderMap::new(),
             body.as_bytes(),
@@ -292,13 +298,13 @@ mod tests {
         let refusal = refusal(502, &format!("<html>\n{}", "x".repeat(1000)));
         let text = refusal.to_string();
         assert!(
-            text.starts_with("the registry answered 502: <html> xxx"),
+            text.starts_with("GET https://r.io/v2/a: the registry answered 502: <html> xxx"),
             "{text}"
         );
         assert!(text.len() < 400);
         assert_eq!(
             super::tests::refusal(502, "").to_string(),
-            "the registry answered 502 Bad Gateway"
+            "GET https://r.io/v2/a: the registry answered 502 Bad Gateway"
         );
     }
 
@@ -312,8 +318,13 @@ mod tests {
             headers.insert(name, value.parse().unwrap());
         }
         let body = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}"#;
-        let error = Refusal::read(StatusCode::TOO_MANY_REQUESTS, &headers, body.as_bytes())
-            .into_error("read nginx:latest", "docker.io");
+        let error = Refusal::read(
+            request(),
+            StatusCode::TOO_MANY_REQUESTS,
+            &headers,
+            body.as_bytes(),
+        )
+        .into_error("read nginx:latest", "docker.io");
         assert_eq!(error.class, ErrorClass::Retryable);
         let hints = error.hints.join(" ");
         for part in ["docker login", "mirrors", "100 pulls every 6 hours"] {
@@ -323,6 +334,68 @@ mod tests {
             error.retry_after,
             Some(LONGEST),
             "longer than anybody waits: the next try is another run's"
+        );
+    }
+
+    #[test]
+    fn error_documents_are_read_in_every_form() {
+        let check = |body: &str, expected: &[(&str, &str)]| {
+            let found = refusal(400, body);
+            let found: Vec<(&str, &str)> = found
+                .entries
+                .iter()
+                .map(|entry| (entry.code.as_str(), entry.message.as_str()))
+                .collect();
+            assert_eq!(found, expected, "{body}");
+        };
+        check(
+            r#"{"errors":[{"code":"name_unknown","message":null,"detail":"d"}]}"#,
+            &[("NAME_UNKNOWN", "d")],
+        );
+        check(
+            r#"{"errors":[{"status":404,"message":"gone\u001b[2J"}]}"#,
+            &[("", "gone [2J")],
+        );
+        check(r#"{"errors":[{"code":7,"message":"m"}]}"#, &[("7", "m")]);
+        check(r#"{"errors":["only words"]}"#, &[("", "only words")]);
+        check(
+            r#"{"error":{"code":"DENIED","message":"m"}}"#,
+            &[("DENIED", "m")],
+        );
+        check(
+            r#"{"code":"UNAUTHORIZED","message":"m"}"#,
+            &[("UNAUTHORIZED", "m")],
+        );
+        check(r#"{"message":"403 Forbidden"}"#, &[("", "403 Forbidden")]);
+        check(r#"{"detail":"incorrect"}"#, &[("", "incorrect")]);
+        check(r#"{"errors":[]}"#, &[]);
+        check("[]", &[]);
+        let many = format!(r#"{{"errors":[{}7]}}"#, r#"{"message":"m"},"#.repeat(1000));
+        assert_eq!(refusal(400, &many).entries.len(), ENTRIES);
+        let long = format!(r#"{{"errors":[{{"message":"{}"}}]}}"#, "m".repeat(10_000));
+        assert!(refusal(400, &long).to_string().len() < 400);
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        let check = |status: u16, body: &str, parts: &[&str]| {
+            let error = refusal(status, body).into_error("push", "r.io");
+            let hints = error.hints.join(" ");
+            for part in parts {
+                assert!(hints.contains(part), "{status}: {hints}");
+            }
+            // It is no key of the configuration.
+            assert!(!hints.contains("`login`"), "{hints}");
+        };
+        check(413, "<html>", &["client_max_body_size", "proxy-body-size"]);
+        check(415, "", &["OCI"]);
+        check(400, r#"{"errors":[{"code":"MANIFEST_INVALID"}]}"#, &["OCI"]);
+        check(407, "", &["proxy", "NO_PROXY"]);
+        check(403, "", &["no right"]);
+        check(
+            404,
+            r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#,
+            &["create it first"],
         );
     }
 
@@ -339,6 +412,10 @@ mod tests {
         };
         check("7", Some(7));
         check("999999", Some(900));
+        check("1e300", Some(900));
+        check("2.5", Some(2));
+        check("-3", Some(0));
+        check("NaN", None);
         check("Wed, 21 Oct 2015 07:28:00 GMT", Some(0));
         check("soon", None);
     }

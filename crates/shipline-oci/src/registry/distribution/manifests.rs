@@ -1,5 +1,7 @@
 //! Manifests and tags of a registry: read and verified, written with their exact bytes.
 
+use std::collections::HashSet;
+
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LINK};
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
@@ -8,9 +10,12 @@ use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::task::TaskContext;
 use shipline_model::name::{Digest, RepositoryName};
 
-use super::client::{Call, Client, Payload, header};
+use super::client::{Call, Client, Payload, header, no_registry};
+use super::failure::is_about_the_method;
 use super::referrers::is_fallback_tag;
+use super::retry::Failed;
 use crate::image::{self, DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
+use crate::registry::tags::is_tag;
 
 /// Longest manifest that is read; registries take 4 MiB.
 const MANIFEST_BYTES: usize = 8 << 20;
@@ -18,7 +23,11 @@ const MANIFEST_BYTES: usize = 8 << 20;
 const PAGE_BYTES: usize = 8 << 20;
 /// Pages of a list of tags, against registries that go round in circles.
 const PAGES: usize = 10_000;
-const DOCKER_CONTENT_DIGEST: &str = "docker-content-digest";
+/// Longest list of tags in all.
+const LIST_BYTES: usize = 64 << 20;
+/// Docker's first kind of manifest: it is no content that a digest addresses.
+const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+";
+pub(super) const DOCKER_CONTENT_DIGEST: &str = "docker-content-digest";
 
 /// A manifest's bytes, verified.
 pub(super) type Bytes = Vec<u8>;
@@ -51,17 +60,32 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn new(client: &Client, repository: &'a RepositoryName, reference: &'a Reference) -> Self {
+    fn new(
+        client: &Client,
+        repository: &'a RepositoryName,
+        reference: &'a Reference,
+    ) -> Result<Self, BackendError> {
         let path = client.address.path(repository);
-        Self {
+        let name = named(&client.address.image_name(repository), reference);
+        let attempted = format!("read {name}");
+        checked(reference, &attempted)?;
+        Ok(Self {
             repository,
             reference,
             scope: pull_scope(&path),
-            attempted: format!(
-                "read {}",
-                named(&client.address.image_name(repository), reference)
-            ),
+            attempted,
+        })
+    }
+}
+
+/// A tag becomes a part of an address, where anything else could lead to another place.
+fn checked(reference: &Reference, attempted: &str) -> Result<(), BackendError> {
+    match reference {
+        Reference::Tag(tag) if !is_tag(tag) => {
+            Err(BackendError::new(ErrorClass::Invalid, attempted)
+                .because("a tag has letters, digits, `.`, `_` and `-`, at most 128"))
         }
+        Reference::Tag(_) | Reference::Digest(_) => Ok(()),
     }
 }
 
@@ -81,14 +105,27 @@ impl Client {
         reference: &Reference,
         task: Option<&TaskContext>,
     ) -> Result<Option<Descriptor>, BackendError> {
-        let asked = Asked::new(self, repository, reference);
-        let Some(response) = self.ask(Method::HEAD, &asked, task).await? else {
-            return Ok(None);
+        let asked = Asked::new(self, repository, reference)?;
+        let mut tries = self.tries(task);
+        let response = loop {
+            match self.ask(Method::HEAD, &asked).await {
+                Ok(Some(response)) => break response,
+                Ok(None) => return Ok(None),
+                Err(failed) if is_about_the_method(&failed.error) => {
+                    let manifest = self.get_manifest(repository, reference, task).await?;
+                    return Ok(manifest.map(|(descriptor, _)| descriptor));
+                }
+                Err(failed) => tries.after(failed).await?,
+            }
         };
         let headers = response.headers();
         let digest = header(headers, DOCKER_CONTENT_DIGEST).map(Digest::new);
-        let size = header(headers, CONTENT_LENGTH.as_str()).and_then(|text| text.parse().ok());
-        let media_type = header(headers, CONTENT_TYPE.as_str());
+        // No manifest is empty: who says so leaves its length out.
+        let size = header(headers, CONTENT_LENGTH.as_str())
+            .and_then(|text| text.parse().ok())
+            .filter(|size| *size > 0);
+        let media_type =
+            header(headers, CONTENT_TYPE.as_str()).filter(|media_type| known(bare(media_type)));
         if let (Some(Ok(digest)), Some(size), Some(media_type)) = (digest, size, media_type) {
             agree(&asked, &digest)?;
             return Ok(Some(Descriptor {
@@ -109,48 +146,75 @@ impl Client {
         reference: &Reference,
         task: Option<&TaskContext>,
     ) -> Result<Option<(Descriptor, Bytes)>, BackendError> {
-        let asked = Asked::new(self, repository, reference);
+        let asked = Asked::new(self, repository, reference)?;
         let mut tries = self.tries(task);
         loop {
-            let Some(response) = self.ask(Method::GET, &asked, task).await? else {
-                return Ok(None);
+            let got = async {
+                let Some(response) = self.ask(Method::GET, &asked).await? else {
+                    return Ok(None);
+                };
+                let headers = response.headers();
+                let media_type = header(headers, CONTENT_TYPE.as_str()).map(|t| bare(t).to_owned());
+                let said = header(headers, DOCKER_CONTENT_DIGEST).map(str::to_owned);
+                let bytes = self
+                    .read(response, MANIFEST_BYTES, &asked.attempted)
+                    .await?;
+                Ok(Some((media_type, said, bytes)))
             };
-            let headers = response.headers();
-            let media_type = header(headers, CONTENT_TYPE.as_str()).map(|t| bare(t).to_owned());
-            let said = header(headers, DOCKER_CONTENT_DIGEST).map(str::to_owned);
-            let bytes = match self.read(response, MANIFEST_BYTES, &asked.attempted).await {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    tries.after(error.into()).await?;
+            let (media_type, said, bytes) = match got.await {
+                Ok(Some(got)) => got,
+                Ok(None) => return Ok(None),
+                Err(failed) => {
+                    tries.after(failed).await?;
                     continue;
                 }
             };
-            let digest = image::digest_of(&bytes);
-            if let Some(said) = said
-                && said != digest.as_str()
-            {
-                return Err(other_digest(&asked.attempted, &said, &digest));
-            }
-            agree(&asked, &digest)?;
-            let media_type = match media_type {
-                Some(media_type) if known(&media_type) => media_type,
-                _ => own_media_type(&bytes).unwrap_or_else(|| OCI_MANIFEST.to_owned()),
-            };
-            let descriptor = Descriptor {
-                media_type,
-                digest,
-                size: bytes.len() as u64,
-            };
-            return Ok(Some((descriptor, bytes)));
+            return self.verified(&asked, media_type, said, bytes).map(Some);
         }
     }
 
-    async fn ask(
+    fn verified(
         &self,
-        method: Method,
         asked: &Asked<'_>,
-        task: Option<&TaskContext>,
-    ) -> Result<Option<Response>, BackendError> {
+        media_type: Option<String>,
+        said: Option<String>,
+        bytes: Bytes,
+    ) -> Result<(Descriptor, Bytes), BackendError> {
+        let invalid = || BackendError::new(ErrorClass::Invalid, asked.attempted.as_str());
+        let schema_1 = media_type
+            .as_deref()
+            .is_some_and(|media_type| media_type.starts_with(SCHEMA_1));
+        if schema_1 {
+            return Err(invalid()
+                .because("the registry has it only in Docker's first format (schema 1)")
+                .hint("Pull and push it once with a newer client: that writes it anew."));
+        }
+        let Some(own) = own_media_type(&bytes) else {
+            return Err(invalid()
+                .because("the registry's answer is not a manifest")
+                .hint(no_registry(&self.address.host)));
+        };
+        let digest = image::digest_of(&bytes);
+        if let Some(said) = said
+            && is_other(&said, &digest)
+        {
+            return Err(other_digest(&asked.attempted, &said, &digest));
+        }
+        agree(asked, &digest)?;
+        // The digest holds the document's own word; some registries and proxies put something else on it.
+        let media_type = own
+            .filter(|own| known(own))
+            .or(media_type.filter(|media_type| known(media_type)))
+            .unwrap_or_else(|| OCI_MANIFEST.to_owned());
+        let descriptor = Descriptor {
+            media_type,
+            digest,
+            size: bytes.len() as u64,
+        };
+        Ok((descriptor, bytes))
+    }
+
+    async fn ask(&self, method: Method, asked: &Asked<'_>) -> Result<Option<Response>, Failed> {
         let path = self.address.path(asked.repository);
         let to = format!("/v2/{path}/manifests/{}", text(asked.reference));
         let accept = accept();
@@ -158,7 +222,7 @@ impl Client {
         let mut call = Call::new(method, &to, &asked.scope, &asked.attempted);
         call.headers = &headers;
         let response = self
-            .insist(&call, &[StatusCode::OK, StatusCode::NOT_FOUND], task)
+            .call(&call, &[StatusCode::OK, StatusCode::NOT_FOUND])
             .await?;
         Ok((response.status() != StatusCode::NOT_FOUND).then_some(response))
     }
@@ -177,6 +241,7 @@ impl Client {
             "write {}",
             named(&self.address.image_name(repository), reference)
         );
+        checked(reference, &attempted)?;
         let (scope, to) = (
             push_scope(&path),
             format!("/v2/{path}/manifests/{}", text(reference)),
@@ -185,10 +250,15 @@ impl Client {
         let mut call = Call::new(Method::PUT, &to, &scope, &attempted);
         call.headers = &headers;
         call.payload = Payload::Bytes(bytes::Bytes::copy_from_slice(bytes));
-        let expected = [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED];
+        let expected = [
+            StatusCode::CREATED,
+            StatusCode::OK,
+            StatusCode::ACCEPTED,
+            StatusCode::NO_CONTENT,
+        ];
         let response = self.insist(&call, &expected, Some(task)).await?;
         match header(response.headers(), DOCKER_CONTENT_DIGEST) {
-            Some(said) if said != descriptor.digest.as_str() => {
+            Some(said) if is_other(said, &descriptor.digest) => {
                 Err(other_digest(&attempted, said, &descriptor.digest))
             }
             _ => Ok(()),
@@ -210,6 +280,8 @@ impl Client {
         let scope = pull_scope(&path);
         let mut to = format!("/v2/{path}/tags/list?n=1000");
         let mut tags = Vec::new();
+        let mut seen = HashSet::new();
+        let mut length = 0;
         for _ in 0..PAGES {
             let call = Call::new(Method::GET, &to, &scope, &attempted);
             let mut tries = self.tries(None);
@@ -235,12 +307,18 @@ impl Client {
                     Err(failed) => tries.after(failed).await?,
                 }
             };
+            length += page.len();
+            if length > LIST_BYTES {
+                break;
+            }
             let page: Page = serde_json::from_slice(&page).map_err(|error| {
-                BackendError::new(ErrorClass::Invalid, attempted.clone()).because(error)
+                BackendError::new(ErrorClass::Invalid, attempted.clone())
+                    .because(error)
+                    .hint(no_registry(&self.address.host))
             })?;
             tags.extend(page.tags.unwrap_or_default());
             match next {
-                Some(next) if next != to => to = next,
+                Some(next) if seen.insert(next.clone()) => to = next,
                 Some(_) | None => {
                     tags.retain(|tag| !is_fallback_tag(tag));
                     tags.sort_unstable();
@@ -254,15 +332,39 @@ impl Client {
     }
 }
 
-/// The address behind `Link: <…>; rel="next"`, absolute.
+/// The address behind `Link: <…>; rel="next"`, absolute. It is a page of the same list: where a registry does not know by which
+/// address it is reached, its path is right all the same.
 pub(super) fn next_page(response: &Response) -> Option<String> {
-    let link = header(response.headers(), LINK.as_str())?;
-    let (address, parameters) = link.strip_prefix('<')?.split_once('>')?;
-    if !parameters.contains("next") {
-        return None;
-    }
+    let links = response.headers().get_all(LINK).iter();
+    let address = links
+        .filter_map(|link| link.to_str().ok())
+        .find_map(next_link)?;
     let next = response.url().join(address).ok()?;
-    (next.origin() == response.url().origin()).then(|| next.to_string())
+    let mut own = response.url().clone();
+    own.set_path(next.path());
+    own.set_query(next.query());
+    Some(own.to_string())
+}
+
+/// The target of the first link of a header that leads on.
+fn next_link(link: &str) -> Option<&str> {
+    let mut rest = link;
+    loop {
+        let (_, begin) = rest.split_once('<')?;
+        let (address, after) = begin.split_once('>')?;
+        let end = after.find('<').unwrap_or(after.len());
+        let leads_on = after[..end].split([';', ',']).any(|parameter| {
+            let parameter = parameter.split_once('=');
+            parameter.is_some_and(|(name, value)| {
+                name.trim().eq_ignore_ascii_case("rel")
+                    && value.trim().trim_matches('"').eq_ignore_ascii_case("next")
+            })
+        });
+        if leads_on {
+            return Some(address);
+        }
+        rest = &after[end..];
+    }
 }
 
 fn agree(asked: &Asked<'_>, digest: &Digest) -> Result<(), BackendError> {
@@ -272,6 +374,11 @@ fn agree(asked: &Asked<'_>, digest: &Digest) -> Result<(), BackendError> {
         }
         Reference::Digest(_) | Reference::Tag(_) => Ok(()),
     }
+}
+
+/// Whether a registry names another digest; one of another kind cannot be compared.
+pub(super) fn is_other(said: &str, right: &Digest) -> bool {
+    said.starts_with("sha256:") && said != right.as_str()
 }
 
 pub(super) fn other_digest(attempted: &str, said: &str, right: &Digest) -> BackendError {
@@ -289,16 +396,55 @@ fn known(media_type: &str) -> bool {
     [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_INDEX].contains(&media_type)
 }
 
-fn own_media_type(bytes: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Typed {
-        media_type: Option<String>,
-        #[serde(default)]
-        manifests: Option<serde_json::Value>,
+/// What a manifest says that it is, `Some(None)` where it says nothing; `None` where it is no manifest.
+fn own_media_type(bytes: &[u8]) -> Option<Option<String>> {
+    let document: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let document = document.as_object()?;
+    let own = document.get("mediaType").and_then(|own| own.as_str());
+    let index = document
+        .get("manifests")
+        .is_some_and(serde_json::Value::is_array);
+    Some(
+        own.map(str::to_owned)
+            .or(index.then(|| OCI_INDEX.to_owned())),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_found_among_links() {
+        let check = |link: &str, expected: Option<&str>| {
+            assert_eq!(next_link(link), expected, "{link}");
+        };
+        check(
+            r#"</v2/a/tags/list?n=1&last=b>; rel="next""#,
+            Some("/v2/a/tags/list?n=1&last=b"),
+        );
+        check("</x>; rel=next", Some("/x"));
+        check(r#"</x>;Rel="Next""#, Some("/x"));
+        check(
+            r#"</first>; rel="first", </x>; title="a"; rel="next""#,
+            Some("/x"),
+        );
+        check(r#"</x>; rel="prev""#, None);
+        check(r#"</next>; rel="prev"; title="next""#, None);
+        check("", None);
+        check("<", None);
     }
-    let typed: Typed = serde_json::from_slice(bytes).ok()?;
-    typed
-        .media_type
-        .or(typed.manifests.map(|_| OCI_INDEX.to_owned()))
+
+    #[test]
+    fn a_document_says_what_it_is() {
+        let check = |text: &str, expected: Option<Option<&str>>| {
+            let found = own_media_type(text.as_bytes());
+            assert_eq!(found.as_ref().map(Option::as_deref), expected, "{text}");
+        };
+        check(r#"{"mediaType":"m"}"#, Some(Some("m")));
+        check(r#"{"manifests":[]}"#, Some(Some(OCI_INDEX)));
+        check(r#"{"layers":[]}"#, Some(None));
+        check("<html>", None);
+        check("[]", None);
+    }
 }

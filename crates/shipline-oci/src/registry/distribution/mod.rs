@@ -12,7 +12,9 @@ mod manifests;
 mod push;
 mod referrers;
 mod retry;
+mod scope;
 mod tags;
+mod token;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -28,7 +30,6 @@ use shipline_engine::fault::Faults;
 use shipline_engine::task::TaskContext;
 use shipline_model::name::{Digest, RepositoryName};
 
-pub(crate) use failure::connection;
 pub(crate) use host::is_host;
 pub use host::{RegistryAddress, Security, Transport, is_loopback};
 use referrers::FallbackTag;

@@ -85,21 +85,25 @@ impl DistributionRegistry {
                 .await?;
         }
         self.faults.reach(FaultPoint::RegistryManifest);
-        // `get_manifest` compares the bytes with the digest.
-        let back = self
-            .client
-            .get_manifest(repository, &reference, Some(task))
-            .await?;
-        match back {
-            Some(_) => {
+        // Registries of several machines need a moment until each of them has it.
+        let mut tries = self.client.tries(Some(task));
+        loop {
+            // `get_manifest` compares the bytes with the digest.
+            let back = self
+                .client
+                .get_manifest(repository, &reference, Some(task))
+                .await?;
+            if back.is_some() {
                 self.faults.reach(FaultPoint::RegistryManifestRead);
-                Ok(())
+                return Ok(());
             }
-            None => Err(BackendError::new(
-                ErrorClass::Conflict,
-                format!("read {} back from {repository}", manifest.descriptor.digest),
+            let digest = &manifest.descriptor.digest;
+            let missing = BackendError::new(
+                ErrorClass::Retryable,
+                format!("read {digest} back from {repository}"),
             )
-            .because("the registry took the manifest and does not have it")),
+            .because("the registry took the manifest and does not have it");
+            tries.after(missing.into()).await?;
         }
     }
 

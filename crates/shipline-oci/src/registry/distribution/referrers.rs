@@ -5,6 +5,7 @@
 //! So what was written is read back, and written again where somebody else was quicker. A writer that overwrites between our
 //! write and its own read is seen by nobody: the next run finds our entry missing and adds it again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -25,12 +26,15 @@ use super::client::{Call, Payload, header};
 use super::failure::Refusal;
 use super::manifests::{next_page, pull_scope, push_scope};
 use crate::blocking::blocking;
+use crate::http::RequestLine;
 use crate::image::{self, OCI_INDEX, RawDescriptor};
 
 /// Longest page of a list of referrers, or index of them.
 const LIST_BYTES: usize = 8 << 20;
 /// Pages of a list of referrers, against registries that go round in circles.
 const PAGES: usize = 1_000;
+/// Most referrers of one image.
+const REFERRERS: usize = 100_000;
 /// How often the index under the tag is written while others write it.
 const ROUNDS: u32 = 5;
 
@@ -204,6 +208,7 @@ impl DistributionRegistry {
         let scope = pull_scope(&place.path);
         let mut to = format!("/v2/{}/referrers/{}", place.path, place.subject);
         let mut all = Vec::new();
+        let mut seen = HashSet::new();
         for _ in 0..PAGES {
             let headers: [(HeaderName, &str); 1] = [(ACCEPT, OCI_INDEX)];
             let mut call = Call::new(Method::GET, &to, &scope, &place.attempted);
@@ -229,8 +234,11 @@ impl DistributionRegistry {
                 return Ok(None);
             };
             all.extend(referrers(&document));
+            if all.len() > REFERRERS {
+                break;
+            }
             match next {
-                Some(next) if next != to => to = next,
+                Some(next) if seen.insert(next.clone()) => to = next,
                 Some(_) | None => return Ok(Some(all)),
             }
         }
@@ -246,8 +254,9 @@ impl DistributionRegistry {
         response: Response,
     ) -> Result<Option<Vec<Referrer>>, BackendError> {
         let (status, headers) = (response.status(), response.headers().clone());
+        let line = RequestLine::new(&Method::GET, response.url());
         let body = self.read_list(place, response).await.unwrap_or_default();
-        if Refusal::read(status, &headers, &body).has("NAME_UNKNOWN") {
+        if Refusal::read(line, status, &headers, &body).has("NAME_UNKNOWN") {
             return Ok(Some(Vec::new()));
         }
         self.lists_nothing.store(true, Ordering::Relaxed);

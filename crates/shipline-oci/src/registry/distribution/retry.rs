@@ -84,8 +84,16 @@ impl<'a> Tries<'a> {
             return Ok(());
         }
         self.made += 1;
+        if error.class != ErrorClass::Retryable || self.made >= self.policy.attempts {
+            return Err(error);
+        }
         let wait = match error.retry_after {
-            Some(asked) if asked > self.policy.patience => return Err(error),
+            Some(asked) if asked > self.policy.patience => {
+                let asked = asked.as_secs().div_ceil(60);
+                return Err(error.hint(format!(
+                    "The registry asks for at least {asked} minutes of patience: try again after that."
+                )));
+            }
             Some(asked) => asked + jitter(self.policy.first),
             None => jitter(
                 self.policy
@@ -94,22 +102,29 @@ impl<'a> Tries<'a> {
                     .min(self.policy.longest),
             ),
         };
-        if error.class != ErrorClass::Retryable || self.made >= self.policy.attempts {
-            return Err(error);
+        let Some(task) = self.task else {
+            tokio::time::sleep(wait).await;
+            return Ok(());
+        };
+        let mut why = match &error.cause {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        };
+        if let Some(asked) = error.retry_after.filter(|asked| !asked.is_zero()) {
+            why.push_str(&format!(
+                "; waits {} s, as the registry asks",
+                asked.as_secs().max(1)
+            ));
         }
-        if let Some(task) = self.task {
-            let why = match &error.cause {
-                Some(cause) => format!("{error}: {cause}"),
-                None => error.to_string(),
-            };
-            task.say(TaskMessage::Retrying {
-                error: why,
-                after: wait,
-            })
-            .await;
+        task.say(TaskMessage::Retrying {
+            error: why,
+            after: wait,
+        })
+        .await;
+        tokio::select! {
+            () = tokio::time::sleep(wait) => Ok(()),
+            () = task.cancellation().cancelled() => Err(error),
         }
-        tokio::time::sleep(wait).await;
-        Ok(())
     }
 }
 

@@ -117,10 +117,18 @@ impl DistributionRegistry {
         self.faults.reach(FaultPoint::RegistryTagTaken);
         // Whatever was answered (an immutable tag that somebody set meanwhile, a connection cut after the fact): what the tag
         // names now decides.
-        let found = self
+        let mut found = self
             .client
             .head_manifest(&request.repository, &reference, Some(task))
             .await;
+        if let (Ok(()), Ok(None)) = (&written, &found) {
+            // What answers `HEAD` may be a cache that still knows it as missing.
+            let got = self
+                .client
+                .get_manifest(&request.repository, &reference, Some(task))
+                .await;
+            found = got.map(|got| got.map(|(descriptor, _)| descriptor));
+        }
         match (written, found) {
             (_, Ok(Some(found))) if found.digest == request.digest => Ok(()),
             (_, Ok(Some(found))) => {

@@ -21,6 +21,7 @@ use shipline_model::value::Secret;
 
 use super::connector::SharedClient;
 use super::failure::failed;
+use crate::http::is_loopback_url;
 use crate::registry::distribution::{RetryPolicy, Tries};
 
 /// What AWS wants to find in the token's `aud`.
@@ -242,6 +243,10 @@ impl GithubActions {
             |error: reqwest::Error| refused(ErrorClass::Retryable).because(error.without_url());
         let mut url =
             Url::parse(&self.url).map_err(|error| refused(ErrorClass::Invalid).because(error))?;
+        if url.scheme() != "https" && !is_loopback_url(&url) {
+            return Err(refused(ErrorClass::Invalid)
+                .because("ACTIONS_ID_TOKEN_REQUEST_URL is reached without encryption"));
+        }
         url.query_pairs_mut().append_pair("audience", AUDIENCE);
         let mut response = self
             .http

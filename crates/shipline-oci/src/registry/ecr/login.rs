@@ -89,10 +89,20 @@ impl CredentialSource for EcrLogin {
         {
             return Ok(known.credentials.clone());
         }
-        let fetched = self.fetch().await?;
+        let fetched = self.fetch().await.map_err(|mut error| {
+            // The API has been asked as often as it is worth; who asks for a login does not ask it all over again.
+            if error.class == ErrorClass::Retryable {
+                error.class = ErrorClass::Unavailable;
+            }
+            error
+        })?;
         let credentials = fetched.credentials.clone();
         *token = Some(fetched);
         Ok(credentials)
+    }
+
+    fn remedy(&self, _host: &str) -> String {
+        "the password is one that ECR's API gave, so look at what the AWS identity may do (`aws sts get-caller-identity` says who it is) and at the account's and repository's policies.".to_owned()
     }
 }
 

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use reqwest::Url;
 use shipline_engine::backend::{
     AttachOutcome, Descriptor, Expiring, ImageDetails, ImageStore, Reference, Referrer, Registry,
     TagOutcome, TagRequest, Uploaded,
@@ -27,6 +28,7 @@ use super::distribution::{
     DistributionRegistry, RegistryAddress, RetryPolicy, Security, Transport, all_of, is_loopback,
 };
 use super::tags::{TagConflicts, check_tags};
+use crate::http::is_loopback_url;
 use api::{Api, Described};
 
 /// How an account's registry is reached.
@@ -91,7 +93,10 @@ impl EcrRegistry {
         }
         let host = host(&settings.account, &settings.region);
         let mut address = match &settings.registry_endpoint {
-            Some(url) => RegistryAddress::parse(url, Security::Required)?,
+            // The account's password goes there.
+            Some(url) => {
+                RegistryAddress::parse(&encrypted(url, "registry_endpoint")?, Security::Required)?
+            }
             None => RegistryAddress {
                 host: host.clone(),
                 api: host.clone(),
@@ -100,6 +105,14 @@ impl EcrRegistry {
             },
         };
         address.host.clone_from(&host);
+        for (name, url) in [
+            ("endpoint", &settings.endpoint),
+            ("AWS_ENDPOINT_URL_STS", &settings.sts_endpoint),
+        ] {
+            if let Some(url) = url {
+                encrypted(url, name)?;
+            }
+        }
         let config = identity::configure(
             &settings.identity,
             &settings.region,
@@ -282,6 +295,18 @@ fn refuse_plain(name: &str, url: Option<&str>) -> Result<(), BackendError> {
         .because("plain HTTP would send credentials and images unprotected")
         .hint("Write `https://…`; plain HTTP is for this machine only.")),
         Some(_) | None => Ok(()),
+/// An address that was given instead of AWS's, if nobody on its way can read what goes there and comes back.
+fn encrypted(url: &str, name: &str) -> Result<String, BackendError> {
+    let invalid = |why: &str| {
+        BackendError::new(ErrorClass::Invalid, format!("use `{name}`"))
+            .because(format!("{why}: it gets credentials for AWS"))
+            .hint("Write `https://HOST`; plain HTTP is for this machine only (`http://localhost:PORT`).")
+    };
+    let parsed = Url::parse(url).map_err(|_| invalid("it is no URL"))?;
+    match parsed.scheme() {
+        "https" => Ok(url.to_owned()),
+        "http" if is_loopback_url(&parsed) => Ok(url.to_owned()),
+        _ => Err(invalid("it is reached without encryption")),
     }
 }
 
