@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use shipline_testkit::ecr::LoggedRequest;
+use shipline_testkit::ecr::{Effect, Fault, LoggedRequest, When};
 use shipline_testkit::remote::{Ecr, RemoteRegistry};
 use shipline_testkit::tiny::RemoteTiny;
 
@@ -107,4 +107,64 @@ fn a_registry_with_tls_and_a_password() {
         "credentials are checked before anything runs: {}",
         wrong.stderr
     );
+}
+
+#[test]
+fn a_registry_that_always_fails_is_asked_by_one_layer_only() {
+    let tiny = RemoteTiny::ecr(PROGRAM);
+    let RemoteRegistry::Ecr(ecr) = &tiny.registry else {
+        unreachable!("this is ECR")
+    };
+    ecr.fake().arm(Fault {
+        when: When::Matching {
+            method: "PUT".to_owned(),
+            target: "/manifests/".to_owned(),
+            times: u32::MAX,
+        },
+        effect: Effect::Refuse {
+            status: 503,
+            retry_after: Some(0),
+        },
+    });
+    let run = tiny.world.run(&["pipeline", "web", "--profile", "ci"]);
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(
+        run.stderr.contains("PUT http://127.0.0.1"),
+        "method and URL are named: {}",
+        run.stderr
+    );
+    let log = ecr.fake().log();
+    let puts = log
+        .iter()
+        .filter(|entry| entry.method == "PUT" && entry.target.contains("/manifests/"));
+    assert_eq!(puts.count(), 6, "{log:#?}");
+}
+
+#[test]
+fn a_ca_that_leads_out_of_the_repository_is_refused() {
+    let Some(registry) = RemoteRegistry::docker() else {
+        return;
+    };
+    let RemoteRegistry::Docker(server) = &registry else {
+        unreachable!("this is a docker-registry")
+    };
+    let outside = server.ca();
+    let tiny = RemoteTiny::new(PROGRAM, registry);
+    let named = format!("ca: \"{}\"", outside.display());
+    tiny.world.replace("pipeline.yaml", &named, "ca: ca.pem");
+    let check = |part: &str| {
+        let run = tiny.world.run(&["pipeline", "web", "--profile", "ci"]);
+        assert_eq!(run.code, 2, "{}", run.stderr);
+        assert!(run.stderr.contains(part), "{part}: {}", run.stderr);
+    };
+    check("`ca: ca.pem` is not there");
+    let link = tiny.world.path("ca.pem");
+    std::os::unix::fs::symlink(&outside, &link).unwrap();
+    check("`ca: ca.pem` leads out of the repository");
+    std::fs::remove_file(&link).unwrap();
+    std::fs::copy(&outside, &link).unwrap();
+    let _ = tiny
+        .world
+        .run(&["pipeline", "web", "--profile", "ci"])
+        .expect(0);
 }

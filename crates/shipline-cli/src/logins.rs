@@ -17,6 +17,16 @@ pub(crate) struct Logins {
     pub(crate) others: Arc<dyn CredentialSource>,
 }
 
+impl Logins {
+    fn of(&self, host: &str) -> &dyn CredentialSource {
+        if host == self.host {
+            self.own.as_ref()
+        } else {
+            self.others.as_ref()
+        }
+    }
+}
+
 #[async_trait]
 impl CredentialSource for Logins {
     async fn credentials(
@@ -24,11 +34,10 @@ impl CredentialSource for Logins {
         host: &str,
         freshness: Freshness,
     ) -> Result<Credentials, BackendError> {
-        let source = if host == self.host {
-            &self.own
-        } else {
-            &self.others
-        };
-        source.credentials(host, freshness).await
+        self.of(host).credentials(host, freshness).await
+    }
+
+    fn remedy(&self, host: &str) -> String {
+        self.of(host).remedy(host)
     }
 }

@@ -116,7 +116,8 @@ pub(crate) fn base_images(
         }
     }
     let roots = match &profile.registry {
-        RegistrySpec::Distribution(DistributionSpec { ca: Some(ca), .. }) => {
+        RegistrySpec::Distribution(DistributionSpec { ca: Some(ca), .. })
+        | RegistrySpec::Ecr(EcrSpec { ca: Some(ca), .. }) => {
             vec![certificates(session, ca, settings)?]
         }
         RegistrySpec::Distribution(_) | RegistrySpec::Layout { .. } | RegistrySpec::Ecr(_) => {

@@ -29,11 +29,11 @@ pub enum EventKind {
         /// What it will do.
         plan: Box<Plan>,
     },
-    /// A task's attempt began.
+    /// A task began.
     TaskStarted {
         /// Which.
         id: TaskId,
-        /// From 1.
+        /// 1. (Runs of older versions began publishing tasks again, and counted.)
         attempt: u32,
     },
     /// A line of a task.

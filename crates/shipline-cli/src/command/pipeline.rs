@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 use shipline_engine::cache::Cache;
 use shipline_engine::lock::Wait;
-use shipline_engine::run::{self, Backends, Graces, Retries, RunOptions, ScanCache};
+use shipline_engine::run::{self, Backends, Graces, RunOptions, ScanCache};
 use shipline_model::name::RunId;
 use shipline_model::plan::{Limits, OnFailure, Plan};
 use shipline_model::tag::TagInstant;
@@ -163,7 +163,6 @@ fn options(
         variables: settings.variables.clone(),
         program: settings.program.clone(),
         graces: Graces::default(),
-        retries: Retries::default(),
         author: settings
             .actor
             .as_ref()

@@ -85,7 +85,8 @@ pub struct ImageDetails {
     pub tags: Vec<String>,
 }
 
-/// Where images are published. All operations are idempotent by digest.
+/// Where images are published. All operations are idempotent by digest. Implementations try again by themselves what may go
+/// through then, and say so to the task: nobody above them does.
 #[async_trait]
 pub trait Registry: Send + Sync {
     /// The registry, for people: a host, a directory.

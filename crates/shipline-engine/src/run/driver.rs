@@ -278,12 +278,7 @@ impl Driver {
             context: TaskContext::new(id, self.message_sender.clone(), cancel),
             in_section,
         };
-        attempt::start(
-            position,
-            Arc::new(stage_task),
-            self.options.retries,
-            self.control_sender.clone(),
-        );
+        attempt::start(position, Arc::new(stage_task), self.control_sender.clone());
     }
 
     /// A task spoke.
@@ -328,12 +323,6 @@ impl Driver {
                     {
                         self.refuse(stopped, since.elapsed());
                     }
-                }
-            }
-            Control::Attempt { position, attempt } => {
-                if self.running.contains_key(&position) {
-                    let id = self.plan.tasks[position].id.clone();
-                    self.outlet.emit(EventKind::TaskStarted { id, attempt });
                 }
             }
             Control::Finished { position, result } => {

@@ -77,27 +77,6 @@ impl Default for Graces {
     }
 }
 
-/// How often, and how long apart, publishing tasks are tried when their error is retryable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retries {
-    /// Attempts in all, at least 1.
-    pub attempts: u32,
-    /// The first wait; each further one is twice as long, unless the other side says how long.
-    pub first: Duration,
-    /// The longest wait.
-    pub longest: Duration,
-}
-
-impl Default for Retries {
-    fn default() -> Self {
-        Self {
-            attempts: 5,
-            first: Duration::from_secs(1),
-            longest: Duration::from_secs(60),
-        }
-    }
-}
-
 /// How a plan is carried out.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
@@ -125,8 +104,6 @@ pub struct RunOptions {
     pub program: PathBuf,
     /// How long things may take.
     pub graces: Graces,
-    /// Retries of publishing tasks.
-    pub retries: Retries,
     /// Who deploys (`Name <mail>`).
     pub author: Option<String>,
     /// Further trailers of deployment commits, behind `Run-Id`.

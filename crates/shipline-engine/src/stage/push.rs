@@ -170,12 +170,13 @@ fn reference(task: &StageTask, request: &TagRequest) -> String {
 /// Asks the registry for the manifest that was uploaded.
 async fn verify(task: &StageTask, request: &TagRequest) -> Result<(), BackendError> {
     let registry = &task.shared.backends.registry;
-    let found = registry
-        .resolve(
-            &request.repository,
-            &Reference::Digest(request.digest.clone()),
-        )
-        .await?;
+    let reference = Reference::Digest(request.digest.clone());
+    let found = tokio::select! {
+        biased;
+        // A registry may ask for patience while we only look.
+        () = task.context.cancellation().cancelled() => return Err(task.cancelled()),
+        found = registry.resolve(&request.repository, &reference) => found?,
+    };
     match found {
         Some(descriptor) if descriptor.digest == request.digest => Ok(()),
         Some(_) | None => Err(BackendError::new(

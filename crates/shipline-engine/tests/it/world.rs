@@ -12,7 +12,7 @@ use shipline_engine::fault::Faults;
 use shipline_engine::folder::{Owner, Place};
 use shipline_engine::record;
 use shipline_engine::redact::Redactor;
-use shipline_engine::run::{Backends, Graces, Retries, RunEnd, RunOptions, ScanCache, run};
+use shipline_engine::run::{Backends, Graces, RunEnd, RunOptions, ScanCache, run};
 use shipline_model::config::{self, Config};
 use shipline_model::name::{CommitId, PipelineName, ProfileName, RunId};
 use shipline_model::plan::{
@@ -305,7 +305,6 @@ impl World {
             variables: self.variables.clone(),
             program: host(),
             graces: self.graces,
-            retries: Retries::default(),
             author: None,
             trailers: vec![("Run-Url".to_owned(), "https://ci.example.com/7".to_owned())],
             scan_cache: self.scan_cache,

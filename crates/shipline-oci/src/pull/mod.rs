@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use shipline_engine::backend::{ImageStore, Reference, Registry as _};
+use shipline_engine::backend::{ImageStore, Reference};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::folder::Place;
 use shipline_engine::task::TaskContext;
@@ -141,8 +141,9 @@ impl RegistryImages {
             let (repository, asked) = (&reference.repository, &wanted);
             let (descriptor, bytes) = places
                 .ask(reference, task, |registry| {
-                    let (repository, asked) = (repository.clone(), asked.clone());
-                    async move { registry.manifest(&repository, &asked).await }.boxed()
+                    let (repository, asked, task) =
+                        (repository.clone(), asked.clone(), task.clone());
+                    async move { registry.manifest_for(&repository, &asked, &task).await }.boxed()
                 })
                 .await?
                 .ok_or_else(|| {
@@ -344,8 +345,8 @@ impl RegistryImages {
         let named = self
             .places(&reference.host)?
             .ask(reference, task, |registry| {
-                let (repository, asked) = (repository.clone(), asked.clone());
-                async move { registry.resolve(&repository, &asked).await }.boxed()
+                let (repository, asked, task) = (repository.clone(), asked.clone(), task.clone());
+                async move { registry.resolve_for(&repository, &asked, &task).await }.boxed()
             })
             .await?;
         if named.is_some_and(|named| named.digest == recorded.named) {

@@ -623,3 +623,83 @@ async fn a_throttled_api_is_waited_for() {
         .unwrap();
     push.check(&fake, true, "after throttling");
 }
+
+#[tokio::test]
+async fn an_api_that_always_fails_is_asked_by_one_layer_only() {
+    let fake = fake().await;
+    let twice = RetryPolicy {
+        attempts: 2,
+        ..patient()
+    };
+    fake.arm(Fault {
+        when: When::Matching {
+            method: "POST".to_owned(),
+            target: "/#GetAuthorizationToken".to_owned(),
+            times: u32::MAX,
+        },
+        effect: Effect::Refuse {
+            status: 503,
+            retry_after: None,
+        },
+    });
+    let registry = of_fake(&fake, twice.clone()).await;
+    let error = registry
+        .preflight(&["user_service".parse().unwrap()])
+        .await
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::Unavailable, "{error:?}");
+    let log = fake.log();
+    let asked = log
+        .iter()
+        .filter(|entry| entry.target.ends_with("#GetAuthorizationToken"));
+    assert_eq!(asked.count(), twice.attempts as usize, "{log:#?}");
+}
+
+#[tokio::test]
+async fn credentials_for_aws_go_nowhere_without_encryption() {
+    let fake = fake().await;
+    let plain = || Some("http://aws.example.com:5000".to_owned());
+    let right = settings(&fake);
+    for wrong in [
+        EcrSettings {
+            endpoint: plain(),
+            ..right.clone()
+        },
+        EcrSettings {
+            sts_endpoint: plain(),
+            ..right.clone()
+        },
+        EcrSettings {
+            registry_endpoint: plain(),
+            ..right.clone()
+        },
+    ] {
+        let http = http::client(&HttpSettings::default()).unwrap();
+        let error = EcrRegistry::new(wrong, http, once(), Faults::none())
+            .await
+            .unwrap_err();
+        assert_eq!(error.class, ErrorClass::Invalid);
+        let cause = error.cause.unwrap().to_string();
+        assert!(cause.contains("without encryption"), "{cause}");
+    }
+    let identity = AwsIdentity::GithubActions {
+        url: "http://token.example.com/".to_owned(),
+        token: Secret::new("secret"),
+        role: "arn:aws:iam::123456789012:role/ci".to_owned(),
+    };
+    let http = http::client(&HttpSettings::default()).unwrap();
+    let registry = EcrRegistry::new(
+        EcrSettings { identity, ..right },
+        http,
+        once(),
+        Faults::none(),
+    );
+    let error = registry
+        .await
+        .unwrap()
+        .preflight(&["user_service".parse().unwrap()])
+        .await
+        .unwrap_err();
+    let text = format!("{error:?}");
+    assert!(text.contains("reached without encryption"), "{text}");
+}

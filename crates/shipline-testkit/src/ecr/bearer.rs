@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, StatusCode};
 use serde_json::json;
 
 use super::data;
+use super::quirk::Quirk;
 use super::server::{Answer, Asked, plain};
 use super::state::State;
 
@@ -19,7 +20,15 @@ pub(super) const IDENTITY: &str = "identity of the tests";
 
 /// Lets a request through that carries a token for what it wants.
 pub(super) fn authorise(state: &State, asked: &Asked) -> Result<(), Box<Answer>> {
-    let wanted = scope(asked);
+    let renamed = state
+        .behaviour
+        .quirks
+        .iter()
+        .any(|quirk| matches!(quirk, Quirk::RenamesScopes));
+    let wanted = scope(asked).map(|(repository, action)| match renamed {
+        true => (format!("stored/{repository}"), action),
+        false => (repository.to_owned(), action),
+    });
     let token = asked
         .header(&AUTHORIZATION)
         .and_then(|text| text.strip_prefix("Bearer "));
@@ -29,7 +38,7 @@ pub(super) fn authorise(state: &State, asked: &Asked) -> Result<(), Box<Answer>>
         (Some(_), None) => true,
         (Some(scopes), Some((repository, action))) => scopes.iter().any(|scope| {
             let mut parts = scope.splitn(3, ':').skip(1);
-            parts.next() == Some(repository)
+            parts.next() == Some(repository.as_str())
                 && parts
                     .next()
                     .is_some_and(|actions| actions.split(',').any(|known| known == *action))

@@ -44,6 +44,28 @@ impl TestCertificate {
         })
     }
 
+    /// A certificate that signs itself and says that it is an authority, as `openssl req -x509` makes it. What clients must
+    /// trust is the certificate itself. It is good from 1975, `until` a year.
+    ///
+    /// # Errors
+    /// Where a name is none.
+    pub fn self_signed(names: &[&str], until: i32) -> io::Result<Self> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).map_err(io::Error::other)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "localhost");
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let certificate = params.self_signed(&key).map_err(io::Error::other)?;
+        Ok(Self {
+            ca: certificate.pem(),
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        })
+    }
+
     pub(super) fn acceptor(&self) -> io::Result<TlsAcceptor> {
         let chain = CertificateDer::pem_slice_iter(self.certificate.as_bytes())
             .collect::<Result<Vec<_>, _>>()

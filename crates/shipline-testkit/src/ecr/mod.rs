@@ -8,6 +8,7 @@ mod control;
 mod data;
 mod fault;
 mod lifecycle;
+mod quirk;
 mod referrers;
 mod server;
 mod state;
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 
 pub use certificate::TestCertificate;
 pub use fault::{Effect, Fault, LoggedRequest, When};
+pub use quirk::{Quirk, Reply};
 pub use referrers::Referrers;
 pub use state::{Behaviour, Expiry, ImageStatus, Login, Mounting, Mutability};
 

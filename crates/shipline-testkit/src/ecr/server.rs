@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::fault::Effect;
-use super::{Shared, api, bearer, control, data, sts};
+use super::{Shared, api, bearer, control, data, quirk, sts};
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -229,7 +229,14 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Sent,
             | Effect::WrongDigest
             | Effect::Slow(_),
         )
-        | None => carry_out(&shared, &asked),
+        | None => {
+            let instead = quirk::instead(&shared.state(), &asked);
+            let quirks = shared.state().behaviour.quirks.clone();
+            match instead {
+                Some(answer) => answer,
+                None => quirk::changed(&quirks, &asked, carry_out(&shared, &asked)).await,
+            }
+        }
     };
     match effect {
         Some(Effect::WrongDigest) => answer = with_wrong_digest(answer).await,

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+use super::quirk::Quirk;
 use super::referrers::{self, Referrers};
 
 /// How long a token is good, in seconds: 12 hours.
@@ -70,6 +71,8 @@ pub struct Behaviour {
     pub expiry: Expiry,
     /// How clients log in.
     pub login: Login,
+    /// What it does that the specification does not say.
+    pub quirks: Vec<Quirk>,
 }
 
 /// The account's setting `BLOB_MOUNTING`.

@@ -15,6 +15,8 @@ pub enum RegistryAccess {
     Password,
     /// [`DockerRegistry::USER`] only, with TLS.
     Protected,
+    /// The same with a certificate that signs itself ([`TestCertificate::self_signed`]).
+    SelfSigned,
 }
 
 /// A running registry with a directory of its own; it ends when this is dropped.
@@ -50,8 +52,14 @@ impl DockerRegistry {
         match access {
             RegistryAccess::Open => {}
             RegistryAccess::Password => config.push_str(&password(directory.path())?),
-            RegistryAccess::Protected => {
-                let certificate = TestCertificate::new(&["localhost", "127.0.0.1"])?;
+            RegistryAccess::Protected | RegistryAccess::SelfSigned => {
+                let names = ["localhost", "127.0.0.1"];
+                let certificate = match access {
+                    RegistryAccess::SelfSigned => TestCertificate::self_signed(&names, 2999)?,
+                    RegistryAccess::Open | RegistryAccess::Password | RegistryAccess::Protected => {
+                        TestCertificate::new(&names)?
+                    }
+                };
                 std::fs::write(at("ca.pem"), &certificate.ca)?;
                 std::fs::write(at("certificate.pem"), &certificate.certificate)?;
                 std::fs::write(at("key.pem"), &certificate.key)?;

@@ -241,6 +241,40 @@ fn optional_url(
     Some(template)
 }
 
+/// A URL to which credentials go: encrypted, or on this machine.
+fn safe_url(
+    text: Option<&String>,
+    route: &Route,
+    name: &str,
+    problems: &mut Problems<'_>,
+) -> Option<Template> {
+    let template = optional_url(text, route, name, problems)?;
+    if let Some(text) = literal(&template)
+        && let Some(rest) = text.strip_prefix("http://")
+        && !is_loopback(rest)
+    {
+        problems.push(
+            value(&route.key(name), "credentials would go there without encryption")
+                .help(format!("write `https://{rest}`; plain HTTP is for this machine only (`http://localhost:PORT`)")),
+        );
+    }
+    Some(template)
+}
+
+/// Whether what follows `http://` names this machine.
+fn is_loopback(rest: &str) -> bool {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let name = match authority.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
 /// The text of a template without variables.
 fn literal(template: &Template) -> Option<String> {
     match template.parts() {
@@ -285,8 +319,8 @@ fn ecr_registry(raw: &raw::Ecr, route: &Route, problems: &mut Problems<'_>) -> O
                 .help("write its ARN: `arn:aws:iam::123456789012:role/NAME`"),
         );
     }
-    let endpoint = optional_url(raw.endpoint.as_ref(), route, "endpoint", problems);
-    let registry_endpoint = optional_url(
+    let endpoint = safe_url(raw.endpoint.as_ref(), route, "endpoint", problems);
+    let registry_endpoint = safe_url(
         raw.registry_endpoint.as_ref(),
         route,
         "registry_endpoint",
@@ -373,7 +407,21 @@ fn registry_address(text: &str, here: &Route, problems: &mut Problems<'_>) {
         Some((host, path)) => (host, Some(path)),
         None => (text, None),
     };
-    let good = is_authority(host) && path.is_none_or(|path| RepositoryName::new(path).is_ok());
+    let is_path = |path: &str| RepositoryName::new(path).is_ok();
+    if let Some(path) = path
+        && is_authority(host)
+        && !is_path(path)
+        && is_path(&path.to_ascii_lowercase())
+    {
+        problems.push(
+            value(here, "names of images have no upper-case letters").help(format!(
+                "write `{host}/{}`; a registry that shows the name otherwise takes it so, too",
+                path.to_ascii_lowercase()
+            )),
+        );
+        return;
+    }
+    let good = is_authority(host) && path.is_none_or(is_path);
     if !good {
         problems.push(value(here, format!("`{text}` is no registry")).help(
             "write its host, and port and path if it has them: `registry.example.com:5000/team`",
@@ -437,6 +485,15 @@ fn gitops(
             let url = filled_template(url, &here, Secrets::Refused, problems);
             if let Some(text) = url.as_ref().and_then(literal) {
                 git_address(&text, &here, problems);
+                if let Some(rest) = text.strip_prefix("http://")
+                    && raw.token.is_some()
+                    && !is_loopback(rest)
+                {
+                    problems.push(
+                        value(&here, "the token would go there without encryption")
+                            .help(format!("write `https://{rest}`")),
+                    );
+                }
             }
             let token = match &raw.token {
                 None => None,
@@ -495,9 +552,10 @@ fn git_address(text: &str, here: &Route, problems: &mut Problems<'_>) {
     if let Some((_, rest)) = text.split_once("://") {
         let authority = rest.split('/').next().unwrap_or_default();
         let user = authority.rsplit_once('@').map(|(user, _)| user);
-        if user.is_some_and(|user| user.contains(':')) {
+        let web = text.starts_with("https://") || text.starts_with("http://");
+        if user.is_some_and(|user| web || user.contains(':')) {
             problems.push(
-                value(here, "a password must not stand in a URL")
+                value(here, "a login must not stand in a URL")
                     .help("write `token: ${secret.GITOPS_TOKEN}` beside it"),
             );
             return;

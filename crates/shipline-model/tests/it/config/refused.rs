@@ -479,6 +479,19 @@ fn environments_and_profiles() {
             "account: \"1234\", region: Frankfurt, role: ci, endpoint: localhost",
         )],
     );
+    check(
+        "credentials_without_encryption",
+        &[
+            (
+                "account: \"123456789012\", region: us-east-1",
+                "account: \"123456789012\", region: us-east-1, endpoint: http://ecr.lab, registry_endpoint: http://[2001:db8::1]:5000/",
+            ),
+            (
+                "  ci:\n",
+                "  a: { registry: { layout: x }, gitops: { url: http://git.lab/deploy.git, token: \"${secret.T}\" } }\n  b: { registry: { url: registry.lab/Team/Web }, gitops: { url: https://token@git.lab/deploy.git } }\n  ci:\n",
+            ),
+        ],
+    );
     check("without_path", &[("    path: web\n", "")]);
 }
 

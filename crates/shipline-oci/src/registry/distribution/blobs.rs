@@ -78,6 +78,7 @@ impl DistributionRegistry {
                     "the registry has {size} bytes of blob {}, which is {} bytes long",
                     blob.digest, blob.size
                 ))
+                .hint(no_registry(&self.client.address.host))
                 .into());
         }
         Ok(true)

@@ -154,6 +154,15 @@ impl Refusal {
                     "Docker Hub limits pulls by address and account: log in with `docker login`, name a mirror (`mirrors: { docker.io: HOST/PATH }` in the profile; an engine pulls by its own, `registry-mirrors`), or use the same image of another registry.".to_owned(),
                 );
             }
+            StatusCode::TOO_MANY_REQUESTS => {
+                let wait = self.retry_after.filter(|wait| !wait.is_zero());
+                let wait = wait.map_or_else(String::new, |wait| {
+                    format!(" It asks to wait {} s.", wait.as_secs().max(1))
+                });
+                hints.push(format!(
+                    "{host} limits how often it is asked, and strangers most of all: log in, or try again later.{wait}"
+                ));
+            }
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => hints.push(
                 "The proxy wants a login: put it into the proxy's URL (`HTTP_PROXY=http://USER:PASSWORD@HOST:PORT`), or name the host in NO_PROXY where it is reached directly.".to_owned(),
             ),
@@ -392,6 +401,7 @@ mod tests {
         check(400, r#"{"errors":[{"code":"MANIFEST_INVALID"}]}"#, &["OCI"]);
         check(407, "", &["proxy", "NO_PROXY"]);
         check(403, "", &["no right"]);
+        check(429, "", &["limits how often", "log in"]);
         check(
             404,
             r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#,

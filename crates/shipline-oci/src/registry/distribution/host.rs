@@ -44,10 +44,15 @@ impl RegistryAddress {
     /// # Errors
     /// `Invalid` where it is no such address, or asks for plain HTTP to a host for which it is not allowed.
     pub fn parse(text: &str, security: Security) -> Result<Self, BackendError> {
+        // A login that somebody wrote into it is not repeated.
+        let shown = match text.rsplit_once('@') {
+            Some((_, behind)) => format!("…@{behind}"),
+            None => text.to_owned(),
+        };
         let invalid = |why: &str| {
             BackendError::new(
                 ErrorClass::Invalid,
-                format!("use the registry address `{text}`"),
+                format!("use the registry address `{shown}`"),
             )
             .because(why.to_owned())
             .hint("An address looks like `registry.example.com:5000/team`.")
@@ -67,9 +72,13 @@ impl RegistryAddress {
         if let Some(prefix) = prefix
             && RepositoryName::new(prefix).is_err()
         {
-            return Err(invalid(
-                "what follows the host is not the path of a repository",
-            ));
+            let lower = prefix.to_ascii_lowercase();
+            return Err(if RepositoryName::new(&lower).is_ok() {
+                invalid("names of images have no upper-case letters")
+                    .hint(format!("Write `{host}/{lower}`."))
+            } else {
+                invalid("what follows the host is not the path of a repository")
+            });
         }
         let plain = is_loopback(host) || security == Security::Waived;
         let transport = match scheme {
@@ -229,6 +238,16 @@ mod tests {
         ] {
             check(bad, Waived, None);
         }
+    }
+
+    #[test]
+    fn addresses_that_are_refused_say_what_to_write_and_no_login() {
+        let told = |text: &str| {
+            let error = RegistryAddress::parse(text, Security::Required).unwrap_err();
+            format!("{error:?}")
+        };
+        assert!(told("r.io/Team/Web").contains("Write `r.io/team/web`"));
+        assert!(!told("https://user:secret@r.io/team").contains("secret"));
     }
 
     #[test]

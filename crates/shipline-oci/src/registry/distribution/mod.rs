@@ -79,6 +79,40 @@ impl DistributionRegistry {
         self
     }
 
+    /// What a reference names, for a task: it says what it waits for, and stops when it is told to.
+    pub(crate) async fn resolve_for(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        task: &TaskContext,
+    ) -> Result<Option<Descriptor>, BackendError> {
+        let name = self.client.address.image_name(repository);
+        let found = self.client.head_manifest(repository, reference, Some(task));
+        push::cancelled(
+            task,
+            format!("read {}", manifests::named(&name, reference)),
+            found,
+        )
+        .await
+    }
+
+    /// A manifest, for a task.
+    pub(crate) async fn manifest_for(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        task: &TaskContext,
+    ) -> Result<Option<(Descriptor, Vec<u8>)>, BackendError> {
+        let name = self.client.address.image_name(repository);
+        let found = self.client.get_manifest(repository, reference, Some(task));
+        push::cancelled(
+            task,
+            format!("read {}", manifests::named(&name, reference)),
+            found,
+        )
+        .await
+    }
+
     fn remember(&self, digest: &Digest, path: &str) {
         self.seen
             .lock()

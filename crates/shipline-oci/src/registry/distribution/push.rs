@@ -103,7 +103,11 @@ impl DistributionRegistry {
                 format!("read {digest} back from {repository}"),
             )
             .because("the registry took the manifest and does not have it");
-            tries.after(missing.into()).await?;
+            if let Err(mut error) = tries.after(missing.into()).await {
+                // Patience is at its end: it is not late, it is lost.
+                error.class = ErrorClass::Conflict;
+                return Err(error);
+            }
         }
     }
 
