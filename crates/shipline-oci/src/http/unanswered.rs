@@ -116,7 +116,10 @@ fn is_damaged(error: &reqwest::Error) -> bool {
 /// so that its words must do; they are the library's own and not the proxy's.
 fn is_proxy_login(error: &reqwest::Error) -> bool {
     find(error, |cause| {
-        (cause.to_string() == "proxy authorization required").then_some(&())
+        cause
+            .to_string()
+            .ends_with("proxy authorization required")
+            .then_some(&())
     })
     .is_some()
 }

@@ -300,6 +300,17 @@ async fn uploads_are_taken_in_many_ways() {
 }
 
 #[tokio::test]
+async fn a_blob_that_cannot_be_taken_over_is_sent() {
+    for (what, quirk) in [
+        ("500", says("POST", "mount=", |_| Reply::new(500, ""))),
+        ("501", says("POST", "mount=", |_| Reply::new(501, ""))),
+        ("403", says("POST", "mount=", |_| document(403, "DENIED"))),
+    ] {
+        check(what, vec![quirk], Basic, Plain, Works).await;
+    }
+}
+
+#[tokio::test]
 async fn an_upload_is_known_by_its_id_alone() {
     let quirk = changes("POST", UPLOAD, |reply, _| {
         let to = reply.get("location").unwrap_or_default().to_owned();
@@ -307,7 +318,7 @@ async fn an_upload_is_known_by_its_id_alone() {
         reply.set("docker-upload-uuid", id.unwrap_or_default());
         reply.remove("location");
     });
-    // (The fake wants its own query back, which only an address has.)
+    // (The fake wants its own query back, which only an address has: it is unknown to it at first, and then it comes by PATCH.)
     let directory = tempfile::tempdir().unwrap();
     let ca = directory.path().join("ca.pem");
     let fake = start(vec![quirk], Basic, Plain, &ca).await;
@@ -318,7 +329,7 @@ async fn an_upload_is_known_by_its_id_alone() {
         patient(),
     );
     let push = Push::new(&directory);
-    push.run(&registry).await.unwrap_err();
+    push.run(&registry).await.unwrap();
     let log = fake.log();
     assert!(
         log.iter().any(|entry| entry.method == "PUT"
@@ -454,17 +465,20 @@ async fn a_registry_of_several_machines_has_what_it_took_a_moment_later() {
     let directory = tempfile::tempdir().unwrap();
     let ca = directory.path().join("ca.pem");
     let fake = start(Vec::new(), Basic, Plain, &ca).await;
-    fake.arm(Fault {
-        when: When::Matching {
-            method: "GET".to_owned(),
-            target: "/manifests/sha256:".to_owned(),
-            times: 2,
-        },
-        effect: Effect::Refuse {
-            status: 404,
-            retry_after: None,
-        },
-    });
+    for method in ["GET", "PUT"] {
+        let (status, times) = if method == "GET" { (404, 2) } else { (503, 1) };
+        fake.arm(Fault {
+            when: When::Matching {
+                method: method.to_owned(),
+                target: "/manifests/sha256:".to_owned(),
+                times,
+            },
+            effect: Effect::Refuse {
+                status,
+                retry_after: None,
+            },
+        });
+    }
     use_it(&fake, &ca, login("AWS", fake.token()), patient())
         .await
         .unwrap();
@@ -622,6 +636,12 @@ async fn lists_are_read_whatever_leads_on_and_end() {
             "the list goes round in circles",
             changes("GET", "/tags/list", |reply, _| {
                 reply.set("link", "</v2/team/frontend/tags/list?a>; rel=\"prev\", </v2/team/frontend/tags/list?b>; rel=next");
+            }),
+        ),
+        (
+            "a limit for what a page holds",
+            says("GET", "/tags/list?n=", |_| {
+                document(400, "PAGINATION_NUMBER_INVALID")
             }),
         ),
         (

@@ -456,3 +456,68 @@ struct Question {
     login: Option<HeaderValue>,
     form: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::WWW_AUTHENTICATE;
+
+    use super::super::host::Security;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_is_not_asked_for_instead_of_a_token_in_plain() {
+        let check = |address: &str, realm: &str, downgraded: bool, expected: Option<&str>| {
+            let address = RegistryAddress::parse(address, Security::Waived).unwrap();
+            let from = match address.transport {
+                Transport::Encrypted => format!("https://{}/v2/", address.api),
+                Transport::Either | Transport::Plain => format!("http://{}/v2/", address.api),
+            };
+            let from = Url::parse(&from).unwrap();
+            let http = crate::http::client(&crate::http::HttpSettings::default()).unwrap();
+            let auth = Authenticator::new(http, &address, Arc::new(Credentials::Anonymous));
+            let asks = |text: &str| {
+                let mut headers = HeaderMap::new();
+                headers.insert(WWW_AUTHENTICATE, text.parse().unwrap());
+                Challenge::all(&headers)
+            };
+            let bearer = asks(&format!("Bearer realm=\"{realm}\",service=\"s\""));
+            let first = auth.wanted(&bearer, &from, &Scheme::Unknown);
+            let found = match (first, downgraded) {
+                (Ok(Some(known)), true) => auth
+                    .wanted(&asks("Basic realm=\"x\""), &from, &known)
+                    .map(|_| ()),
+                (first, _) => first.map(|_| ()),
+            };
+            let why = found.err().and_then(|error| Some(error.cause?.to_string()));
+            match expected {
+                Some(part) => assert!(
+                    why.as_ref().is_some_and(|why| why.contains(part)),
+                    "{from} {realm}: {why:?}"
+                ),
+                None => assert_eq!(why, None, "{from} {realm}"),
+            }
+        };
+        let plain = Some("without encryption");
+        check("https://r.io", "https://auth.io/token", false, None);
+        check("https://r.io", "http://r.io/token", false, plain);
+        check("https://r.io", "/token", false, None);
+        check("https://r.io", "https://auth.io/token", true, None);
+        // A registry of this machine is no reason to send a login over the net.
+        check(
+            "http://localhost:5000",
+            "http://auth.io/token",
+            false,
+            plain,
+        );
+        check(
+            "http://localhost:5000",
+            "http://localhost:5001/token",
+            false,
+            None,
+        );
+        check("http://localhost:5000", "https://auth.io/token", true, None);
+        // One that is declared insecure is.
+        check("http://r.lab:5000", "http://auth.lab/token", false, None);
+        check("http://r.lab:5000", "https://auth.io/token", true, plain);
+    }
+}

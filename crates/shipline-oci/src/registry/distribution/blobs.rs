@@ -68,8 +68,7 @@ impl DistributionRegistry {
         }
         let size = header(response.headers(), CONTENT_LENGTH.as_str());
         // Proxies in between say 0 of an answer that has no body.
-        if response.status() == StatusCode::OK
-            && let Some(size) = size.and_then(|size| size.parse::<u64>().ok())
+        if let Some(size) = size.and_then(|size| size.parse::<u64>().ok())
             && size != blob.size
             && size != 0
         {
@@ -95,17 +94,9 @@ impl DistributionRegistry {
             format!("/v2/{path}/blobs/{}", blob.digest),
             push_scope(path),
         );
-        // Of a body, one byte tells enough.
-        let first: [(HeaderName, &str); 1] = [(RANGE, "bytes=0-0")];
-        let mut call = Call::new(method, &to, &scope, attempted);
-        if call.method == Method::GET {
-            call.headers = &first;
-        }
-        let expected = [
-            StatusCode::OK,
-            StatusCode::PARTIAL_CONTENT,
-            StatusCode::NOT_FOUND,
-        ];
+        let call = Call::new(method, &to, &scope, attempted);
+        let expected = [StatusCode::OK, StatusCode::NOT_FOUND];
+        // Of `GET`, only the head is read: a part of the blob would do, but not every registry gives parts.
         self.client.call(&call, &expected).await
     }
 
@@ -231,8 +222,9 @@ impl DistributionRegistry {
             let to = format!("{to}?mount={}&from={from}", blob.digest);
             let scope = format!("{scope} {}", pull_scope(&from));
             match self.begin_at(path, &to, &scope, attempted).await {
-                // It would only have saved an upload: who may not read there can still write here.
-                Err(failed) if is_refused(&failed) => {}
+                // It would only have saved an upload: who may not read there can still write here, and not every registry
+                // knows what is asked.
+                Err(failed) if failed.error.class != ErrorClass::Cancelled => {}
                 begun => return begun,
             }
         }
@@ -523,14 +515,6 @@ fn begun_anew(failed: Failed) -> Failed {
         error.class = ErrorClass::Retryable;
     }
     Failed { error, again }
-}
-
-/// Whether the registry answered, and will answer so again.
-fn is_refused(failed: &Failed) -> bool {
-    matches!(
-        failed.error.class,
-        ErrorClass::Denied | ErrorClass::NotFound | ErrorClass::Conflict | ErrorClass::Invalid
-    )
 }
 
 fn other_length(attempted: &str, blob: &Descriptor, length: u64) -> BackendError {

@@ -46,7 +46,7 @@ fn parse(text: &str) -> Vec<Challenge> {
                 let value = if rest.starts_with('"') {
                     take_quoted(&mut rest)
                 } else {
-                    Some(take_token(&mut rest).to_owned())
+                    Some(take_bare(&mut rest).to_owned())
                 };
                 let (Some(value), Some(challenge)) = (value, challenges.last_mut()) else {
                     return challenges;
@@ -71,6 +71,16 @@ fn take_token<'a>(rest: &mut &'a str) -> &'a str {
     let (token, after) = rest.split_at(end);
     *rest = after;
     token
+}
+
+/// A value without quotes: some servers write whole addresses so.
+fn take_bare<'a>(rest: &mut &'a str) -> &'a str {
+    let end = rest
+        .find(|c: char| c.is_whitespace() || c == ',')
+        .unwrap_or(rest.len());
+    let (value, after) = rest.split_at(end);
+    *rest = after;
+    value
 }
 
 fn take_quoted(rest: &mut &str) -> Option<String> {
@@ -130,6 +140,13 @@ mod tests {
             ],
         );
         check("Basic", &[("basic", &[])]);
+        check(
+            "BEARER realm=https://a.io/t?x=1, service=r.io",
+            &[(
+                "bearer",
+                &[("realm", "https://a.io/t?x=1"), ("service", "r.io")],
+            )],
+        );
         check(r#"Bearer realm="open"#, &[("bearer", &[])]);
         check("=x", &[]);
         check("", &[]);

@@ -151,7 +151,8 @@ impl Client {
             BackendError::new(ErrorClass::Invalid, attempted).because(format!("{line}: {why}"))
         };
         let base = self.base(attempted).await?;
-        let Some(location) = response.headers().get(LOCATION) else {
+        let location = response.headers().get(LOCATION);
+        let Some(location) = location.filter(|location| !location.is_empty()) else {
             return Ok(None);
         };
         let url = location.to_str().ok();

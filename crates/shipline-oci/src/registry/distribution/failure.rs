@@ -110,7 +110,8 @@ impl Refusal {
 
     /// The class that the refusal belongs to.
     pub(super) fn class(&self) -> ErrorClass {
-        if self.has("TOOMANYREQUESTS") {
+        // A manifest comes after its blobs were read back: a registry of several machines has them a moment later.
+        if self.has("TOOMANYREQUESTS") || self.has("MANIFEST_BLOB_UNKNOWN") {
             return ErrorClass::Retryable;
         }
         if self.has("UNAUTHORIZED") || self.has("DENIED") {
@@ -195,6 +196,14 @@ pub(super) fn is_about_the_method(error: &BackendError) -> bool {
     cause
         .and_then(|cause| cause.downcast_ref::<Refusal>())
         .is_some_and(|refusal| matches!(refusal.status.as_u16(), 400 | 403 | 405 | 406 | 501))
+}
+
+/// Whether a refusal may be about how many entries were asked for on a page.
+pub(super) fn is_about_the_page(error: &BackendError) -> bool {
+    let cause = error.cause.as_ref();
+    cause
+        .and_then(|cause| cause.downcast_ref::<Refusal>())
+        .is_some_and(|refusal| matches!(refusal.status.as_u16(), 400 | 422))
 }
 
 /// What helps against a registry that does not take a kind of manifest.
@@ -295,6 +304,7 @@ mod tests {
         check(404, "MANIFEST_UNKNOWN", ErrorClass::NotFound);
         check(429, "TOOMANYREQUESTS", ErrorClass::Retryable);
         check(403, "TOOMANYREQUESTS", ErrorClass::Retryable);
+        check(404, "MANIFEST_BLOB_UNKNOWN", ErrorClass::Retryable);
         check(400, "TAG_INVALID", ErrorClass::Conflict);
         check(400, "DIGEST_INVALID", ErrorClass::Conflict);
         check(503, "", ErrorClass::Retryable);

@@ -11,7 +11,7 @@ use shipline_engine::task::TaskContext;
 use shipline_model::name::{Digest, RepositoryName};
 
 use super::client::{Call, Client, Payload, header, no_registry};
-use super::failure::is_about_the_method;
+use super::failure::{is_about_the_method, is_about_the_page};
 use super::referrers::is_fallback_tag;
 use super::retry::Failed;
 use crate::image::{self, DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
@@ -278,7 +278,8 @@ impl Client {
         let path = self.address.path(repository);
         let attempted = format!("list the tags of {}", self.address.image_name(repository));
         let scope = pull_scope(&path);
-        let mut to = format!("/v2/{path}/tags/list?n=1000");
+        let own_pages = format!("/v2/{path}/tags/list");
+        let mut to = format!("{own_pages}?n=1000");
         let mut tags = Vec::new();
         let mut seen = HashSet::new();
         let mut length = 0;
@@ -304,6 +305,14 @@ impl Client {
                 };
                 match answer {
                     Ok(answer) => break answer,
+                    // Some have a limit of their own for what a page may hold.
+                    Err(failed)
+                        if tags.is_empty()
+                            && is_about_the_page(&failed.error)
+                            && to != own_pages =>
+                    {
+                        break (Some(own_pages.clone()), b"{}".to_vec());
+                    }
                     Err(failed) => tries.after(failed).await?,
                 }
             };

@@ -187,6 +187,41 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_wait_is_told_and_ends_with_the_task() {
+        use shipline_model::plan::TaskId;
+        use tokio_util::sync::CancellationToken;
+        let (sender, mut messages) = tokio::sync::mpsc::channel(8);
+        let cancel = CancellationToken::new();
+        let id = TaskId {
+            stage: "push".parse().unwrap(),
+            component: None,
+            variant: None,
+        };
+        let task = TaskContext::new(id, sender, cancel.clone());
+        let policy = RetryPolicy::default();
+        let asked = || error(ErrorClass::Retryable).after(Duration::from_secs(30));
+        Tries::new(&policy, Some(&task))
+            .after(asked().into())
+            .await
+            .unwrap();
+        let (_, message) = messages.recv().await.unwrap();
+        let TaskMessage::Retrying { error: why, after } = message else {
+            panic!("{message:?}");
+        };
+        assert_eq!(why, "try; waits 30 s, as the registry asks");
+        assert!(after >= Duration::from_secs(30));
+        cancel.cancel();
+        let before = tokio::time::Instant::now();
+        let stopped = Tries::new(&policy, Some(&task)).after(asked().into()).await;
+        stopped.unwrap_err();
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        // Who asks for more patience than there is, is told.
+        let long = error(ErrorClass::Retryable).after(Duration::from_secs(601));
+        let long = Tries::new(&policy, Some(&task)).after(long.into()).await;
+        assert!(long.unwrap_err().hints[0].contains("11 minutes"));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn corrections_are_tried_at_once_but_not_for_ever() {
         let policy = RetryPolicy::default();
         let mut tries = Tries::new(&policy, None);
