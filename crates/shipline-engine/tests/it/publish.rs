@@ -1,7 +1,6 @@
 //! Scans, push and GitOps: gates, retries, and what is asked before anything is begun.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use shipline_engine::backend::ScanReport;
 use shipline_engine::error::{BackendError, ErrorClass};

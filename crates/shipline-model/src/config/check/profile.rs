@@ -414,10 +414,8 @@ fn registry_address(text: &str, here: &Route, problems: &mut Problems<'_>) {
         && is_path(&path.to_ascii_lowercase())
     {
         problems.push(
-            value(here, "names of images have no upper-case letters").help(format!(
-                "write `{host}/{}`; a registry that shows the name otherwise takes it so, too",
-                path.to_ascii_lowercase()
-            )),
+            value(here, "names of images have no upper-case letters")
+                .help(format!("write `{host}/{}`", path.to_ascii_lowercase())),
         );
         return;
     }

@@ -50,6 +50,24 @@ fn a_shown_configuration_loads_as_an_equal_one() {
 }
 
 #[test]
+fn this_machine_may_be_spoken_to_without_encryption() {
+    for url in [
+        "http://localhost:4566",
+        "http://127.8.9.1:5000/",
+        "http://[::1]:5000",
+        "http://aws.localhost",
+        "https://aws.lab",
+        "${env.AWS}",
+    ] {
+        let ecr = "region: us-east-1";
+        let named = format!("{ecr}, endpoint: \"{url}\", registry_endpoint: \"{url}\"");
+        load(&BASE.replace(ecr, &named));
+        let git = "https://github.com/aurora-glam/gitops.git";
+        load(&BASE.replace(git, &format!("\"{url}\"")));
+    }
+}
+
+#[test]
 fn everything_that_may_be_left_out_has_a_default() {
     let config = load(LEAST);
     assert_eq!(config.environments["staging"].delivery, Delivery::Automatic);

@@ -484,7 +484,7 @@ fn environments_and_profiles() {
         &[
             (
                 "account: \"123456789012\", region: us-east-1",
-                "account: \"123456789012\", region: us-east-1, endpoint: http://ecr.lab, registry_endpoint: http://[2001:db8::1]:5000/",
+                "account: \"123456789012\", region: us-east-1, endpoint: http://ecr.lab, registry_endpoint: \"http://[2001:db8::1]:5000/\"",
             ),
             (
                 "  ci:\n",
