@@ -159,7 +159,7 @@ fn a_ca_that_leads_out_of_the_repository_is_refused() {
         assert!(run.stderr.contains(part), "{part}: {}", run.stderr);
     };
     check("`ca: ca.pem` is not there");
-    let link = tiny.world.path("ca.pem");
+    let link = tiny.world.repository().join("ca.pem");
     std::os::unix::fs::symlink(&outside, &link).unwrap();
     check("`ca: ca.pem` leads out of the repository");
     std::fs::remove_file(&link).unwrap();
