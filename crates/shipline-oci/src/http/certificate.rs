@@ -9,15 +9,17 @@ const SHOWN: usize = 5;
 
 /// Whether a certificate was refused because it is an authority's and a server shows it as its own.
 pub(super) fn is_authority_as_server(error: &CertificateError) -> bool {
-    match error {
-        CertificateError::Other(other) => {
-            other.0.downcast_ref::<webpki::Error>() == Some(&webpki::Error::CaUsedAsEndEntity)
-        }
-        _ => false,
+    if let CertificateError::Other(other) = error {
+        return other.0.downcast_ref::<webpki::Error>() == Some(&webpki::Error::CaUsedAsEndEntity);
     }
+    false
 }
 
 /// What a person can do about a server's certificate.
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the TLS library adds kinds of errors as it likes"
+)]
 pub(super) fn remedy(error: &CertificateError, host: &str, peer: Peer) -> String {
     let name = host_name(host);
     match error {

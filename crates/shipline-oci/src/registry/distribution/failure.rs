@@ -233,15 +233,16 @@ fn entries(body: &[u8]) -> Vec<ErrorEntry> {
                 });
                 found.map(|text| shortened(&text)).unwrap_or_default()
             };
-            let entry = match entry {
-                Value::String(message) => ErrorEntry {
+            let entry = if let Value::String(message) = entry {
+                ErrorEntry {
                     code: String::new(),
                     message: shortened(message),
-                },
-                _ => ErrorEntry {
+                }
+            } else {
+                ErrorEntry {
                     code: text(&["code"]).to_ascii_uppercase(),
                     message: text(&["message", "detail", "details", "error_description"]),
-                },
+                }
             };
             (!entry.code.is_empty() || !entry.message.is_empty()).then_some(entry)
         })
