@@ -37,7 +37,13 @@ pub fn git(what: impl Into<String>, cause: git2::Error) -> BackendError {
         | Code::IndexDirty
         | Code::ApplyFail => ErrorClass::Failed,
     };
-    BackendError::new(class, what).because(cause)
+    BackendError::new(class, what).because(said(&cause))
+}
+
+/// What libgit2 says, without the codes that it shows behind it: they are for programs.
+#[must_use]
+pub fn said(cause: &git2::Error) -> String {
+    cause.message().to_owned()
 }
 
 /// What helps where an object is missing that git itself would fetch when it needs it; libgit2 cannot.

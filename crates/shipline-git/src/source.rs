@@ -132,7 +132,7 @@ impl GitSource {
                     ErrorClass::Invalid,
                     format!("{head}: nothing is committed yet"),
                 )
-                .because(cause)
+                .because(error::said(&cause))
                 .hint("make a first commit (`git add --all && git commit`)")
             } else {
                 error::git(head, cause)

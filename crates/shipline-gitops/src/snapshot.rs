@@ -10,6 +10,7 @@ use git2::{Commit, ErrorCode, FileMode, Oid, Repository, Signature, Time, Tree};
 use shipline_engine::backend::{DeclaredImage, Deployment, DesiredState, Target};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::DeployedCommit;
+use shipline_git::error::said;
 use shipline_model::name::CommitId;
 
 use crate::edit::{self, EditPlan};
@@ -303,7 +304,7 @@ fn signature(who: Option<&str>, time: i64) -> Result<Signature<'static>, Backend
     let invalid = || {
         let who = who.unwrap_or_default();
         BackendError::new(ErrorClass::Invalid, format!("commit as `{who}`"))
-            .hint("An author is written `Name <mail@example.com>`.")
+            .hint("an author is written `Name <mail@example.com>`")
     };
     let (name, mail) = match who {
         None => IDENTITY,
@@ -313,7 +314,7 @@ fn signature(who: Option<&str>, time: i64) -> Result<Signature<'static>, Backend
             (name.trim(), mail.trim())
         }
     };
-    Signature::new(name, mail, &Time::new(time, 0)).map_err(|cause| invalid().because(cause))
+    Signature::new(name, mail, &Time::new(time, 0)).map_err(|cause| invalid().because(said(&cause)))
 }
 
 /// The objects that a deployment's commit brings: itself, and the trees and blobs on the way to the changed files.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use git2::{Oid, Repository, RepositoryInitOptions};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::folder::{Folder, Place};
+use shipline_git::error::said;
 
 use super::wire::{Want, Wire};
 use crate::error::{git, io as io_error};
@@ -128,7 +129,7 @@ impl Cache {
         writer.commit().map_err(|cause| {
             // A pack that ends early comes from a connection that broke.
             let message = "receive what is fetched";
-            BackendError::new(ErrorClass::Retryable, message).because(cause)
+            BackendError::new(ErrorClass::Retryable, message).because(said(&cause))
         })?;
         odb.refresh().map_err(failed)
     }
