@@ -225,17 +225,24 @@ impl ImageStore for ImageArchive {
 /// Where every file of the archive lies, by its path; layers that are links to others lie where those do.
 fn files(path: &Path) -> Result<BTreeMap<String, Part>, BackendError> {
     let failed = |error| disk_error("read", path, error);
-    let no_tar = |error: io::Error| {
+    let unfit = |why: String| {
         BackendError::new(ErrorClass::Invalid, format!("read {}", path.display()))
-            .because(error)
+            .because(why)
             .hint("it must be a tar archive that is not compressed as a whole")
+    };
+    // The file may be anything, and what the reader says of a header holds bytes of it.
+    let no_tar = |error: io::Error| {
+        unfit(match error.raw_os_error() {
+            Some(_) => error.to_string(),
+            None => "it has a header that is none of a tar archive".to_owned(),
+        })
     };
     let mut file = File::open(path).map_err(failed)?;
     let mut start = Vec::new();
     let read = file.by_ref().take(4).read_to_end(&mut start);
     read.and_then(|_| file.rewind()).map_err(failed)?;
     if PACKED.iter().any(|mark| start.starts_with(mark)) {
-        return Err(no_tar(io::Error::other("it is compressed")));
+        return Err(unfit("it is compressed".to_owned()));
     }
     let mut archive = tar::Archive::new(file);
     let (mut files, mut links) = (BTreeMap::new(), Vec::new());

@@ -65,7 +65,13 @@ impl DockerConfig {
         match tokio::fs::read(&self.path).await {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map(Some)
-                .map_err(|error| failed().because(error)),
+                // The file holds passwords, and serde's message would hold values of it.
+                .map_err(|error| {
+                    let (line, column) = (error.line(), error.column());
+                    failed().because(format!(
+                        "it is not the JSON of a docker config (line {line}, column {column})"
+                    ))
+                }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed().because(error)),
         }
