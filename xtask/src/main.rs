@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let chore = match words.split_first() {
-        Some((&("--help" | "-h"), [])) => {
+        Some((&("--help" | "-h" | "help"), [])) => {
             let code = shipline_cli::main("cargo xtask");
             println!("{CHORES}");
             return code;
