@@ -24,6 +24,7 @@ mod registries;
 mod sbom;
 mod sbom_peer;
 mod state;
+mod shown;
 mod store;
 mod tidy;
 mod trust;

@@ -224,6 +224,54 @@ fn what_is_wrong_is_said_in_words_that_help() {
         let run = world.run(arguments).expect(2);
         assert!(run.stderr.contains(wanted), "{arguments:?}: {}", run.stderr);
     }
+    // One value for each flag, so that none takes the name.
+    let _ = world
+        .run(&["plan", "--only", "unit-tests", "web"])
+        .expect(0);
+    let _ = world
+        .run(&[
+            "plan",
+            "--only",
+            "unit-tests,build",
+            "--only",
+            "push",
+            "web",
+        ])
+        .expect(0);
+    let _ = world
+        .run(&["plan", "-c", "api", "-c", "worker", "backend"])
+        .expect(0);
+    let run = world
+        .run(&["plan", "web", "--only", "build", "push"])
+        .expect(2);
+    assert!(run.stderr.contains("`--only A,B`"), "{}", run.stderr);
+    for words in [
+        &["help"][..],
+        &["help", "pipeline"],
+        &["help", "store", "gc"],
+    ] {
+        let help = world.run(words).expect(0);
+        assert!(help.stdout.contains("Usage: shipline"), "{}", help.stdout);
+    }
+    for words in [
+        &["scan", "sbom"][..],
+        &["lock", "update"],
+        &["store", "gc"],
+        &["completions"],
+        &["runs", "show"],
+        &["gitops", "set"],
+        &["explain"],
+    ] {
+        let help = world.run(&[words, &["--help"]].concat()).expect(0);
+        let examples = help.stdout.split("Examples:\n").nth(1).expect("examples");
+        for line in examples
+            .lines()
+            .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        {
+            let named = line.starts_with("  shipline ") || line.starts_with("  source <(shipline ");
+            assert!(named, "{line}");
+        }
+    }
     let help = world.run(&["pipeline", "--help"]).expect(0);
     assert!(
         help.stdout.contains("\n  shipline pipeline backend --all"),

@@ -49,9 +49,25 @@ pub(crate) fn known_pipelines(error: &clap::Error, arguments: &[OsString]) -> Op
     Some(format!("the pipelines here: {}", names.join(", ")))
 }
 
+/// How several values are written, where one too many stands behind a flag that takes them.
+pub(crate) fn several_values(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    let unknown = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(unknown)) => !unknown.starts_with('-'),
+        Some(_) | None => false,
+    };
+    let listed = ["--only", "--component", "-c"];
+    let flag = listed
+        .into_iter()
+        .find(|flag| arguments.iter().any(|argument| argument == flag));
+    let flag = flag.filter(|_| unknown && error.kind() == ErrorKind::UnknownArgument)?;
+    Some(format!(
+        "several values of `{flag}` are written with commas: `{flag} A,B`"
+    ))
+}
+
 /// One pipeline.yaml, from commit to cluster.
 #[derive(Debug, Parser)]
-#[command(version, about, long_about = None, propagate_version = true, disable_help_subcommand = true, max_term_width = 100)]
+#[command(version, about, long_about = None, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "Examples:
   {program} pipeline frontend                     run a pipeline on this machine; nothing leaves it
   {program} plan backend                          what would run, and why
@@ -104,8 +120,8 @@ pub(crate) enum Command {
     Schema,
     /// Prints a completion script for a shell
     #[command(after_help = "Examples:
-  source <(shipline completions bash)
-  shipline completions fish > ~/.config/fish/completions/shipline.fish")]
+  source <({program} completions bash)
+  {program} completions fish > ~/.config/fish/completions/shipline.fish")]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -127,10 +143,10 @@ pub(crate) struct Selection {
     /// Takes every component for changed
     #[arg(long)]
     pub(crate) all: bool,
-    /// Runs only these stages
-    #[arg(long, value_name = "STAGE", value_delimiter = ',', num_args = 1..)]
+    /// Runs only these stages: --only A,B or --only A --only B
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub(crate) only: Vec<StageName>,
-    /// Looks only at these components
+    /// Looks only at these components: -c A,B or -c A -c B
     #[arg(
         long = "component",
         short = 'c',
@@ -172,6 +188,9 @@ pub(crate) struct PipelineArgs {
     /// Fails at once where another run holds the state folder, instead of waiting for it
     #[arg(long)]
     pub(crate) no_wait: bool,
+    /// Keeps this much of a task's output: its beginning and its end
+    #[arg(long, value_name = "SIZE", default_value = "50MB", value_parser = crate::size::parse)]
+    pub(crate) log_limit: u64,
 }
 
 /// `plan NAME`.
@@ -266,12 +285,13 @@ pub(crate) enum ScanCommand {
 /// `scan sbom`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  scan sbom frontend@staging             an image as `store show` names it
-  scan sbom frontend:staging-1a2b3c4d-20251215123456
-                                         one of the local registry; or sha256:…, its whole digest
-  scan sbom ./layout:NAME                one of an OCI image layout; without name where it has one
-  scan sbom ./image.tar                  what `docker save`, or skopeo to oci-archive:, wrote
-  scan sbom api --output api.cdx.json    the document as the registry gets it")]
+  {program} scan sbom frontend@staging             an image as `store show` names it
+  {program} scan sbom sha256:…                     one of the local registry, by its whole digest
+  {program} scan sbom frontend:staging-1a2b3c4d-20251215123456
+      the same by its name and tag
+  {program} scan sbom ./layout:NAME                one of an OCI image layout
+  {program} scan sbom ./image.tar                  what `docker save`, or skopeo to oci-archive:, wrote
+  {program} scan sbom api --output api.cdx.json    the document as the registry gets it")]
 pub(crate) struct ScanSbomArgs {
     /// An image of the store or of the local registry, or the path of a layout or an archive
     #[arg(value_name = "TARGET")]
@@ -323,10 +343,10 @@ pub(crate) enum LockCommand {
 /// `lock update`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  lock update                           all of them; shows what moves
-  lock update user_service              one component's; the others stay
-  lock update --check                   for CI: fails where the lock would change
-  lock update --profile ci --dry-run    by the mirrors of a profile; writes nothing")]
+  {program} lock update                           all of them; shows what moves
+  {program} lock update user_service              one component's; the others stay
+  {program} lock update --check                   for CI: fails where the lock would change
+  {program} lock update --profile ci --dry-run    by the mirrors of a profile; writes nothing")]
 pub(crate) struct LockUpdateArgs {
     /// The components whose base images are resolved anew; the default is all that lock them
     #[arg(value_name = "COMPONENT")]
@@ -354,9 +374,9 @@ pub(crate) enum StoreCommand {
 /// `store gc`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  store gc                              what nothing needs and nobody used for 14 days
-  store gc --older-than 0s --dry-run    what would go if age did not count
-  store gc --keep-runs 10               all but the last ten run records too")]
+  {program} store gc                              what nothing needs and nobody used for 14 days
+  {program} store gc --older-than 0s --dry-run    what would go if age did not count
+  {program} store gc --keep-runs 10               all but the last ten run records too")]
 pub(crate) struct StoreGcArgs {
     /// What was used more recently than this stays, needed or not: 12h, 14d
     #[arg(long, value_name = "AGE", default_value = "14d", value_parser = crate::age::parse)]

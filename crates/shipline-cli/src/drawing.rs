@@ -38,17 +38,18 @@ pub(crate) fn draw(
     let handler = GraphicalReportHandler::new_themed(theme)
         .with_width(usize::from(width))
         .with_links(false);
-    let mut drawn = format!("{} {errors}\n", palette.bad("error:"));
+    let mut drawn = format!(
+        "{} {}\n",
+        palette.bad("error:"),
+        redactor.show_line(&errors.to_string())
+    );
     for problem in errors.problems().iter().take(DRAWN) {
-        let (text, span) = masked(text, &problem.span, redactor);
+        let (text, span) = harmless(text, &problem.span, redactor);
         let placed = Placed {
             excerpt: Excerpt::of(errors.file_name(), &text, &span),
-            message: redactor.mask(&problem.to_string()).into_owned(),
-            label: redactor.mask(&problem.label).into_owned(),
-            help: problem
-                .help
-                .as_ref()
-                .map(|help| redactor.mask(help).into_owned()),
+            message: redactor.show(&problem.to_string()),
+            label: redactor.show(&problem.label),
+            help: problem.help.as_ref().map(|help| redactor.show(help)),
         };
         drawn.push('\n');
         if handler.render_report(&mut drawn, &placed).is_err() {
@@ -63,31 +64,41 @@ pub(crate) fn draw(
     drawn
 }
 
-/// The text without secrets, line by line, and where the place is in it: in a line with a secret, the whole line.
-fn masked<'t>(
+/// The text as it may be shown, line by line, and where the place is in it: in a line with a secret or with what a terminal would
+/// obey, the whole line.
+fn harmless<'t>(
     text: &'t str,
     span: &Range<usize>,
     redactor: &Redactor,
 ) -> (Cow<'t, str>, Range<usize>) {
-    if let Cow::Borrowed(_) = redactor.mask(text) {
+    if redactor.show(text) == text {
         return (Cow::Borrowed(text), span.clone());
     }
-    let (mut masked, mut place, mut at) = (String::new(), None, 0);
+    let (mut shown, mut place, mut at) = (String::new(), None, 0);
     for line in text.split_inclusive('\n') {
-        let start = masked.len();
-        let without = redactor.mask(line);
+        let start = shown.len();
+        // `\r\n` ends a line, and the `\r` is no part of it.
+        let (own, end) = match line.strip_suffix("\r\n") {
+            Some(own) => (own, "\n"),
+            None => line
+                .strip_suffix('\n')
+                .map_or((line, ""), |own| (own, "\n")),
+        };
+        let harmless = redactor.show(own);
         if place.is_none() && span.start < at + line.len() {
-            let whole = start..start + without.trim_end().len();
-            place = Some(match without {
-                Cow::Borrowed(_) => start + span.start - at..start + span.end - at,
-                Cow::Owned(_) => whole,
+            place = Some(if harmless == own {
+                let inside = |offset: usize| start + offset.saturating_sub(at).min(own.len());
+                inside(span.start)..inside(span.end)
+            } else {
+                start..start + harmless.trim_end().len()
             });
         }
-        masked.push_str(&without);
+        shown.push_str(&harmless);
+        shown.push_str(end);
         at += line.len();
     }
-    let place = place.unwrap_or(masked.len()..masked.len());
-    (Cow::Owned(masked), place)
+    let place = place.unwrap_or(shown.len()..shown.len());
+    (Cow::Owned(shown), place)
 }
 
 /// The lines around a place; of long ones only what stands near it.
@@ -244,6 +255,15 @@ mod tests {
                 "  help: did you mean `project`?",
             ]
         );
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_drawn() {
+        let text = "version: 1\nproj\u{1b}]0;PWN\u{7}ect: x\n\"a\u{9b}2J\u{202e}\": \u{1b}[31m1\n";
+        let drawn = drawn(text);
+        let obeyed = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!drawn.contains(obeyed), "{drawn:?}");
+        assert!(drawn.contains("pipeline.yaml:2:1"), "{drawn}");
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What a command could not do, with what a person needs to go on: kind, cause chain, hints.
 
 use std::error::Error as _;
-use std::fmt::Write as _;
 
 use shipline_engine::error::{BackendError, Cause, ErrorClass};
-use shipline_report::Palette;
+use shipline_report::wrapped;
 
 use crate::exit;
+use crate::secrets;
+use crate::settings::Screen;
 
 /// What kind of error it is: decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,29 +115,51 @@ impl CommandError {
         }
     }
 
-    /// As it is printed on standard error, with its last line end.
+    /// As it is printed on standard error, with its last line end. Every part is cleaned and without secrets before it is painted.
     #[must_use]
-    pub(crate) fn render(&self, palette: Palette) -> String {
-        let mut text = match &self.message {
-            Message::Line(line) => format!("{} {line}\n", palette.bad("error:")),
-            Message::Drawn(drawn) => format!("{}\n", drawn.trim_end()),
-        };
-        // Writing into a String cannot fail.
+    pub(crate) fn render(&self, screen: Screen) -> String {
+        let palette = screen.palette();
+        let mut text = String::new();
+        match &self.message {
+            Message::Line(line) => part(&palette.bad("error:"), line, screen, &mut text),
+            Message::Drawn(drawn) => text = format!("{}\n", drawn.trim_end()),
+        }
         for cause in &self.causes {
-            let _ = writeln!(text, "  {} {}", palette.dim("because:"), plain(cause));
+            part(
+                &format!("  {}", palette.dim("because:")),
+                cause,
+                screen,
+                &mut text,
+            );
         }
         for hint in &self.hints {
-            let _ = writeln!(text, "  {} {hint}", palette.warn("hint:"));
+            part(
+                &format!("  {}", palette.warn("hint:")),
+                hint,
+                screen,
+                &mut text,
+            );
         }
         text
     }
 }
 
-/// Without the codes that libgit2 puts behind its messages: they are for programs.
-fn plain(cause: &str) -> &str {
-    match cause.split_once("; class=") {
-        Some((message, codes)) if codes.ends_with(')') => message,
-        Some(_) | None => cause,
+/// Adds a part of an error behind its label. What continues it is indented further: no foreign line begins where ours do.
+fn part(label: &str, said: &str, screen: Screen, text: &mut String) {
+    let said = secrets::redactor().show(said);
+    for (number, line) in said.trim_end().split('\n').enumerate() {
+        let line = match number {
+            0 => format!("{label} {line}"),
+            _ => format!("    {line}"),
+        };
+        let pieces = match screen {
+            Screen::Terminal { width, .. } => wrapped(&line, usize::from(width), 4),
+            Screen::Plain => vec![line],
+        };
+        for piece in pieces {
+            text.push_str(&piece);
+            text.push('\n');
+        }
     }
 }
 

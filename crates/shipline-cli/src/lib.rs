@@ -21,10 +21,12 @@ mod planning;
 mod secrets;
 mod session;
 mod settings;
+mod shown;
 mod signals;
 mod trust;
 mod signing;
 mod waits;
+mod size;
 mod wiring;
 
 use std::process::ExitCode;
@@ -37,7 +39,7 @@ use crate::args::{
     Cli, Command, ConfigCommand, GitopsCommand, LockCommand, RunsCommand, ScanCommand, StoreCommand,
 };
 use crate::error::{CommandError, ErrorKind};
-use crate::settings::Settings;
+use crate::settings::{Screen, Settings};
 
 /// Runs the command line. `program` is what a person types: `shipline` or `cargo xtask`.
 #[must_use]
@@ -48,24 +50,31 @@ pub fn main(program: &'static str) -> ExitCode {
     }
     shipline_engine::process::refuse_inspection();
     std::panic::set_hook(Box::new(secrets::report_panic));
+    shown::begin(settings::runner());
+    let code = answer(program, &arguments);
+    shown::end();
+    code
+}
+
+fn answer(program: &'static str, arguments: &[std::ffi::OsString]) -> ExitCode {
     let command = args::command(program);
     let cli = match command
-        .try_get_matches_from(&arguments)
+        .try_get_matches_from(arguments)
         .and_then(|matches| Cli::from_arg_matches(&matches))
     {
         Ok(cli) => cli,
-        Err(error) => return refused(&error, &arguments),
+        Err(error) => return refused(&error, arguments),
     };
     let program = Program {
         name: program,
         directory: cli.directory.clone(),
         state: cli.state.clone(),
     };
-    let mut palette = Palette::Plain;
+    let mut screen = Screen::Plain;
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let settings = Settings::from_environment()?;
         secrets::know("", &settings);
-        palette = settings.screen.palette();
+        screen = settings.screen;
         run(cli, settings, &program)
     }));
     // The panic itself was printed when it happened.
@@ -78,7 +87,7 @@ pub fn main(program: &'static str) -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            command::print_error(&error.render(palette));
+            shown::print_painted(&error.render(screen));
             ExitCode::from(error.code())
         }
     }
@@ -98,12 +107,16 @@ fn refused(error: &clap::Error, arguments: &[std::ffi::OsString]) -> ExitCode {
     }
     let palette = settings.map_or(Palette::Plain, |settings| settings.screen.palette());
     let text = error.render();
-    command::print_error(&match palette {
-        Palette::Colour => text.ansi().to_string(),
-        Palette::Plain => text.to_string(),
-    });
-    if let Some(hint) = args::known_pipelines(error, arguments) {
-        command::print_error(&format!("\n  hint: {hint}\n"));
+    match palette {
+        Palette::Colour => shown::print_painted(&text.ansi().to_string()),
+        Palette::Plain => shown::print_error(&text.to_string()),
+    }
+    let hints = [
+        args::known_pipelines(error, arguments),
+        args::several_values(error, arguments),
+    ];
+    for hint in hints.into_iter().flatten() {
+        shown::print_error(&format!("\n  hint: {hint}\n"));
     }
     ExitCode::from(exit::USAGE)
 }

@@ -2,17 +2,19 @@
 
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use shipline_engine::event::{Reporter, Verdict};
-use shipline_report::{JsonReporter, PlainReporter, Signposts, TerminalReporter, Ticking};
+use shipline_report::{JsonReporter, PlainReporter, Signposts, Size, TerminalReporter, Ticking};
 
 use crate::error::{CommandError, ErrorKind};
 use crate::settings::{Screen, Settings};
+use crate::shown::{Page, Stderr};
 
 /// A reporter that can move to a thread of its own.
 pub(crate) type BoxedReporter = Box<dyn Reporter + Send>;
 
-/// Standard output, and what of it was lost. That its reader goes away (`| head`) is no loss.
+/// Standard output for events, and what of it was lost. That its reader goes away (`| head`) is no loss.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Data {
     lost: Arc<OnceLock<io::Error>>,
@@ -44,11 +46,11 @@ impl Data {
 
 impl Write for Data {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.kept(io::stdout().write(bytes))
+        self.kept(Page.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.kept(io::stdout().flush())
+        self.kept(Page.flush())
     }
 }
 
@@ -59,29 +61,42 @@ pub(crate) fn json(data: &Data) -> BoxedReporter {
 
 /// What a person follows on standard error.
 pub(crate) fn live(settings: &Settings, signposts: Signposts) -> BoxedReporter {
-    let width = || terminal_size::terminal_size_of(io::stderr()).map(|(width, _)| width.0);
-    let output = Box::new(io::stderr());
-    human(settings.screen, output, width, Ticking::Steady, signposts)
+    let start = Instant::now();
+    let ticking = Ticking::Steady(Box::new(move || start.elapsed()));
+    let sizes = || terminal_size::terminal_size_of(io::stderr());
+    human(settings.screen, Box::new(Stderr), sizes, ticking, signposts)
 }
 
 /// A recorded run for a person, on standard output.
 pub(crate) fn replay(settings: &Settings, data: &Data, signposts: Signposts) -> BoxedReporter {
-    let width = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0);
     let output = Box::new(data.clone());
-    human(settings.page, output, width, Ticking::ByEvents, signposts)
+    let sizes = || terminal_size::terminal_size_of(io::stdout());
+    human(settings.page, output, sizes, Ticking::ByEvents, signposts)
 }
+
+/// Rows of a terminal that does not tell.
+const ROWS: u16 = 24;
 
 fn human(
     screen: Screen,
     output: Box<dyn Write + Send>,
-    now: impl Fn() -> Option<u16> + Send + Sync + 'static,
+    sizes: impl Fn() -> Option<(terminal_size::Width, terminal_size::Height)> + Send + Sync + 'static,
     ticking: Ticking,
     signposts: Signposts,
 ) -> BoxedReporter {
     match screen {
         Screen::Terminal { width, .. } => Box::new(TerminalReporter::new(
             output,
-            Box::new(move || now().unwrap_or(width)),
+            Box::new(move || match sizes() {
+                Some((columns, rows)) => Size {
+                    columns: columns.0,
+                    rows: rows.0,
+                },
+                None => Size {
+                    columns: width,
+                    rows: ROWS,
+                },
+            }),
             screen.palette(),
             ticking,
             signposts,

@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use shipline_engine::redact::Redactor;
 
-use crate::command;
 use crate::settings::Settings;
+use crate::shown;
 
 /// Variables whose values are masked although no `pipeline.yaml` names them: tools around us put them there.
 const ALWAYS: &[&str] = &[
@@ -64,7 +64,7 @@ pub(crate) fn mask(text: String) -> String {
 
 /// Prints a panic as the standard library does, without secrets.
 pub(crate) fn report_panic(panic: &PanicHookInfo<'_>) {
-    command::print_error(&panic_text(panic));
+    shown::print_error(&panic_text(panic));
 }
 
 fn panic_text(panic: &PanicHookInfo<'_>) -> String {

@@ -12,11 +12,11 @@ use shipline_model::config::{self, Config};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::again::shown;
-use crate::command::print_error;
 use crate::drawing;
 use crate::error::{CommandError, ErrorKind};
 use crate::secrets;
 use crate::settings::Settings;
+use crate::shown::print_error;
 use crate::trust::Trust;
 
 /// The file that everything starts from.

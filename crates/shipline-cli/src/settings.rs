@@ -15,6 +15,7 @@ use shipline_report::Palette;
 
 use crate::ci::{self, Trigger};
 use crate::error::CommandError;
+use crate::shown::Runner;
 
 /// Variables that commands see although no component lists them: where programs are, who we are, how text is encoded, and how
 /// the network is reached.
@@ -220,6 +221,18 @@ impl Settings {
             now_millis: clock.subsec_millisecond().unsigned_abs(),
             variables: Variables::new(all),
         })
+    }
+}
+
+/// What reads the output, known before anything else: whatever is printed goes there.
+pub(crate) fn runner() -> Runner {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if set("GITHUB_ACTIONS") {
+        Runner::Actions
+    } else if set("TF_BUILD") || set("TEAMCITY_VERSION") {
+        Runner::Other
+    } else {
+        Runner::None
     }
 }
 

@@ -21,7 +21,7 @@ use shipline_oci::registry::distribution::{RegistryAddress, Security};
 use shipline_oci::registry::ecr;
 
 use crate::ci::{BaseBranch, PullRequest, Trigger};
-use crate::command::print_error;
+use crate::shown::print_error;
 use crate::locking;
 use crate::secrets;
 use crate::session::FILE;

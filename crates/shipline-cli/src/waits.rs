@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shipline_engine::backend::GitopsRepo;
 
-use crate::command::print_error;
+use crate::shown::print_error;
 
 /// After this long a wait is told of, and then each other one.
 const SILENCE: Duration = Duration::from_secs(1);

@@ -5,6 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 use shipline_engine::event::{Event, Reporter};
 use shipline_engine::record::v1;
+use shipline_engine::redact;
 
 use crate::sink::Sink;
 
@@ -44,7 +45,8 @@ impl Reporter for JsonReporter {
         };
         // The format has no map whose keys are not texts, which is all that serialising to memory can fail at.
         if let Ok(line) = serde_json::to_string(&line) {
-            self.sink.lines(&[line]);
+            self.sink
+                .lines(&[redact::harmless_json(&line).into_owned()]);
         }
     }
 }

@@ -13,11 +13,13 @@ mod style;
 mod summary;
 mod terminal;
 mod text;
+mod wrap;
 
 pub use json::JsonReporter;
 pub use plain::PlainReporter;
-pub use screen::Width;
+pub use screen::{Size, Sizes};
 pub use style::Palette;
 pub use summary::{Signpost, Signposts, Summary};
-pub use terminal::{TerminalReporter, Ticking};
+pub use terminal::{Clock, TerminalReporter, Ticking};
 pub use text::bytes;
+pub use wrap::wrapped;

@@ -15,7 +15,7 @@ pub(crate) fn lines(plan: &Plan, palette: Palette) -> Vec<String> {
         palette.dim(&format!(
             "(profile {}, {})",
             plan.profile,
-            describe::head(&plan.head)
+            clean(&describe::head(&plan.head))
         )),
     )];
     for note in &plan.notes {
@@ -32,7 +32,7 @@ pub(crate) fn lines(plan: &Plan, palette: Palette) -> Vec<String> {
             Reason::NoBase { .. } => continue,
             Reason::All => String::new(),
             Reason::Path { .. } | Reason::PipelineFile { .. } | Reason::LockedBase { .. } => {
-                format!(" {}", describe::since(&component.base))
+                format!(" {}", clean(&describe::since(&component.base)))
             }
         };
         let more = match component.reasons.len() - 1 {

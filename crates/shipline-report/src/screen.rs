@@ -1,25 +1,36 @@
-//! A terminal as progress bars need one, over any writer.
+//! A terminal: lines that stay, and below them lines that are drawn again and again.
 
-use std::fmt::Write as _;
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io::Write;
 
-use indicatif::TermLike;
+use crate::summary;
+use crate::wrap::{truncated, width, wrapped};
 
-/// Gives the terminal's width in columns, each time that something is drawn.
-pub type Width = Box<dyn Fn() -> u16 + Send + Sync>;
-
-/// Writes each frame as one piece. Cheap to clone; all clones are the same screen.
-#[derive(Clone)]
-pub(crate) struct Screen {
-    width: Arc<Width>,
-    state: Arc<Mutex<State>>,
+/// A terminal's columns and rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Columns.
+    pub columns: u16,
+    /// Rows.
+    pub rows: u16,
 }
 
-struct State {
-    /// `None` after the first error: then everything succeeds and goes nowhere.
+/// Gives the terminal's size, each time that something is drawn.
+pub type Sizes = Box<dyn Fn() -> Size + Send + Sync>;
+
+/// How far what continues a line is indented.
+const HANGING: usize = 4;
+
+/// Writes each frame as one piece.
+///
+/// The cursor rests at the start of the row below the live lines: what the terminal itself writes there (`^C`) is gone with the
+/// next frame. A terminal that became narrower has broken the live lines into more rows; they are counted anew, so that the next
+/// frame takes back all of them.
+pub(crate) struct Screen {
+    /// `None` after the first error: then everything goes nowhere.
     output: Option<Box<dyn Write + Send>>,
-    frame: String,
+    sizes: Sizes,
+    /// The columns that each of the live lines takes.
+    live: Vec<usize>,
 }
 
 impl std::fmt::Debug for Screen {
@@ -29,93 +40,57 @@ impl std::fmt::Debug for Screen {
 }
 
 impl Screen {
-    pub(crate) fn new(output: Box<dyn Write + Send>, width: Width) -> Self {
+    pub(crate) fn new(output: Box<dyn Write + Send>, sizes: Sizes) -> Self {
         Self {
-            width: Arc::new(width),
-            state: Arc::new(Mutex::new(State {
-                output: Some(output),
-                frame: String::new(),
-            })),
+            output: Some(output),
+            sizes,
+            live: Vec::new(),
         }
     }
 
-    /// Writes lines where the cursor is.
-    pub(crate) fn lines(&self, lines: &[String]) {
-        let mut state = self.state();
-        for line in lines {
-            state.frame.push_str(line);
-            state.frame.push('\n');
+    /// Draws a frame: `stay` is above for good, `live` until the next frame.
+    pub(crate) fn draw(&mut self, stay: &[String], live: &[String]) {
+        let Some(output) = &mut self.output else {
+            return;
+        };
+        let size = (self.sizes)();
+        let columns = usize::from(size.columns).max(1);
+        // What scrolled off cannot be taken back.
+        let most = usize::from(size.rows).saturating_sub(1).max(1);
+        let rows: usize = self
+            .live
+            .iter()
+            .map(|width| width.div_ceil(columns).max(1))
+            .sum();
+        let mut frame = String::new();
+        if rows > 0 {
+            frame.push_str(&format!("\r\u{1b}[{}A\u{1b}[J", rows.min(most)));
         }
-        state.flush();
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // A frame that a panic cut off is at worst drawn wrong.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn put(&self, text: std::fmt::Arguments<'_>) -> io::Result<()> {
-        self.state().frame.write_fmt(text).map_err(io::Error::other)
-    }
-
-    /// A cursor movement; by nothing is none, though terminals take 0 for 1.
-    fn go(&self, n: usize, way: char) -> io::Result<()> {
-        if n == 0 {
-            return Ok(());
+        for line in stay {
+            let pieces = match summary::is_as_it_is(line) {
+                true => vec![line.clone()],
+                false => wrapped(line, columns, HANGING),
+            };
+            for piece in pieces {
+                frame.push_str(&piece);
+                frame.push('\n');
+            }
         }
-        self.put(format_args!("\u{1b}[{n}{way}"))
-    }
-}
-
-impl State {
-    fn flush(&mut self) {
-        if let Some(output) = &mut self.output
+        self.live.clear();
+        // The last lines tell most; a column is left free, since some terminals go on to the next row in the last one.
+        for line in &live[live.len().saturating_sub(most)..] {
+            let line = truncated(line, columns - 1);
+            self.live.push(width(&line));
+            frame.push_str(&line);
+            frame.push('\n');
+        }
+        if !frame.is_empty()
             && output
-                .write_all(self.frame.as_bytes())
+                .write_all(frame.as_bytes())
                 .and_then(|()| output.flush())
                 .is_err()
         {
             self.output = None;
         }
-        self.frame.clear();
-    }
-}
-
-impl TermLike for Screen {
-    fn width(&self) -> u16 {
-        (self.width)()
-    }
-
-    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
-        self.go(n, 'A')
-    }
-
-    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
-        self.go(n, 'B')
-    }
-
-    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
-        self.go(n, 'C')
-    }
-
-    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
-        self.go(n, 'D')
-    }
-
-    fn write_line(&self, text: &str) -> io::Result<()> {
-        self.put(format_args!("{text}\n"))
-    }
-
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        self.put(format_args!("{text}"))
-    }
-
-    fn clear_line(&self) -> io::Result<()> {
-        self.put(format_args!("\r\u{1b}[2K"))
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        self.state().flush();
-        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use shipline_engine::event::{
     DeployedCommit, Event, EventKind, Facts, Failure, Outcome, PushedImage, RunSummary, SkipReason,
     Verdict,
 };
+use shipline_engine::redact;
 use shipline_model::config::StageKind;
 use shipline_model::finding::{Finding, grouped};
 use shipline_model::name::RunId;
@@ -21,6 +22,22 @@ const TAIL: usize = 20;
 
 /// Failures that are shown in full; further ones are named.
 const IN_FULL: usize = 3;
+
+/// What stands before the path of a log.
+const LOG: &str = "log:";
+
+/// What stands before the command that repeats a task.
+const AGAIN: &str = "again:";
+
+/// What stands before a line of a task's output.
+const RULE: &str = "│";
+
+/// Whether the line is one that people copy, or that is not ours: it is not broken between words.
+pub(crate) fn is_as_it_is(line: &str) -> bool {
+    let line = redact::clean(line);
+    let line = line.trim_start();
+    [LOG, AGAIN, RULE].iter().any(|mark| line.starts_with(mark))
+}
 
 /// Says something of a task of a run.
 pub type Signpost = Box<dyn Fn(&RunId, &TaskId) -> String + Send>;
@@ -347,7 +364,7 @@ impl Summary {
             }
             for line in &tail.lines {
                 lines.push(
-                    format!("  {} {line}", palette.dim("│"))
+                    format!("  {} {line}", palette.dim(RULE))
                         .trim_end()
                         .to_owned(),
                 );
@@ -355,17 +372,22 @@ impl Summary {
         }
         lines.push(String::new());
         for hint in &failure.hints {
-            lines.push(format!("  {} {}", palette.warn("hint:"), clean(hint)));
+            for (number, line) in hint.lines().enumerate() {
+                match number {
+                    0 => lines.push(format!("  {} {}", palette.warn("hint:"), clean(line))),
+                    _ => lines.push(format!("    {}", clean(line))),
+                }
+            }
         }
         let Some(run) = &self.run else {
             return;
         };
         if tail.is_some() {
             let log = (self.signposts.log)(run, &finished.id);
-            lines.push(format!("  {} {log}", palette.bold("log:")));
+            lines.push(format!("  {} {}", palette.bold(LOG), clean(&log)));
         }
         let repeat = (self.signposts.repeat)(run, &finished.id);
-        lines.push(format!("  {} {repeat}", palette.bold("again:")));
+        lines.push(format!("  {} {}", palette.bold(AGAIN), clean(&repeat)));
     }
 }
 
@@ -405,24 +427,24 @@ fn pushed(images: &[PushedImage], palette: Palette, lines: &mut Vec<String>) {
         } else {
             String::new()
         };
-        lines.push(format!("  {}{there}", image.reference));
+        lines.push(format!("  {}{there}", clean(&image.reference)));
         lines.push(palette.dim(&format!("      {}", image.digest)));
     }
 }
 
 fn deployed(environment: &str, commit: &DeployedCommit, palette: Palette, lines: &mut Vec<String>) {
-    let id = describe::short(&commit.commit);
+    let id = clean(describe::short(&commit.commit));
     if !commit.made {
         lines.push(format!("  {environment} is up to date at commit {id}"));
         return;
     }
     lines.push(format!("  {environment}: commit {id}"));
     for change in &commit.changes {
-        lines.push(format!("      {}:{}", change.file, change.line));
-        lines.push(palette.dim(&format!("      - {}", change.from)));
+        lines.push(format!("      {}:{}", clean(&change.file), change.line));
+        lines.push(palette.dim(&format!("      - {}", clean(&change.from))));
         lines.push(format!(
             "      {}",
-            palette.good(&format!("+ {}", change.to))
+            palette.good(&format!("+ {}", clean(&change.to)))
         ));
     }
 }

@@ -1,17 +1,17 @@
-//! A terminal: the running tasks below, what has finished above them.
+//! The terminal: running tasks below, what has finished above them.
 
-use std::collections::HashMap;
-use std::io::Write;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use std::io::Write;
+
 use shipline_engine::event::{Event, EventKind, Outcome, OutputStream, Reporter, Unit};
 use shipline_model::finding::grouped;
-use shipline_model::plan::{Plan, TaskId};
+use shipline_model::plan::{Decision, Plan, TaskId};
 
-use crate::screen::{Screen, Width};
+use crate::screen::{Screen, Sizes};
 use crate::style::Palette;
 use crate::summary::{Signposts, Summary};
 use crate::text::{bytes, clean, duration};
@@ -20,59 +20,171 @@ use crate::{describe, opening};
 /// Longest task ID that the others are lined up with.
 const COLUMN: usize = 40;
 
+/// Time between two frames in which only clocks move.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// One after the other, ten a second.
+const SPINNER: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
+
+/// Gives the time since some moment that stays the same.
+pub type Clock = Box<dyn Fn() -> Duration + Send>;
+
 /// What moves the running tasks' clocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ticking {
     /// Time itself, ten times a second.
-    Steady,
+    Steady(Clock),
     /// The events' own times: a replay looks the same each time.
     ByEvents,
 }
 
+impl std::fmt::Debug for Ticking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Steady(_) => "Steady",
+            Self::ByEvents => "ByEvents",
+        })
+    }
+}
+
 /// Draws on a terminal.
+#[derive(Debug)]
 pub struct TerminalReporter {
-    screen: Screen,
-    bars: MultiProgress,
+    drawing: Arc<Mutex<Drawing>>,
+    ticker: Option<Ticker>,
     palette: Palette,
-    ticking: Ticking,
     summary: Summary,
-    running: HashMap<TaskId, ProgressBar>,
-    now_ms: Arc<AtomicI64>,
     column: usize,
 }
 
-impl std::fmt::Debug for TerminalReporter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TerminalReporter")
-            .field("running", &self.running.len())
-            .finish_non_exhaustive()
+/// Draws a frame each time that a moment is over, until it is dropped.
+#[derive(Debug)]
+struct Ticker {
+    stop: SyncSender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// What is on the screen.
+#[derive(Debug)]
+struct Drawing {
+    screen: Screen,
+    palette: Palette,
+    ticking: Ticking,
+    /// The time of the last event.
+    at: Duration,
+    /// When the run began.
+    since: Duration,
+    /// Tasks that run or are taken from earlier ones, and how many of them came to their end.
+    tasks: usize,
+    done: usize,
+    running: Vec<Running>,
+}
+
+/// A task at work.
+#[derive(Debug)]
+struct Running {
+    id: TaskId,
+    /// Its ID, lined up with the others.
+    name: String,
+    since: Duration,
+    /// The last that it said.
+    said: String,
+}
+
+impl Drawing {
+    fn now(&self) -> Duration {
+        match &self.ticking {
+            Ticking::Steady(clock) => clock(),
+            Ticking::ByEvents => self.at,
+        }
+    }
+
+    /// Puts lines above the running tasks, and draws those anew.
+    fn draw(&mut self, stay: &[String]) {
+        let now = self.now();
+        let mut live = Vec::new();
+        for task in &self.running {
+            let took = now.saturating_sub(task.since);
+            let frame = usize::try_from(took.as_millis() / FRAME.as_millis()).unwrap_or_default();
+            live.push(format!(
+                "{} {} {:>6} {}",
+                SPINNER[frame % SPINNER.len()],
+                task.name,
+                duration(took),
+                self.palette.dim(&task.said)
+            ));
+        }
+        if !live.is_empty() {
+            let status = format!(
+                "  {}/{} tasks, {}",
+                self.done,
+                self.tasks,
+                duration(now.saturating_sub(self.since))
+            );
+            live.push(self.palette.dim(&status));
+        }
+        self.screen.draw(stay, &live);
+    }
+}
+
+fn locked(drawing: &Mutex<Drawing>) -> MutexGuard<'_, Drawing> {
+    // A frame that a panic cut off is at worst drawn wrong.
+    drawing.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ticker {
+    /// `None` where there is no thread for it: then only events draw.
+    fn start(drawing: &Arc<Mutex<Drawing>>) -> Option<Self> {
+        let (stop, stopped) = sync_channel(0);
+        let drawing = Arc::clone(drawing);
+        let thread = std::thread::Builder::new().name("terminal".to_owned());
+        let thread = thread.spawn(move || {
+            while stopped.recv_timeout(FRAME) == Err(RecvTimeoutError::Timeout) {
+                let mut drawing = locked(&drawing);
+                if !drawing.running.is_empty() {
+                    drawing.draw(&[]);
+                }
+            }
+        });
+        thread.ok().map(|thread| Self { stop, thread })
+    }
+}
+
+impl Drop for TerminalReporter {
+    fn drop(&mut self) {
+        if let Some(Ticker { stop, thread }) = self.ticker.take() {
+            drop(stop);
+            // It ends with its sender; that it panicked is no reason to panic here.
+            let _ = thread.join();
+        }
     }
 }
 
 impl TerminalReporter {
-    /// A reporter that draws on the terminal behind `output`; `width` bounds the lines of running tasks.
+    /// A reporter that draws on the terminal behind `output`, which has the size that `sizes` gives.
     #[must_use]
     pub fn new(
         output: Box<dyn Write + Send>,
-        width: Width,
+        sizes: Sizes,
         palette: Palette,
         ticking: Ticking,
         signposts: Signposts,
     ) -> Self {
-        let screen = Screen::new(output, width);
-        let term = Box::new(screen.clone());
-        let target = match ticking {
-            Ticking::Steady => ProgressDrawTarget::term_like_with_hz(term, 20),
-            Ticking::ByEvents => ProgressDrawTarget::term_like(term),
-        };
-        Self {
-            screen,
-            bars: MultiProgress::with_draw_target(target),
+        let ticks = matches!(ticking, Ticking::Steady(_));
+        let drawing = Arc::new(Mutex::new(Drawing {
+            screen: Screen::new(output, sizes),
             palette,
             ticking,
+            at: Duration::ZERO,
+            since: Duration::ZERO,
+            tasks: 0,
+            done: 0,
+            running: Vec::new(),
+        }));
+        Self {
+            ticker: ticks.then(|| Ticker::start(&drawing)).flatten(),
+            drawing,
+            palette,
             summary: Summary::new(signposts),
-            running: HashMap::new(),
-            now_ms: Arc::default(),
             column: 0,
         }
     }
@@ -80,13 +192,18 @@ impl TerminalReporter {
     /// Puts lines above the running tasks.
     fn print(&self, lines: &[String]) {
         if !lines.is_empty() {
-            self.bars.suspend(|| self.screen.lines(lines));
+            locked(&self.drawing).draw(lines);
         }
     }
 
     fn line_up(&mut self, plan: &Plan) {
         let longest = plan.tasks.iter().map(|task| task.id.to_string().len());
         self.column = longest.max().unwrap_or_default().min(COLUMN);
+        let left_out = |decision: &Decision| matches!(decision, Decision::Skip { .. });
+        let tasks = plan.tasks.iter().filter(|task| !left_out(&task.decision));
+        let mut drawing = locked(&self.drawing);
+        drawing.tasks = tasks.count();
+        drawing.since = drawing.now();
     }
 
     fn padded(&self, id: &TaskId) -> String {
@@ -96,51 +213,39 @@ impl TerminalReporter {
     }
 
     fn start(&mut self, id: &TaskId) {
-        if self.running.contains_key(id) {
+        let name = self.padded(id);
+        let mut drawing = locked(&self.drawing);
+        if drawing.running.iter().any(|task| task.id == *id) {
             return;
         }
-        let bar = self.bars.add(ProgressBar::new_spinner());
-        bar.set_style(self.style());
-        bar.set_prefix(self.padded(id));
-        if self.ticking == Ticking::Steady {
-            bar.enable_steady_tick(Duration::from_millis(100));
-        }
-        bar.tick();
-        self.running.insert(id.clone(), bar);
+        let since = drawing.now();
+        drawing.running.push(Running {
+            id: id.clone(),
+            name,
+            since,
+            said: String::new(),
+        });
+        drawing.draw(&[]);
     }
 
-    fn style(&self) -> ProgressStyle {
-        let now = Arc::clone(&self.now_ms);
-        let since = now.load(Ordering::Relaxed);
-        let ticking = self.ticking;
-        let took = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-            let took = match ticking {
-                Ticking::Steady => state.elapsed(),
-                Ticking::ByEvents => {
-                    let ms = now.load(Ordering::Relaxed).saturating_sub(since);
-                    Duration::from_millis(u64::try_from(ms).unwrap_or_default())
-                }
-            };
-            // A bar has nobody to report to that its text buffer failed.
-            let _ = write!(out, "{:>6}", duration(took));
-        };
-        // The template is a constant of ours; a bare spinner stands in should it ever be wrong.
-        ProgressStyle::with_template("{spinner} {prefix} {took} {wide_msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_spinner())
-            .tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ")
-            .with_key("took", took)
-    }
-
-    fn say(&self, id: &TaskId, text: &str) {
-        if let Some(bar) = self.running.get(id) {
-            bar.set_message(self.palette.dim(text));
+    fn say(&self, id: &TaskId, text: String) {
+        let mut drawing = locked(&self.drawing);
+        if let Some(task) = drawing.running.iter_mut().find(|task| task.id == *id) {
+            task.said = text;
+            // A task may say a thousand things between two frames.
+            if self.ticker.is_none() {
+                drawing.draw(&[]);
+            }
         }
     }
 
     fn finish(&mut self, id: &TaskId, outcome: &Outcome, took: Duration) {
-        if let Some(bar) = self.running.remove(id) {
-            bar.finish_and_clear();
-            self.bars.remove(&bar);
+        {
+            let mut drawing = locked(&self.drawing);
+            drawing.running.retain(|task| task.id != *id);
+            if !matches!(outcome, Outcome::Skipped { .. }) {
+                drawing.done += 1;
+            }
         }
         let palette = self.palette;
         let symbol = match outcome {
@@ -150,7 +255,10 @@ impl TerminalReporter {
             Outcome::NotAssessed { .. } => palette.bad("?"),
             Outcome::Cancelled if self.summary.has_begun(id) => palette.warn("■"),
             // The end says once for all what was left out and why.
-            Outcome::Cancelled | Outcome::Skipped { .. } => return,
+            Outcome::Cancelled | Outcome::Skipped { .. } => {
+                locked(&self.drawing).draw(&[]);
+                return;
+            }
         };
         let took = match outcome {
             Outcome::Cached { .. } | Outcome::Skipped { .. } => String::new(),
@@ -173,7 +281,8 @@ impl TerminalReporter {
 impl Reporter for TerminalReporter {
     fn event(&mut self, event: &Event) {
         self.summary.event(event);
-        self.now_ms.store(event.at_ms, Ordering::Relaxed);
+        let at = u64::try_from(event.at_ms).unwrap_or_default();
+        locked(&self.drawing).at = Duration::from_millis(at);
         match &event.kind {
             EventKind::RunStarted { plan, .. } => {
                 self.line_up(plan);
@@ -183,14 +292,14 @@ impl Reporter for TerminalReporter {
             EventKind::TaskStarted { id, attempt } => {
                 self.start(id);
                 if *attempt > 1 {
-                    self.say(id, &format!("attempt {attempt}"));
+                    self.say(id, format!("attempt {attempt}"));
                 }
             }
             EventKind::TaskOutput { id, stream, line } => match stream {
                 OutputStream::Stdout | OutputStream::Stderr => {
                     let line = clean(line);
                     if !line.trim().is_empty() {
-                        self.say(id, line.trim());
+                        self.say(id, line.trim().to_owned());
                     }
                 }
                 OutputStream::Note => {
@@ -206,7 +315,7 @@ impl Reporter for TerminalReporter {
                 done,
                 total,
                 unit,
-            } => self.say(id, &progress(what, *done, *total, *unit)),
+            } => self.say(id, progress(what, *done, *total, *unit)),
             EventKind::TaskRetrying { id, error, after } => {
                 let sign = self.palette.warn("↻");
                 let (error, after) = (clean(&describe::failed(error)), duration(*after));
@@ -238,9 +347,7 @@ impl Reporter for TerminalReporter {
                 self.print(&[line]);
             }
             EventKind::RunFinished { summary } => {
-                for (_, bar) in self.running.drain() {
-                    bar.finish_and_clear();
-                }
+                locked(&self.drawing).running.clear();
                 let mut lines = vec![String::new()];
                 lines.extend(self.summary.lines(summary, self.palette));
                 self.print(&lines);

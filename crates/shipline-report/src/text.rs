@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use shipline_engine::redact;
+
 /// The longest line, in characters, that is shown whole among others.
 const LONGEST: usize = 400;
 
@@ -40,25 +42,9 @@ pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// A command's line as it may be shown: escape sequences, other control characters and those that turn the direction of
-/// what is around them are gone, a tab is four blanks, and of a line that was written over (`\r`) the last state is left.
+/// A foreign line as it may be shown among ours; a tab is four blanks.
 pub(crate) fn clean(line: &str) -> String {
-    let line = line.trim_end_matches(['\r', '\n']);
-    let line = line.rsplit('\r').next().unwrap_or(line);
-    let mut shown = String::with_capacity(line.len());
-    let mut characters = line.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '\u{1b}' => skip_sequence(&mut characters),
-            '\u{9b}' => skip_control(&mut characters),
-            '\t' => shown.push_str("    "),
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' => {}
-            '\u{2066}'..='\u{2069}' => {}
-            _ if character.is_control() => {}
-            _ => shown.push(character),
-        }
-    }
-    shown
+    redact::clean_line(line).replace('\t', "    ")
 }
 
 /// A line of at most [`LONGEST`] characters: of a longer one its beginning, and how long it is.
@@ -67,39 +53,6 @@ pub(crate) fn cropped(line: String) -> String {
         return line;
     };
     format!("{} … ({} characters)", &line[..end], line.chars().count())
-}
-
-type Characters<'t> = std::iter::Peekable<std::str::Chars<'t>>;
-
-/// What follows an ESC (ECMA-48): a control sequence, a string, or one more character.
-fn skip_sequence(characters: &mut Characters<'_>) {
-    match characters.next() {
-        Some('[') => skip_control(characters),
-        Some(']' | 'P' | 'X' | '^' | '_') => {
-            while let Some(character) = characters.next() {
-                if character == '\u{7}' || character == '\u{9c}' {
-                    break;
-                }
-                if character == '\u{1b}' {
-                    characters.next();
-                    break;
-                }
-            }
-        }
-        Some('\u{20}'..='\u{2f}') => {
-            characters.next();
-        }
-        Some(_) | None => {}
-    }
-}
-
-/// The rest of a control sequence: up to its final byte.
-fn skip_control(characters: &mut Characters<'_>) {
-    for character in characters.by_ref() {
-        if matches!(character, '\u{40}'..='\u{7e}') {
-            break;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -150,23 +103,5 @@ mod tests {
             cropped(format!("{whole}é")),
             format!("{whole} … (401 characters)")
         );
-    }
-
-    #[test]
-    fn foreign_lines_are_made_harmless() {
-        for (line, shown) in [
-            ("plain é 漢", "plain é 漢"),
-            ("\u{1b}[1;32mgreen\u{1b}[0m\r", "green"),
-            ("10%\r50%\r100%", "100%"),
-            ("a\tb\u{7}\u{8}c", "a    bc"),
-            ("\u{1b}]8;;https://x\u{1b}\\link\u{1b}]8;;\u{7}", "link"),
-            ("\u{1b}(Bx\u{9b}2Ky", "xy"),
-            ("cut \u{1b}[3", "cut "),
-            ("x = \u{202e}1 = y\u{2066}z", "x = 1 = yz"),
-            ("👩\u{200d}🔧", "👩\u{200d}🔧"),
-            ("\u{1b}", ""),
-        ] {
-            assert_eq!(clean(line), shown, "{line:?}");
-        }
     }
 }

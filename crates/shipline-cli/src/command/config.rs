@@ -2,10 +2,10 @@
 
 use shipline_model::config;
 
-use crate::command::print;
 use crate::error::CommandError;
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::shown::{print, print_data};
 
 /// `config show`: the file with every default filled in.
 pub(crate) fn show(settings: &Settings) -> Result<u8, CommandError> {
@@ -15,5 +15,5 @@ pub(crate) fn show(settings: &Settings) -> Result<u8, CommandError> {
 
 /// `schema`: the JSON Schema of pipeline.yaml.
 pub(crate) fn schema() -> Result<u8, CommandError> {
-    print(&config::schema())
+    print_data(&config::schema())
 }

@@ -13,7 +13,6 @@ use shipline_model::name::{ComponentName, Digest, ImageName, RepositoryName};
 use shipline_model::tag_form::{ForeignTags, TagFault, TagForm};
 
 use crate::args::GitopsSetArgs;
-use crate::command::{print, print_error};
 use crate::error::{CommandError, ErrorKind};
 use crate::planning;
 use crate::secrets;
@@ -21,6 +20,7 @@ use crate::session::Session;
 use crate::settings::Settings;
 use crate::signing::Person;
 use crate::waits;
+use crate::shown::{print, print_error};
 use crate::wiring;
 
 /// Runs the command.

@@ -17,13 +17,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::again::Program;
 use crate::args::LockUpdateArgs;
-use crate::command::{print, print_error};
 use crate::error::{CommandError, ErrorKind};
 use crate::exit;
 use crate::locking::{self, named};
 use crate::planning;
 use crate::session::{Session, inside};
 use crate::settings::Settings;
+use crate::shown::{print, print_error};
 use crate::wiring;
 
 /// An image that is to be locked.

@@ -10,7 +10,7 @@ use shipline_model::tag::TagInstant;
 
 use crate::again::{self, Again, Program};
 use crate::args::PipelineArgs;
-use crate::command::{plan, print, print_error};
+use crate::command::plan;
 use crate::error::{CommandError, ErrorKind};
 use crate::exit;
 use crate::fingerprint::Fingerprints;
@@ -20,6 +20,7 @@ use crate::planning::{self, Facts};
 use crate::secrets;
 use crate::session::{self, Session};
 use crate::settings::Settings;
+use crate::shown::{print, print_error};
 use crate::signals;
 use crate::waits;
 use crate::wiring;
@@ -163,6 +164,7 @@ fn options(
         variables: settings.variables.clone(),
         program: settings.program.clone(),
         graces: Graces::default(),
+        log_limit: args.log_limit,
         author: settings
             .actor
             .as_ref()

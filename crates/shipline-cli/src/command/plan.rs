@@ -7,13 +7,14 @@ use shipline_model::config::did_you_mean;
 use shipline_model::plan::Plan;
 
 use crate::args::{ExplainArgs, PlanArgs, Selection};
-use crate::command::print;
 use crate::error::CommandError;
 use crate::fingerprint::Fingerprints;
 use crate::locking;
 use crate::planning::{self, Facts};
+use crate::secrets;
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::shown::print;
 use crate::wiring;
 
 /// `plan NAME`.
@@ -45,7 +46,7 @@ pub(crate) fn explain(args: &ExplainArgs, settings: &Settings) -> Result<u8, Com
     print(&shipline_model::plan::explain(&plan, &args.component))
 }
 
-/// The plan of a selection. Nothing is run, made or published; what is remembered of tools is all that may be written.
+/// The plan of a selection, as it may be shown. Nothing is run, made or published; what is remembered of tools is all that may be written.
 pub(super) fn make(
     session: &Session,
     selection: &Selection,
@@ -72,5 +73,6 @@ pub(super) fn make(
         fingerprints: &fingerprints,
         pins: &pins,
     };
-    planning::plan(session, selection, settings, &facts)
+    let plan = planning::plan(session, selection, settings, &facts)?;
+    Ok(secrets::redactor().mask_plan(plan))
 }

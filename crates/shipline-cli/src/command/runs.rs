@@ -9,12 +9,12 @@ use shipline_engine::record::{self, Listing, Outcome};
 use shipline_report::describe;
 
 use crate::again::{Again, Program, shown};
-use crate::command::{print, print_error};
 use crate::error::{CommandError, ErrorKind};
 use crate::exit;
 use crate::output::{self, Data};
 use crate::session;
 use crate::settings::Settings;
+use crate::shown::{print, print_error};
 
 /// `runs list`.
 pub(crate) fn list(settings: &Settings) -> Result<u8, CommandError> {

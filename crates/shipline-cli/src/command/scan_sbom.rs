@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use shipline_engine::backend::ImageStore;
 use shipline_engine::fault::Faults;
+use shipline_engine::redact::clean_line;
 use shipline_model::config::{RegistrySpec, did_you_mean};
 use shipline_model::name::Digest;
 use shipline_oci::archive::ImageArchive;
@@ -12,13 +13,13 @@ use shipline_oci::store::{LayoutStore, ListedImage};
 use shipline_scan::sbom::{Inventory, cyclonedx, inventory};
 
 use crate::args::{SbomFormat, ScanSbomArgs};
-use crate::command::{print, print_error};
 use crate::error::{CommandError, ErrorKind};
 use crate::exit;
 use crate::file;
 use crate::secrets;
 use crate::session::{self, Session};
 use crate::settings::{Screen, Settings};
+use crate::shown::{print, print_data, print_error};
 use crate::wiring;
 
 /// An image to look into.
@@ -65,10 +66,13 @@ pub(crate) fn run(args: &ScanSbomArgs, settings: &Settings) -> Result<u8, Comman
             let document = redactor.mask_document(cyclonedx(&target.name, &found)?);
             String::from_utf8_lossy(&document).into_owned()
         }
-        SbomFormat::Table => redactor.mask(&table(&found)).into_owned(),
+        SbomFormat::Table => redactor.show(&table(&found)),
     };
     let code = match &args.output {
-        None => print(&text)?,
+        None => match format {
+            SbomFormat::Cyclonedx => print_data(&text)?,
+            SbomFormat::Table => print(&text)?,
+        },
         Some(path) => {
             let path = settings.directory.join(path);
             file::replace(&path, &text).map_err(|error| {
@@ -109,6 +113,7 @@ fn table(found: &Inventory) -> String {
                 package.version.clone().unwrap_or_else(|| "-".to_owned()),
                 package.licences.join(", "),
             ]
+            .map(|cell| clean_line(&cell).into_owned())
         })
         .collect();
     let width = |column: usize| {

@@ -19,11 +19,11 @@ use shipline_report::bytes;
 use crate::again::Program;
 use crate::age;
 use crate::args::StoreGcArgs;
-use crate::command::{print, print_error};
 use crate::error::CommandError;
 use crate::exit;
 use crate::session::{self, Session, inside};
 use crate::settings::Settings;
+use crate::shown::{print, print_error};
 use crate::wiring;
 
 /// Runs whose release sets are kept whole however old they are.

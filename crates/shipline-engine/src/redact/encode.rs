@@ -1,186 +1,193 @@
 //! The forms in which a secret comes back.
 
-/// Base64's two alphabets (RFC 4648).
+/// The digits of an encoding by groups of bits (RFC 4648).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alphabet {
-    /// With `+` and `/`.
-    Standard,
-    /// With `-` and `_`.
-    Url,
+    /// Base64 with `+` and `/`.
+    Base64,
+    /// Base64 with `-` and `_`.
+    Base64Url,
+    /// Base32.
+    Base32,
+    /// Base32 in lower case.
+    Base32Lower,
+    /// Base32 with the digits of hex first.
+    Base32Hex,
+    /// The same in lower case.
+    Base32HexLower,
 }
 
-const SHARED: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+/// All of them.
+const ALPHABETS: [Alphabet; 6] = [
+    Alphabet::Base64,
+    Alphabet::Base64Url,
+    Alphabet::Base32,
+    Alphabet::Base32Lower,
+    Alphabet::Base32Hex,
+    Alphabet::Base32HexLower,
+];
 
-/// A core of base64 shorter than this is not looked for: it would be found in any text.
-const LEAST: usize = 6;
+/// Digits fewer than this are not looked for: they would be found in any text.
+const LEAST: usize = 5;
+
+impl Alphabet {
+    fn digits(self) -> &'static [u8] {
+        match self {
+            Self::Base64 => b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/",
+            Self::Base64Url => b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_",
+            Self::Base32 => b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567",
+            Self::Base32Lower => b"abcdefghijklmnopqrstuvwxyz234567",
+            Self::Base32Hex => b"0123456789ABCDEFGHIJKLMNOPQRSTUV",
+            Self::Base32HexLower => b"0123456789abcdefghijklmnopqrstuv",
+        }
+    }
+
+    /// Bits of a digit.
+    fn bits(self) -> usize {
+        match self {
+            Self::Base64 | Self::Base64Url => 6,
+            Self::Base32 | Self::Base32Lower | Self::Base32Hex | Self::Base32HexLower => 5,
+        }
+    }
+
+    /// Bytes after which digits and bytes begin together again.
+    fn group(self) -> usize {
+        match self {
+            Self::Base64 | Self::Base64Url => 3,
+            Self::Base32 | Self::Base32Lower | Self::Base32Hex | Self::Base32HexLower => 5,
+        }
+    }
+
+    /// The digits of `bytes` without padding; the last one is filled with zero bits.
+    pub(super) fn encode(self, bytes: &[u8]) -> String {
+        let (digits, width) = (self.digits(), self.bits());
+        let mut text = String::with_capacity(bytes.len() * 8 / width + 1);
+        let (mut held, mut count) = (0_usize, 0);
+        for byte in bytes {
+            held = held << 8 | usize::from(*byte);
+            count += 8;
+            while count >= width {
+                count -= width;
+                text.push(char::from(digits[held >> count]));
+                held &= (1 << count) - 1;
+            }
+        }
+        if count > 0 {
+            text.push(char::from(digits[held << (width - count)]));
+        }
+        text
+    }
+}
 
 /// Whether a byte is a digit of one of the alphabets.
-pub(super) fn is_base64(byte: u8) -> bool {
+pub(super) fn is_digit(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
 }
 
-fn digit(alphabet: Alphabet, sextet: u8) -> char {
-    let digit = match (sextet, alphabet) {
-        (62, Alphabet::Standard) => b'+',
-        (63, Alphabet::Standard) => b'/',
-        (62, Alphabet::Url) => b'-',
-        (63, Alphabet::Url) => b'_',
-        (sextet, _) => SHARED[usize::from(sextet)],
-    };
-    char::from(digit)
+/// The digits that `bytes` alone decide, at each alignment in a longer text, in every alphabet.
+pub(super) fn digits(bytes: &[u8]) -> Vec<String> {
+    ALPHABETS.iter().flat_map(|it| cores(bytes, *it)).collect()
 }
 
-/// The digits of `bytes` without padding; the last one is filled with zero bits.
-fn digits(bytes: &[u8], alphabet: Alphabet) -> String {
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let at = |position: usize| u32::from(group.get(position).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        for position in 0..=group.len() {
-            let sextet = (bits >> (18 - 6 * position)) & 63;
-            text.push(digit(alphabet, sextet as u8));
-        }
-    }
-    text
+/// Base64 in base64, which is how a login stands in a Kubernetes secret.
+pub(super) fn twice(bytes: &[u8]) -> Vec<String> {
+    let inner = cores(bytes, Alphabet::Base64).into_iter();
+    inner
+        .flat_map(|inner| cores(inner.as_bytes(), Alphabet::Base64))
+        .collect()
 }
 
-/// Base64 with its padding.
-#[cfg(test)]
-pub(super) fn whole_base64(bytes: &[u8], alphabet: Alphabet) -> String {
-    let mut text = digits(bytes, alphabet);
-    while !text.len().is_multiple_of(4) {
-        text.push('=');
-    }
-    text
-}
-
-/// The digits that `bytes` alone decide, at each alignment in a longer text, in both alphabets.
-pub(super) fn base64(bytes: &[u8]) -> Vec<String> {
+fn cores(bytes: &[u8], alphabet: Alphabet) -> Vec<String> {
+    let width = alphabet.bits();
     let mut cores = Vec::new();
-    for before in 0..3_usize {
+    for before in 0..alphabet.group() {
         let mut padded = vec![0; before];
         padded.extend_from_slice(bytes);
         // The first digit without a bit of what is before, and the first one behind those that are full.
-        let first = (before * 8).div_ceil(6);
-        let end = padded.len() * 8 / 6;
-        for alphabet in [Alphabet::Standard, Alphabet::Url] {
-            let core = digits(&padded, alphabet);
-            if end >= first + LEAST {
-                cores.push(core[first..end].to_owned());
-            }
+        let first = (before * 8).div_ceil(width);
+        let end = padded.len() * 8 / width;
+        if end >= first + LEAST {
+            cores.push(alphabet.encode(&padded)[first..end].to_owned());
         }
     }
     cores
 }
 
-/// Widths at which tools break base64 into lines: PEM's (RFC 7468) and MIME's (RFC 2045).
+/// Widths at which tools break digits into lines: PEM's (RFC 7468) and MIME's (RFC 2045).
 const WIDTHS: [usize; 2] = [64, 76];
 
-/// The lines of `bytes` in base64 where it is broken into lines and nothing is before it.
-pub(super) fn base64_lines(bytes: &[u8]) -> Vec<String> {
+/// The lines of `bytes` in digits where they are broken into lines and nothing is before them.
+pub(super) fn digit_lines(bytes: &[u8]) -> Vec<String> {
     let mut lines = Vec::new();
-    for alphabet in [Alphabet::Standard, Alphabet::Url] {
-        let all = digits(bytes, alphabet);
+    for alphabet in ALPHABETS {
+        let all = alphabet.encode(bytes);
         // The last digit may hold bits of what follows.
-        let known = &all[..bytes.len() * 8 / 6];
+        let known = &all[..bytes.len() * 8 / alphabet.bits()];
         for width in WIDTHS {
             if all.len() > width {
-                let broken = known
-                    .as_bytes()
-                    .chunks(width)
-                    .filter(|it| it.len() >= LEAST);
-                lines.extend(broken.map(|line| String::from_utf8_lossy(line).into_owned()));
+                lines.extend(pieces(known.as_bytes(), width, LEAST));
             }
         }
     }
     lines
 }
 
-/// XML and HTML, as attributes and texts, with the names and numbers that libraries use.
-pub(super) fn xml(text: &str) -> Vec<String> {
-    let quotes = [
-        ("\"", "'"),
-        ("&quot;", "'"),
-        ("&quot;", "&apos;"),
-        ("&quot;", "&#39;"),
-        ("&quot;", "&#x27;"),
-        ("&#34;", "&#39;"),
-    ];
-    quotes
-        .iter()
-        .map(|(double, single)| {
-            text.replace('&', "&amp;")
-                .replace('<', "&lt;")
-                .replace('>', "&gt;")
-                .replace('"', double)
-                .replace('\'', single)
-        })
+/// Bytes in a line of a dump: of `xxd`, `od` and `hexdump`, and of `xxd -p`.
+const DUMPED: [usize; 2] = [16, 30];
+
+/// Hex in lower case: all of it, and the lines of a dump that begins with it.
+pub(super) fn hex(bytes: &[u8]) -> Vec<String> {
+    let whole = ::hex::encode(bytes);
+    let mut all = Vec::new();
+    for width in DUMPED {
+        if bytes.len() > width {
+            all.extend(pieces(whole.as_bytes(), 2 * width, 8));
+        }
+    }
+    all.push(whole);
+    all
+}
+
+/// The texts that stand beside the digits of a dump.
+pub(super) fn dumped(text: &str) -> Vec<String> {
+    let width = DUMPED[0];
+    match text.is_ascii() && text.len() > width {
+        true => pieces(text.as_bytes(), width, 8),
+        false => Vec::new(),
+    }
+}
+
+/// Pieces of digits or of ASCII.
+fn pieces(digits: &[u8], width: usize, least: usize) -> Vec<String> {
+    let pieces = digits.chunks(width).filter(|piece| piece.len() >= least);
+    pieces
+        .map(|piece| String::from_utf8_lossy(piece).into_owned())
         .collect()
 }
 
-/// Percent-encodings: of all but RFC 3986's unreserved characters, of what `encodeURIComponent` and `encodeURI` encode, and
-/// of forms; with upper- and lower-case hex digits.
-pub(super) fn percent(text: &str) -> Vec<String> {
-    let sets: [(&[u8], bool); 4] = [
-        (b"-_.~", false),
-        (b"-_.~!*'()", false),
-        (b"-_.~!*'();,/?:@&=+$#", false),
-        (b"-_.*", true),
-    ];
-    let mut encoded = Vec::new();
-    for (kept, plus) in sets {
-        for upper in [true, false] {
-            let mut out = String::new();
-            for byte in text.bytes() {
-                if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
-                    out.push(char::from(byte));
-                } else if plus && byte == b' ' {
-                    out.push('+');
-                } else if upper {
-                    out.push_str(&format!("%{byte:02X}"));
-                } else {
-                    out.push_str(&format!("%{byte:02x}"));
-                }
-            }
-            encoded.push(out);
-        }
-    }
-    encoded
+/// UTF-16 in both orders of bytes, in which Windows encodes what it then writes in base64 or hex.
+pub(super) fn wide(text: &str) -> [Vec<u8>; 2] {
+    let units = || text.encode_utf16();
+    [
+        units().flat_map(u16::to_le_bytes).collect(),
+        units().flat_map(u16::to_be_bytes).collect(),
+    ]
 }
 
-/// JSON escapes, once and twice (JSON as a string in JSON, which is how many logs carry it).
-pub(super) fn json(text: &str) -> Vec<String> {
-    let once = escaped(text);
-    let twice: Vec<String> = once
-        .iter()
-        .filter(|form| *form != text)
-        .flat_map(|form| escaped(form))
-        .collect();
-    [once, twice].concat()
-}
-
-/// JSON escapes: the short ones, those with `\/`, and those with every character beyond ASCII as `\u`.
-fn escaped(text: &str) -> Vec<String> {
-    let Ok(quoted) = serde_json::to_string(text) else {
-        return Vec::new();
-    };
-    let escaped = quoted[1..quoted.len() - 1].to_owned();
-    let mut ascii = String::new();
-    for c in escaped.chars() {
-        if c.is_ascii() {
-            ascii.push(c);
-        } else {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                ascii.push_str(&format!("\\u{unit:04x}"));
-            }
-        }
-    }
-    // Go's and JavaScript's ways to keep HTML out of JSON.
-    let html = escaped
-        .replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('&', "\\u0026");
-    vec![escaped.replace('/', "\\/"), ascii, html, escaped]
+/// What is not undone by characters: quotes of shells, of SQL and YAML and of CSV, blanks of forms, and text of eight bits that
+/// was read as UTF-8.
+pub(super) fn quoted(text: &str) -> Vec<String> {
+    vec![
+        text.replace('\'', "'\\''"),
+        text.replace('\'', "'\"'\"'"),
+        text.replace('\'', "''"),
+        text.replace('"', "\"\""),
+        text.replace(' ', "+"),
+        text.replace(
+            |character: char| ('\u{80}'..='\u{ff}').contains(&character),
+            "\u{fffd}",
+        ),
+    ]
 }
 
 /// Every string in a secret that is a JSON object or array.

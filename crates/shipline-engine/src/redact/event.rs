@@ -9,7 +9,7 @@ use shipline_model::plan::{
 };
 use shipline_model::value::Value;
 
-use super::Redactor;
+use super::{Redactor, harmless_json};
 use crate::backend::{Artifact, Sbom, ScanReport};
 use crate::event::{
     BuiltImage, DeployedCommit, EventKind, Facts, Failure, ImageChange, Outcome, PushedImage,
@@ -17,18 +17,21 @@ use crate::event::{
 };
 
 impl Redactor {
+    /// A text that is one line.
     fn own(&self, text: String) -> String {
-        match self.mask(&text) {
-            Cow::Borrowed(_) => text,
-            Cow::Owned(masked) => masked,
-        }
+        self.show_line(&text)
+    }
+
+    /// A text of several lines.
+    fn lines(&self, text: String) -> String {
+        self.show(&text)
     }
 
     fn each(&self, texts: Vec<String>) -> Vec<String> {
         texts.into_iter().map(|text| self.own(text)).collect()
     }
 
-    /// The event without any secret.
+    /// The event as it may be shown: every text in it that came from outside is cleaned and without secrets.
     #[must_use]
     pub fn mask_event(&self, kind: EventKind) -> EventKind {
         match kind {
@@ -56,7 +59,7 @@ impl Redactor {
             },
             EventKind::TaskRetrying { id, error, after } => EventKind::TaskRetrying {
                 id,
-                error: self.own(error),
+                error: self.lines(error),
                 after,
             },
             EventKind::FindingReported { id, finding } => EventKind::FindingReported {
@@ -88,7 +91,8 @@ impl Redactor {
         }
     }
 
-    /// A JSON document without any secret. It stays JSON, and the same bytes where there is none: only texts in it are masked.
+    /// A JSON document without any secret, and [harmless](super::harmless_json) where it is shown. It stays JSON, and the same
+    /// bytes where there is neither.
     #[must_use]
     pub fn mask_document(&self, document: Vec<u8>) -> Vec<u8> {
         let masked = match self.mask_bytes(&document) {
@@ -98,7 +102,11 @@ impl Redactor {
                 Err(_) => masked,
             }),
         };
-        masked.unwrap_or(document)
+        let document = masked.unwrap_or(document);
+        match std::str::from_utf8(&document).map(harmless_json) {
+            Ok(Cow::Owned(harmless)) => harmless.into_bytes(),
+            Ok(Cow::Borrowed(_)) | Err(_) => document,
+        }
     }
 
     /// The SBOM without any secret.
@@ -116,22 +124,26 @@ impl Redactor {
     fn mask_json(&self, value: serde_json::Value) -> serde_json::Value {
         use serde_json::Value;
         match value {
-            Value::String(text) => Value::String(self.own(text)),
+            Value::String(text) => Value::String(self.mask(&text).into_owned()),
             Value::Array(values) => {
                 let values = values.into_iter();
                 Value::Array(values.map(|value| self.mask_json(value)).collect())
             }
             Value::Object(fields) => {
                 let fields = fields.into_iter();
-                let masked = fields.map(|(key, value)| (self.own(key), self.mask_json(value)));
+                let masked = fields
+                    .map(|(key, value)| (self.mask(&key).into_owned(), self.mask_json(value)));
                 Value::Object(masked.collect())
             }
             value @ (Value::Null | Value::Bool(_) | Value::Number(_)) => value,
         }
     }
 
-    fn mask_plan(&self, plan: Plan) -> Plan {
+    /// The plan as it may be shown.
+    #[must_use]
+    pub fn mask_plan(&self, plan: Plan) -> Plan {
         let mut head = plan.head;
+        head.branch = head.branch.map(|branch| self.own(branch));
         head.dirty = self.each(head.dirty);
         Plan {
             head,
@@ -168,6 +180,15 @@ impl Redactor {
                 },
                 Base::Unknown { reason } => Base::Unknown {
                     reason: self.own(reason),
+                },
+                Base::Commit {
+                    id,
+                    rule: BaseRule::DefaultBranch { branch },
+                } => Base::Commit {
+                    id,
+                    rule: BaseRule::DefaultBranch {
+                        branch: self.own(branch),
+                    },
                 },
                 base @ (Base::Commit { .. } | Base::All) => base,
             },
@@ -287,8 +308,12 @@ impl Redactor {
             },
             Outcome::Failed(failure) => Outcome::Failed(Failure {
                 class: failure.class,
-                message: self.own(failure.message),
-                hints: self.each(failure.hints),
+                message: self.lines(failure.message),
+                hints: failure
+                    .hints
+                    .into_iter()
+                    .map(|hint| self.lines(hint))
+                    .collect(),
             }),
             Outcome::Skipped {
                 reason: SkipReason::Planned { reason },
@@ -297,7 +322,9 @@ impl Redactor {
                     reason: self.own(reason),
                 },
             },
-            Outcome::NotAssessed { why } => Outcome::NotAssessed { why: self.own(why) },
+            Outcome::NotAssessed { why } => Outcome::NotAssessed {
+                why: self.lines(why),
+            },
             outcome @ (Outcome::Skipped {
                 reason: SkipReason::Dependency { .. } | SkipReason::RunFailed,
             }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{self, Control, Stopped};
+use super::limit::OutputLimit;
 use super::outlet::Outlet;
 use super::verdict::{Tally, failure};
 use super::{Backends, RunEnd, RunOptions};
@@ -33,6 +34,7 @@ pub(super) struct Driver {
     outlet: Outlet,
     tally: Tally,
     running: BTreeMap<usize, Running>,
+    outputs: BTreeMap<TaskId, OutputLimit>,
     finished: Vec<bool>,
     gate: Gate,
     cancelling: Cancelling,
@@ -95,7 +97,7 @@ impl Driver {
         let record = RecordWriter::create(
             &options.state,
             &options.run,
-            &options.redactor.mask(&options.command),
+            &options.redactor.show_line(&options.command),
             &options.faults,
         )?;
         let outlet = Outlet::new(
@@ -132,6 +134,7 @@ impl Driver {
             outlet,
             tally: Tally::default(),
             running: BTreeMap::new(),
+            outputs: BTreeMap::new(),
             gate: Gate::Open,
             cancelling: Cancelling::No,
             kill,
@@ -291,7 +294,15 @@ impl Driver {
             return;
         }
         self.outlet.emit(match message {
-            TaskMessage::Output { stream, line } => EventKind::TaskOutput { id, stream, line },
+            TaskMessage::Output { stream, line } => {
+                let limit = self.options.log_limit;
+                let output = self.outputs.entry(id.clone());
+                let output = output.or_insert_with(|| OutputLimit::new(limit));
+                match output.take((stream, line)) {
+                    Some((stream, line)) => EventKind::TaskOutput { id, stream, line },
+                    None => return,
+                }
+            }
             TaskMessage::Progress {
                 what,
                 done,
@@ -389,7 +400,7 @@ impl Driver {
                 Outcome::Failed(failure(&error))
             }
             (Err(Stopped::Panic(message)), _) => {
-                let masked = self.options.redactor.mask(&message).into_owned();
+                let masked = self.options.redactor.show(&message);
                 self.bug.get_or_insert(masked);
                 Outcome::Failed(Failure {
                     class: ErrorClass::Failed,
@@ -418,8 +429,14 @@ impl Driver {
             return;
         }
         self.tally.count(&outcome);
+        let id = self.plan.tasks[position].id.clone();
+        let output = self.outputs.remove(&id).map(OutputLimit::finish);
+        for (stream, line) in output.into_iter().flatten() {
+            let id = id.clone();
+            self.outlet.emit(EventKind::TaskOutput { id, stream, line });
+        }
         self.outlet.emit(EventKind::TaskFinished {
-            id: self.plan.tasks[position].id.clone(),
+            id,
             outcome,
             took: whole_millis(took),
         });

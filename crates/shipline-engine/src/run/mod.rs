@@ -2,6 +2,7 @@
 
 mod attempt;
 mod driver;
+mod limit;
 mod outlet;
 mod verdict;
 
@@ -110,6 +111,8 @@ pub struct RunOptions {
     pub trailers: Vec<(String, String)>,
     /// Whether earlier scans may be taken.
     pub scan_cache: ScanCache,
+    /// What the output of a task may take, in bytes; of more its beginning and its end are kept.
+    pub log_limit: u64,
 }
 
 /// How a run ended.

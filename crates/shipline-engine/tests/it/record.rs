@@ -105,3 +105,26 @@ async fn a_cache_that_is_damaged_or_foreign_is_empty() {
     assert_eq!((known.test_passes.len(), known.builds.len()), (0, 0));
     assert_eq!(world.run().await.end.summary.failed, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_output_beyond_the_limit_the_beginning_and_the_end_are_kept() {
+    let script = r#"'i=0; while [ $i -lt 10000 ]; do i=$((i+1)); echo "line $i of many"; done; printf "%0100000d" 0'"#;
+    let mut world = World::new(&[("TEST_WEB", script)]);
+    world.log_limit = 400_000;
+    let ran = world.run().await;
+    let lines = ran.lines("unit/web");
+    assert!(lines.contains(&"line 1 of many".to_owned()));
+    assert!(lines.contains(&"line 10000 of many".to_owned()));
+    assert!(!lines.contains(&"line 5000 of many".to_owned()));
+    let note = lines.iter().find(|line| line.contains("--log-limit"));
+    let note = note.expect("it is said");
+    assert!(note.contains(" lines (0.1 MB) are left out here"), "{note}");
+    // A line without an end is cut, and its end is there.
+    let longest = lines.iter().map(String::len).max().unwrap();
+    assert!(longest <= 64 * 1024, "{longest}");
+    assert!(lines.last().unwrap().ends_with("00000"));
+    let stored = record::find(&world.state(), "last").unwrap();
+    let size = |file: &str| fs::metadata(stored.folder().join(file)).unwrap().len();
+    assert!(size("logs/unit.web.log") < 400_000);
+    assert!(size("events.jsonl") < 1_500_000);
+}

@@ -79,6 +79,7 @@ pub(crate) struct World {
     pub(crate) on_failure: OnFailure,
     pub(crate) graces: Graces,
     pub(crate) scan_cache: ScanCache,
+    pub(crate) log_limit: u64,
     runs: u32,
 }
 
@@ -224,6 +225,7 @@ impl World {
             on_failure: OnFailure::Stop,
             graces: Graces::default(),
             scan_cache: ScanCache::Use,
+            log_limit: 50_000_000,
             runs: 0,
         }
     }
@@ -308,6 +310,7 @@ impl World {
             author: None,
             trailers: vec![("Run-Url".to_owned(), "https://ci.example.com/7".to_owned())],
             scan_cache: self.scan_cache,
+            log_limit: self.log_limit,
         }
     }
 

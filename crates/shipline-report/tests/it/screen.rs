@@ -1,42 +1,59 @@
-//! A terminal as far as the reporter uses one: rows that only grow, a cursor, and the few escape sequences that move it.
+//! A terminal as far as the reporter uses one: lines that it breaks into rows, and breaks anew when its width changes, a cursor,
+//! and the few escape sequences that move it.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 #[derive(Debug, Default)]
 struct State {
-    rows: Vec<Vec<char>>,
-    row: usize,
-    column: usize,
+    /// Lines as they were written; each takes as many rows as it needs.
+    lines: Vec<Vec<char>>,
+    /// The line and the place in it where the next character comes.
+    line: usize,
+    place: usize,
     /// The begun escape sequence.
     sequence: Option<String>,
     /// Bytes of a begun character.
     bytes: Vec<u8>,
     colours: usize,
     broken: bool,
+    width: usize,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Screen {
     state: Arc<Mutex<State>>,
-    width: usize,
 }
 
 impl Screen {
     pub(crate) fn new(width: usize) -> Self {
-        Self {
-            state: Arc::default(),
+        let state = State {
+            lines: vec![Vec::new()],
             width,
+            ..State::default()
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
         }
     }
 
     pub(crate) fn text(&self) -> String {
         let state = self.state.lock().unwrap();
-        let rows = state.rows.iter().map(|row| {
-            let row: String = row.iter().collect();
-            row.trim_end().to_owned()
+        let lines = state.lines.iter().map(|line| {
+            let line: String = line.iter().collect();
+            line.trim_end().to_owned()
         });
-        rows.collect::<Vec<_>>().join("\n").trim_end().to_owned()
+        lines.collect::<Vec<_>>().join("\n").trim_end().to_owned()
+    }
+
+    /// Columns.
+    pub(crate) fn width(&self) -> usize {
+        self.state.lock().unwrap().width
+    }
+
+    /// A person makes the window narrower or wider.
+    pub(crate) fn resize(&self, width: usize) {
+        self.state.lock().unwrap().width = width;
     }
 
     /// Sequences that set a colour.
@@ -51,7 +68,7 @@ impl Screen {
 }
 
 impl State {
-    fn put(&mut self, character: char, width: usize) {
+    fn put(&mut self, character: char) {
         if let Some(sequence) = &mut self.sequence {
             sequence.push(character);
             if character != '[' && !character.is_ascii_digit() && character != ';' {
@@ -62,24 +79,31 @@ impl State {
         }
         match character {
             '\u{1b}' => self.sequence = Some(String::new()),
-            '\r' => self.column = 0,
+            '\r' => self.place = 0,
             '\n' => {
-                self.row += 1;
-                self.column = 0;
+                self.line += 1;
+                self.place = 0;
+                let lines = self.lines.len().max(self.line + 1);
+                self.lines.resize(lines, Vec::new());
             }
             _ => {
-                // A terminal wraps when the next character comes, not before.
-                if self.column == width {
-                    self.row += 1;
-                    self.column = 0;
-                }
-                let (row, column) = (self.row, self.column);
-                self.rows.resize(self.rows.len().max(row + 1), Vec::new());
-                let cells = &mut self.rows[row];
-                cells.resize(cells.len().max(column + 1), ' ');
-                cells[column] = character;
-                self.column += 1;
+                let cells = &mut self.lines[self.line];
+                cells.resize(cells.len().max(self.place + 1), ' ');
+                cells[self.place] = character;
+                self.place += 1;
             }
+        }
+    }
+
+    /// Moves to the start of the row above.
+    fn up(&mut self) {
+        let row = self.place / self.width;
+        if row > 0 {
+            self.place = (row - 1) * self.width;
+        } else if self.line > 0 {
+            self.line -= 1;
+            let rows = self.lines[self.line].len().div_ceil(self.width).max(1);
+            self.place = (rows - 1) * self.width;
         }
     }
 
@@ -93,13 +117,10 @@ impl State {
             .parse()
             .unwrap_or(1);
         match way {
-            "A" => self.row = self.row.saturating_sub(count),
-            "B" => self.row += count,
-            "K" => {
-                let row = self.row;
-                if let Some(cells) = self.rows.get_mut(row) {
-                    cells.clear();
-                }
+            "A" => (0..count).for_each(|_| self.up()),
+            "J" => {
+                self.lines.truncate(self.line + 1);
+                self.lines[self.line].truncate(self.place);
             }
             "m" => self.colours += 1,
             other => panic!("unexpected sequence {sequence:?} ({other})"),
@@ -120,7 +141,7 @@ impl Write for Screen {
                 .and_then(|text| text.chars().next());
             if let Some(character) = whole {
                 state.bytes.clear();
-                state.put(character, self.width);
+                state.put(character);
             }
         }
         Ok(bytes.len())
