@@ -290,7 +290,7 @@ pub(crate) enum ScanCommand {
   {program} scan sbom frontend:staging-1a2b3c4d-20251215123456
       the same by its name and tag
   {program} scan sbom ./layout:NAME                one of an OCI image layout
-  {program} scan sbom ./image.tar                  what `docker save`, or skopeo to oci-archive:, wrote
+  {program} scan sbom ./image.tar                  what `docker save` or skopeo wrote
   {program} scan sbom api --output api.cdx.json    the document as the registry gets it")]
 pub(crate) struct ScanSbomArgs {
     /// An image of the store or of the local registry, or the path of a layout or an archive

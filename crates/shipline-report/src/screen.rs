@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::summary;
+use crate::summary::{self, LineKind};
 use crate::wrap::{truncated, width, wrapped};
 
 /// A terminal's columns and rows.
@@ -67,11 +67,7 @@ impl Screen {
             frame.push_str(&format!("\r\u{1b}[{}A\u{1b}[J", rows.min(most)));
         }
         for line in stay {
-            let pieces = match summary::is_as_it_is(line) {
-                true => vec![line.clone()],
-                false => wrapped(line, columns, HANGING),
-            };
-            for piece in pieces {
+            for piece in broken(line, columns) {
                 frame.push_str(&piece);
                 frame.push('\n');
             }
@@ -91,6 +87,33 @@ impl Screen {
                 .is_err()
         {
             self.output = None;
+        }
+    }
+}
+
+/// The line in pieces that fit. A command stays one: its pieces end as a shell goes on in the next line. What a task printed
+/// stays behind its rule.
+fn broken(line: &str, columns: usize) -> Vec<String> {
+    /// What makes a shell go on in the next line.
+    const GOES_ON: &str = " \\";
+    if width(line) <= columns {
+        return vec![line.to_owned()];
+    }
+    match summary::kind(line) {
+        LineKind::Prose => wrapped(line, columns, HANGING),
+        LineKind::Command => {
+            let mut pieces = wrapped(line, columns.saturating_sub(GOES_ON.len()), HANGING);
+            let last = pieces.len() - 1;
+            for piece in &mut pieces[..last] {
+                piece.push_str(GOES_ON);
+            }
+            pieces
+        }
+        LineKind::Output { text } => {
+            let (rule, text) = line.split_at(text);
+            let pieces = wrapped(text, columns.saturating_sub(width(rule)), 0);
+            let pieces = pieces.into_iter().map(|piece| format!("{rule}{piece}"));
+            pieces.collect()
         }
     }
 }

@@ -32,11 +32,39 @@ const AGAIN: &str = "again:";
 /// What stands before a line of a task's output.
 const RULE: &str = "│";
 
-/// Whether the line is one that people copy, or that is not ours: it is not broken between words.
-pub(crate) fn is_as_it_is(line: &str) -> bool {
-    let line = redact::clean(line);
-    let line = line.trim_start();
-    [LOG, AGAIN, RULE].iter().any(|mark| line.starts_with(mark))
+/// What a line is, which decides how it is broken where it does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LineKind {
+    /// A sentence of ours.
+    Prose,
+    /// A command, which people copy into a shell.
+    Command,
+    /// A task's output behind a rule; `text` begins at this byte.
+    Output {
+        /// Where.
+        text: usize,
+    },
+}
+
+/// What the line is.
+pub(crate) fn kind(line: &str) -> LineKind {
+    let plain = redact::clean(line);
+    let plain = plain.trim_start();
+    if plain.starts_with(AGAIN) {
+        return LineKind::Command;
+    }
+    let behind = match plain.starts_with(RULE) {
+        true => line
+            .split_once(RULE)
+            .and_then(|(_, rest)| rest.split_once(' ')),
+        false => None,
+    };
+    match behind {
+        Some((_, text)) => LineKind::Output {
+            text: line.len() - text.len(),
+        },
+        None => LineKind::Prose,
+    }
 }
 
 /// Says something of a task of a run.
