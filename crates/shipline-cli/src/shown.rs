@@ -80,7 +80,7 @@ pub(crate) fn end() {
     if let Fence::Open(token) = std::mem::replace(&mut output.fence, Fence::None) {
         let line_end = if output.at_start { "" } else { "\n" };
         // There is nowhere to tell that standard error is gone.
-        let _ = write!(io::stderr().lock(), "{line_end}::{token}::\n");
+        let _ = writeln!(io::stderr().lock(), "{line_end}::{token}::");
     }
 }
 
