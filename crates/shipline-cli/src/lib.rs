@@ -23,10 +23,10 @@ mod session;
 mod settings;
 mod shown;
 mod signals;
-mod trust;
 mod signing;
-mod waits;
 mod size;
+mod trust;
+mod waits;
 mod wiring;
 
 use std::process::ExitCode;
