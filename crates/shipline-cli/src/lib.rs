@@ -18,6 +18,7 @@ mod locking;
 mod logins;
 mod output;
 mod planning;
+mod recipes;
 mod secrets;
 mod session;
 mod settings;

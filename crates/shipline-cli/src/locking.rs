@@ -9,6 +9,7 @@ use shipline_model::config::{Component, ImageSpec, Variants};
 use shipline_model::name::{ComponentName, Digest, RepoPath};
 use shipline_model::plan::{Base, ChangeSet, ComponentChange, LOCK_FILE, MovedBase};
 use shipline_model::value::{Template, Value, Variables};
+use shipline_oci::build::dockerfile::Dockerfile;
 use shipline_oci::build::{base_references, lockable_references};
 use shipline_oci::pull::{ImageReference, LockKey, Pins, PipelineLock, ReferenceError};
 
@@ -77,7 +78,8 @@ pub(crate) fn named(
             .because(format!("{} is not among the sources", image.dockerfile))
             .hint("a component with `lock` needs a Dockerfile that git does not ignore")
     })?;
-    let text = String::from_utf8(bytes).map_err(|error| cannot().because(error))?;
+    let text = Dockerfile::decode(&bytes)
+        .map_err(|error| cannot().because(format!("{} {error}", image.dockerfile)))?;
     let mut found: Vec<NamedBase> = Vec::new();
     for args in args(image, variables).map_err(|missing| cannot().because(missing))? {
         let references = lockable_references(

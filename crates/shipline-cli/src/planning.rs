@@ -378,13 +378,15 @@ pub(crate) fn plan(
         fingerprint: &|secret| facts.fingerprints.of(secret),
         notes: &notes,
     };
-    plan::make(&request).map_err(|error| match error {
+    let plan = plan::make(&request).map_err(|error| match error {
         PlanError::NotBuilt { .. } => CommandError::usage(error.to_string())
             .hint("add the pipeline's build stage to --only, or leave --only out"),
         PlanError::Unknown { .. } | PlanError::MissingVariables(_) | PlanError::NoTree(_) => {
             CommandError::usage(error.to_string())
         }
-    })
+    })?;
+    crate::recipes::check(&plan, &session.config, facts.source)?;
+    Ok(plan)
 }
 
 fn missing_variables(missing: &[MissingAt], trust: &Trust) -> CommandError {

@@ -174,6 +174,10 @@ impl GitSource {
 }
 
 impl SourceRepo for GitSource {
+    fn folder(&self) -> Option<PathBuf> {
+        Some(self.root.clone())
+    }
+
     fn head(&self) -> Result<Head, BackendError> {
         let mut state = self.state();
         Ok(self.snapshot(&mut state)?.head.clone())

@@ -21,12 +21,18 @@ pub struct BuildRequest {
     pub id: ImageId,
     /// Which builder the component asks for.
     pub engine: BuildEngine,
-    /// The folder that no link of the sources may lead out of, absolute: the workspace.
+    /// The folder of the workspace that stands for the repository, absolute: names for people are relative to it, and no link
+    /// that leads out of it is followed.
     pub root: PathBuf,
     /// The build context, absolute, in the workspace.
     pub context: PathBuf,
     /// What of the context no build sees: paths in it, without a `/` at their ends.
     pub caches: Vec<String>,
+    /// The same folder in the clone, where people look. Only asked what is there, for messages.
+    pub live: Option<PathBuf>,
+    /// The Dockerfile's bytes as the sources have them, where they do. Messages show lines of these only: what commands put in
+    /// its place is nobody's source.
+    pub recipe: Option<Vec<u8>>,
     /// The Dockerfile, absolute, in the workspace.
     pub dockerfile: PathBuf,
     /// The stage to build; the last one where absent.

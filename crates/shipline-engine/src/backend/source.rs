@@ -1,5 +1,7 @@
 //! The repository that holds the sources.
 
+use std::path::PathBuf;
+
 use shipline_model::name::{CommitId, RepoPath};
 use shipline_model::plan::{Head, PathChange};
 
@@ -90,6 +92,11 @@ pub trait SourceRepo: Send + Sync {
     /// # Errors
     /// `NotFound` where one of the paths is not in the sources, naming it.
     fn key(&self, paths: &[RepoPath]) -> Result<String, BackendError>;
+
+    /// The folder in which people look at the sources, where there is one. For messages only.
+    fn folder(&self) -> Option<PathBuf> {
+        None
+    }
 
     /// A source file's bytes (dirty tree over head), `None` where it does not exist.
     ///

@@ -8,7 +8,7 @@ use shipline_model::name::RepoPath;
 use shipline_model::plan::{ImageAction, PlannedImage};
 use shipline_model::value::MissingVariable;
 
-use super::command::{execute, ready, restore};
+use super::command::{Needs, execute, ready, restore};
 use super::{Ended, StageTask, blocking};
 use crate::backend::BuildRequest;
 use crate::error::{BackendError, ErrorClass};
@@ -99,7 +99,16 @@ async fn build(
     })?;
     let shared = &task.shared;
     let faults = &shared.options.faults;
-    let mut state = ready(task, component).await?;
+    // An image that is made of the sources alone needs nothing of what `setup` makes.
+    let needs = match &spec.prepare {
+        Some(_) => Needs::Setup,
+        None => Needs::Sources,
+    };
+    let mut state = ready(task, component, needs).await?;
+    if needs == Needs::Sources && state.setup.take().is_some_and(|extras| !extras.is_empty()) {
+        // What `setup` made for other tasks would be in the image or not, as they ran before or not. Who needs it sets up again.
+        state.touched = true;
+    }
     restore(task, component, &mut state).await?;
 
     let cache = shared.cache.clone();
@@ -151,6 +160,7 @@ fn request(
 ) -> Result<BuildRequest, BackendError> {
     let shared = &task.shared;
     let workspace = shared.workspaces.of(&image.id.component);
+    let source = &shared.backends.source;
     let mut cache_from = Vec::new();
     for template in &spec.cache_from {
         let value = template
@@ -168,6 +178,8 @@ fn request(
         id: image.id.clone(),
         engine: spec.engine,
         root: workspace.place(&RepoPath::root()).path().to_path_buf(),
+        live: source.folder().map(|root| root.join(spec.context.as_str())),
+        recipe: source.read(&spec.dockerfile).ok().flatten(),
         context: context_folder(workspace, image, &spec.context)?,
         caches: workspace
             .caches_in(&spec.context, &component.include_caches)

@@ -16,16 +16,26 @@ use crate::workspace::State;
 
 pub(super) async fn run(task: &StageTask, command: &str) -> Result<Ended, BackendError> {
     let component = task.component()?;
-    let mut state = ready(task, component).await?;
+    let mut state = ready(task, component, Needs::Setup).await?;
     state.touched = true;
     execute(task, component, "the command", command, &BTreeMap::new()).await?;
     Ok(Ended::Passed(Facts::None))
 }
 
-/// Makes the workspace ready for the component's commands: filled, and set up.
+/// What a task needs of the workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// The sources, and what `setup` makes of them.
+    Setup,
+    /// The sources.
+    Sources,
+}
+
+/// Makes the workspace ready for a task of the component: filled, and set up where that is needed.
 pub(super) async fn ready<'t>(
     task: &'t StageTask,
     component: &Component,
+    needs: Needs,
 ) -> Result<tokio::sync::MutexGuard<'t, State>, BackendError> {
     let workspace = task.shared.workspaces.of(&component.name);
     let state = workspace.state(component)?;
@@ -33,7 +43,7 @@ pub(super) async fn ready<'t>(
         task.context.note(filled(done)).await;
     }
     let mut state = state.lock().await;
-    if state.setup.is_none() {
+    if state.setup.is_none() && needs == Needs::Setup {
         if let Some(setup) = &component.setup {
             state.touched = true;
             execute(task, component, "setup", setup, &BTreeMap::new()).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shipline_model::config::Component;
 
-use super::command::{execute, folder, ready, restore};
+use super::command::{Needs, execute, folder, ready, restore};
 use super::{Ended, StageTask, blocking};
 use crate::error::BackendError;
 use crate::event::Facts;
@@ -28,7 +28,7 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
     };
     let shared = &task.shared;
     let result = {
-        let mut state = ready(task, component).await?;
+        let mut state = ready(task, component, Needs::Setup).await?;
         // A pass is remembered by the sources: what `run` stages left behind has no part in it.
         restore(task, component, &mut state).await?;
         state.touched = true;

@@ -1,9 +1,12 @@
 //! What is allowed and still worth a word.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::types::{Config, Variants};
+use indexmap::IndexMap;
+
+use super::types::{Config, Variant, Variants};
+use crate::name::EnvironmentName;
 use crate::value::{Source, Template};
 use crate::yaml::Route;
 
@@ -52,10 +55,41 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
             for (name, variant) in variants {
                 let route = route.key("variants").key(name.as_str()).key("args");
                 secret_args(&variant.args, &route, &mut warnings);
+                missing_args(name, variants, &image.args, &route, &mut warnings);
             }
         }
     }
     warnings
+}
+
+/// An arg that a variant's sibling has and it lacks was probably forgotten. It is no error: the Dockerfile may have a default
+/// for it that is meant.
+fn missing_args(
+    name: &EnvironmentName,
+    variants: &IndexMap<EnvironmentName, Variant>,
+    shared: &BTreeMap<String, Template>,
+    route: &Route,
+    warnings: &mut Vec<Warning>,
+) {
+    let own = variants.get(name).map(|variant| &variant.args);
+    let mut told = BTreeSet::new();
+    for (sibling, variant) in variants {
+        for arg in variant.args.keys() {
+            let has = shared.contains_key(arg) || own.is_some_and(|own| own.contains_key(arg));
+            if has || !told.insert(arg) {
+                continue;
+            }
+            warnings.push(Warning {
+                route: route.clone(),
+                message: format!(
+                    "`{name}` has no arg `{arg}`, and its sibling `{sibling}` has one"
+                ),
+                help: format!(
+                    "add `{arg}` here, or to `args` of the image, where it holds for all variants"
+                ),
+            });
+        }
+    }
 }
 
 fn secret_args(args: &BTreeMap<String, Template>, route: &Route, warnings: &mut Vec<Warning>) {

@@ -204,6 +204,8 @@ fn request(engine: Engine, context: &Path) -> Result<BuildRequest, Failure> {
         root: context.to_path_buf(),
         context: context.to_path_buf(),
         caches: Vec::new(),
+        live: None,
+        recipe: None,
         dockerfile: context.join("Dockerfile"),
         target: None,
         platform: Platform {

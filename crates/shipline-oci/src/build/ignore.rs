@@ -9,19 +9,69 @@ use super::pattern::{BadPattern, Flavour, Pattern, clean};
 #[derive(Debug, Clone, Default)]
 pub struct Ignore {
     rules: Vec<Rule>,
+    /// The file's name, for people.
+    name: String,
 }
+
+/// How many rules an ignore file may have: each is held against each path of a context.
+const MAX_RULES: usize = 10_000;
+
+/// How many bytes a rule may have: no path has more.
+const MAX_RULE: usize = 4_096;
 
 #[derive(Debug, Clone)]
 struct Rule {
     /// `!`: what matches is not ignored.
     keeps: bool,
-    /// The pattern itself, where it has no wildcard.
-    literal: Option<String>,
-    pattern: Pattern,
+    /// 1-based line of the file.
+    line: usize,
+    /// As it is written.
+    written: String,
+    matcher: Matcher,
     /// The pattern's parts up to its first `**`.
     parts: Vec<Pattern>,
     /// Whether a `**` follows the parts.
     deep: bool,
+}
+
+/// How a rule matches, in patternmatcher's four ways.
+#[derive(Debug, Clone)]
+enum Matcher {
+    /// No wildcard: the path itself.
+    Exact(String),
+    /// `x**`, without another wildcard: whatever begins so.
+    Prefix(String),
+    /// `**x`, without another wildcard: whatever ends so, also in the middle of a name; with `**/x` the path `x` too.
+    Suffix(String),
+    Pattern(Pattern),
+}
+
+impl Matcher {
+    fn new(text: &str) -> Result<Self, BadPattern> {
+        let plain = |text: &str| !text.contains(['*', '?', '[', ']', '\\']);
+        // The text is checked in any case.
+        let pattern = Pattern::new(text, Flavour::Ignore)?;
+        Ok(if plain(text) {
+            Self::Exact(text.to_owned())
+        } else if let Some(suffix) = text.strip_prefix("**").filter(|rest| plain(rest)) {
+            Self::Suffix(suffix.to_owned())
+        } else if let Some(prefix) = text.strip_suffix("**").filter(|rest| plain(rest)) {
+            Self::Prefix(prefix.to_owned())
+        } else {
+            Self::Pattern(pattern)
+        })
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(text) => text == path,
+            Self::Prefix(prefix) => path.starts_with(prefix.as_str()),
+            Self::Suffix(suffix) => {
+                path.ends_with(suffix.as_str()) || suffix.strip_prefix('/') == Some(path)
+            }
+            Self::Pattern(pattern) => pattern.matches(path),
+        }
+    }
 }
 
 /// Which rules match a folder or one of those above it.
@@ -54,7 +104,7 @@ impl Ignore {
             if line.is_empty() {
                 continue;
             }
-            ignore.push(line).map_err(|why| IgnoreError {
+            ignore.push(index + 1, line).map_err(|why| IgnoreError {
                 line: index + 1,
                 why,
             })?;
@@ -62,16 +112,28 @@ impl Ignore {
         Ok(ignore)
     }
 
+    /// With the file's name, for people.
+    pub(crate) fn named(mut self, name: String) -> Self {
+        self.name = name;
+        self
+    }
+
     /// The rules of `COPY --exclude`.
     pub(crate) fn of_patterns(patterns: &[String]) -> Result<Self, String> {
         let mut ignore = Self::default();
-        for pattern in patterns {
-            ignore.push(pattern)?;
+        for (index, pattern) in patterns.iter().enumerate() {
+            ignore.push(index + 1, pattern)?;
         }
         Ok(ignore)
     }
 
-    fn push(&mut self, line: &str) -> Result<(), String> {
+    fn push(&mut self, number: usize, line: &str) -> Result<(), String> {
+        if self.rules.len() == MAX_RULES {
+            return Err(format!("there are more than {MAX_RULES} rules"));
+        }
+        if line.len() > MAX_RULE {
+            return Err(format!("the rule has more than {MAX_RULE} bytes"));
+        }
         let (keeps, text) = match line.strip_prefix('!') {
             Some(rest) => (true, rest.trim()),
             None => (false, line),
@@ -83,9 +145,6 @@ impl Ignore {
         let text = match text.strip_prefix('/') {
             Some(rest) if !rest.is_empty() => rest,
             _ => &text,
-        };
-        let compile = |text: &str| {
-            Pattern::new(text, Flavour::Ignore).map_err(|error: BadPattern| error.to_string())
         };
         let mut parts = Vec::new();
         let mut deep = false;
@@ -103,8 +162,9 @@ impl Ignore {
         }
         self.rules.push(Rule {
             keeps,
-            literal: (!text.contains(['*', '?', '[', '\\'])).then(|| text.to_owned()),
-            pattern: compile(text)?,
+            line: number,
+            written: line.to_owned(),
+            matcher: Matcher::new(text).map_err(|error: BadPattern| error.to_string())?,
             parts,
             deep,
         });
@@ -118,26 +178,44 @@ impl Ignore {
     }
 
     /// Whether `path` (relative to the context) is ignored, given the state of its folder, and its own state.
+    ///
+    /// As in patternmatcher's `MatchesUsingParentResults`, a rule that cannot change anything at a path is not held against it:
+    /// `!logs` behind `**/*.log` keeps no `logs/a.log`, because at `logs` there was nothing to keep.
     #[must_use]
     pub fn enter(&self, parent: &Matched, path: &str) -> (Matched, bool) {
-        let mut ignored = false;
+        let (state, decided) = self.decide(parent, path);
+        let ignored = decided.is_some_and(|index| !self.rules[index].keeps);
+        (state, ignored)
+    }
+
+    /// The state of a path, and which rule decided about it.
+    fn decide(&self, parent: &Matched, path: &str) -> (Matched, Option<usize>) {
+        let mut decided: Option<usize> = None;
         let mut changed = None;
         for (index, rule) in self.rules.iter().enumerate() {
+            let ignored = decided.is_some_and(|index| !self.rules[index].keeps);
             let inherited = parent.0.get(index).copied().unwrap_or(false);
-            let matched = inherited
-                || match &rule.literal {
-                    Some(literal) => literal == path,
-                    None => rule.pattern.matches(path),
-                };
+            let matched = inherited || (rule.keeps == ignored && rule.matcher.matches(path));
             if matched {
-                ignored = !rule.keeps;
+                decided = Some(index);
             }
             if matched != inherited {
                 changed.get_or_insert_with(|| parent.0.to_vec())[index] = true;
             }
         }
         let state = changed.map_or_else(|| parent.clone(), |states| Matched(states.into()));
-        (state, ignored)
+        (state, decided)
+    }
+
+    /// What leaves a path out, for people; `None` where nothing does.
+    pub(crate) fn reason(&self, path: &str) -> Option<String> {
+        let mut state = self.root();
+        let mut decided = None;
+        for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
+            (state, decided) = self.decide(&state, &path[..end]);
+        }
+        let rule = &self.rules[decided?];
+        (!rule.keeps).then(|| format!("{} line {} (`{}`)", self.name, rule.line, rule.written))
     }
 
     /// Whether something below an ignored folder can be kept by a later `!` rule, so that one has to look.
@@ -242,6 +320,32 @@ mod tests {
             ("../a", "a", false),
             ("*", "a/b", true),
             ("?", "é", true),
+            // `**` with letters behind it is a suffix of the path, not of a name.
+            ("**.env", ".env", true),
+            ("**.env", "prod.env", true),
+            ("**.env", "a/b/prod.env", true),
+            ("**.env", "prod.env/key", true),
+            ("**.env", "prod.envs", false),
+            ("**.pyc", "a.pyc", true),
+            ("**file", "profile", true),
+            ("**/file", "profile", false),
+            ("**/file", "a/profile", false),
+            ("**/file", "file", true),
+            ("**a/b", "xa/b", true),
+            ("/**.env", "prod.env", true),
+            // With another wildcard it is folders again.
+            ("**.en?", "prod.env", false),
+            ("**.en?", "a/.env", true),
+            ("**.*", "prod.env", false),
+            // And in front of it a prefix.
+            ("conf**", "config/a", true),
+            ("conf**", "conf", true),
+            ("conf/**", "conf", false),
+            ("a/conf**", "a/config", true),
+            ("c?nf**", "config", true),
+            ("**/**", "a", true),
+            ("***", "a/b", true),
+            ("a]", "a]", true),
         ] {
             check(pattern, path, expected);
         }
@@ -268,6 +372,15 @@ mod tests {
             ("\u{feff}a\r\nb\r\n", "a", true),
             ("! a\n", "a", false),
             ("*\n! a", "a", false),
+            ("**\n!a/b/c", "a/b/c/d", false),
+            ("**\n!a/b/c\na/b/c/d", "a/b/c/d", true),
+            ("**\n!dist/*.whl", "dist/a-1.0+b.whl", false),
+            // At `logs` there was nothing to keep.
+            ("**/*.log\n!logs", "logs/a.log", true),
+            ("**/.env\n!config", "config/.env", true),
+            ("**/*.log\n!logs/*.log", "logs/a.log", false),
+            ("**\n!logs\n**/*.log", "logs/a.log", true),
+            ("!!a\n*", "!a", true),
         ] {
             check(rules, path, expected);
         }
@@ -299,6 +412,30 @@ mod tests {
     fn a_bad_line_is_named() {
         assert_eq!(Ignore::parse("a\n\n!").unwrap_err().line, 3);
         assert_eq!(Ignore::parse("a\n[").unwrap_err().line, 2);
+        assert_eq!(Ignore::parse("[Local-Only]/").unwrap_err().line, 1);
+        assert_eq!(
+            Ignore::parse(&"a\n".repeat(10_001)).unwrap_err().line,
+            10_001
+        );
+        assert!(Ignore::parse(&"a".repeat(5_000)).is_err());
+    }
+
+    #[test]
+    fn what_leaves_a_path_out_is_told() {
+        let ignore = Ignore::parse("# x\n*.log\n!keep.log\ndist/")
+            .unwrap()
+            .named("app/.dockerignore".to_owned());
+        let reason = |path: &str| ignore.reason(path);
+        assert_eq!(
+            reason("dist/a/b").as_deref(),
+            Some("app/.dockerignore line 4 (`dist/`)")
+        );
+        assert_eq!(
+            reason("a.log").as_deref(),
+            Some("app/.dockerignore line 2 (`*.log`)")
+        );
+        assert_eq!(reason("keep.log"), None);
+        assert_eq!(reason("x"), None);
     }
 
     #[test]

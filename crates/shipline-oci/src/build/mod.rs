@@ -8,10 +8,9 @@ mod embedded;
 mod gzip;
 pub mod ignore;
 mod pattern;
+mod recipe;
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -29,11 +28,11 @@ pub use pattern::BadPattern;
 
 use dockerfile::images::needed_by_engine;
 use dockerfile::{
-    Base, Copy, CopySource, Dockerfile, DockerfileError, Globals, Instruction, InstructionKind,
+    Base, Copy, CopySource, Dockerfile, DockerfileError, ErrorKind, Globals, Instruction,
+    InstructionKind,
 };
-use ignore::{Ignore, candidates};
-
-use crate::layout::disk_error;
+use embedded::Failure;
+use recipe::{read_text, shown, wrong};
 
 /// Which builder a Dockerfile needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,9 +53,8 @@ pub enum PlannedBuilder {
 /// # Errors
 /// Where the Dockerfile is wrong or has no such stage.
 pub fn plan_builder(text: &str, target: Option<&str>) -> Result<PlannedBuilder, DockerfileError> {
-    let dockerfile = Dockerfile::parse(text)?;
-    let target = dockerfile.target(target)?;
-    if let Some((syntax, line)) = &dockerfile.syntax
+    let syntax = Dockerfile::syntax(text)?;
+    if let Some((syntax, line)) = &syntax
         && !is_usual_syntax(syntax)
     {
         return Ok(PlannedBuilder::Docker {
@@ -64,6 +62,18 @@ pub fn plan_builder(text: &str, target: Option<&str>) -> Result<PlannedBuilder, 
             line: *line,
         });
     }
+    let dockerfile = match Dockerfile::parse(text) {
+        Ok(dockerfile) => dockerfile,
+        // The frontend that the line names may be newer than what we know.
+        Err(error) if error.kind == ErrorKind::Newer && syntax.is_some() => {
+            return Ok(PlannedBuilder::Docker {
+                why: error.why,
+                line: error.line,
+            });
+        }
+        Err(error) => return Err(error),
+    };
+    let target = dockerfile.target(target)?;
     // A base that only args can name decides nothing: it is an image of some registry either way.
     let none = BTreeMap::new();
     let globals = Globals::new(&dockerfile, &none, &any_platform());
@@ -89,9 +99,20 @@ pub fn plan_builder(text: &str, target: Option<&str>) -> Result<PlannedBuilder, 
     })
 }
 
+/// What is wrong with a Dockerfile, for people: the error, and the lines around it. `name` is the file's name; `text` must be one
+/// that may be shown.
+#[must_use]
+pub fn describe(name: &str, text: &str, error: &DockerfileError) -> String {
+    format!("{error}\n{}", recipe::excerpt(name, text, error.line))
+}
+
 fn needs_engine(instruction: &Instruction) -> Option<String> {
     match &instruction.kind {
         InstructionKind::Run => Some("RUN must be executed".to_owned()),
+        InstructionKind::Copy(Copy {
+            engine_flag: Some(flag),
+            ..
+        }) => Some(format!("ADD has `{flag}`")),
         InstructionKind::Copy(Copy { sources, .. }) => sources.iter().find_map(|source| match source {
             CopySource::Path(path) if dockerfile::is_remote(path) => {
                 Some(format!("ADD fetches `{path}`"))
@@ -281,15 +302,21 @@ impl ImageBuilder for Builders {
             BuildEngine::Docker => "the component says `engine: docker`".to_owned(),
             BuildEngine::Auto => {
                 let planned = plan_builder(&read_text(request)?, request.target.as_deref())
-                    .map_err(|error| embedded::wrong(request, &shown(request), error))?;
-                match planned {
+                    .map_err(|error| wrong(request, error))?;
+                let (why, line) = match planned {
+                    PlannedBuilder::Docker { why, line } => (why, line),
+                    // What a base or an arg brings is known only on the way.
                     PlannedBuilder::Embedded => {
-                        return self.embedded.build(request, store, task).await;
+                        match self.embedded.attempt(request, store, task).await {
+                            Ok(built) => return Ok(built),
+                            Err(Failure::Stopped(error)) => return Err(error),
+                            Err(Failure::NeedsEngine(error)) => (error.why, error.line),
+                        }
                     }
-                    PlannedBuilder::Docker { why, line } => {
-                        format!("{} line {line}: {why}", shown(request))
-                    }
-                }
+                };
+                let why = format!("{} line {line}: {why}", shown(request));
+                task.note(format!("needs an engine: {why}")).await;
+                why
             }
         };
         match &self.docker {
@@ -302,53 +329,6 @@ impl ImageBuilder for Builders {
             .hint("Start Docker or Podman (DOCKER_HOST says where), or do the work in `prepare` on the host and COPY what it makes: then no engine is needed.")),
         }
     }
-}
-
-/// The Dockerfile's name in its context, for people.
-fn shown(request: &BuildRequest) -> String {
-    request
-        .dockerfile
-        .strip_prefix(&request.context)
-        .unwrap_or(&request.dockerfile)
-        .display()
-        .to_string()
-}
-
-/// A text of the sources; a link may lead elsewhere in them, and never out of them.
-fn read_source(request: &BuildRequest, path: &Path) -> io::Result<String> {
-    let below = path.strip_prefix(&request.root).unwrap_or(path);
-    let bytes = Place::inside(&request.root, below)?.read()?;
-    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-}
-
-fn read_text(request: &BuildRequest) -> Result<String, BackendError> {
-    read_source(request, &request.dockerfile).map_err(|error| {
-        disk_error("read", &request.dockerfile, error)
-            .hint("Set `dockerfile` of the image, relative to the component's path.")
-    })
-}
-
-fn read_dockerfile(request: &BuildRequest) -> Result<Dockerfile, BackendError> {
-    Dockerfile::parse(&read_text(request)?)
-        .map_err(|error| embedded::wrong(request, &shown(request), error))
-}
-
-/// The rules of the ignore file that applies; none where there is none.
-fn read_ignore(request: &BuildRequest) -> Result<Ignore, BackendError> {
-    for path in candidates(&request.context, &request.dockerfile) {
-        match read_source(request, &path) {
-            Ok(text) => {
-                return Ignore::parse(&text).map_err(|error| {
-                    BackendError::new(ErrorClass::Invalid, format!("read {}", path.display()))
-                        .because(error)
-                        .hint("Patterns are those of .dockerignore, not of .gitignore.")
-                });
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(disk_error("read", &path, error)),
-        }
-    }
-    Ok(Ignore::default())
 }
 
 #[cfg(test)]

@@ -34,6 +34,9 @@ enum Token {
     },
 }
 
+/// Characters of a pattern that an error shows.
+const SHOWN: usize = 200;
+
 /// A pattern that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{pattern}` is no pattern: {why}")]
@@ -47,7 +50,7 @@ pub struct BadPattern {
 impl Pattern {
     pub(crate) fn new(text: &str, flavour: Flavour) -> Result<Self, BadPattern> {
         let bad = |why| BadPattern {
-            pattern: text.to_owned(),
+            pattern: text.chars().take(SHOWN).collect(),
             why,
         };
         let mut tokens = Vec::new();
@@ -98,6 +101,10 @@ impl Pattern {
                         } else {
                             low
                         };
+                        // Go's matcher lets such a range match nothing; the one of ignore files refuses it.
+                        if low > high && flavour == Flavour::Ignore {
+                            return Err(bad("a range in it goes backwards"));
+                        }
                         ranges.push((low, high));
                     }
                     tokens.push(Token::Class { negated, ranges });

@@ -14,6 +14,7 @@ mod cases;
 mod credentials;
 mod distribution;
 mod docker;
+mod dockerfiles;
 mod ecr;
 mod kill;
 mod lost;

@@ -141,6 +141,8 @@ impl World {
             root: root.clone(),
             context: root,
             caches: Vec::new(),
+            live: None,
+            recipe: None,
             target: None,
             platform: Platform {
                 os: "linux".into(),

@@ -33,18 +33,14 @@ impl Bases {
         request: &BuildRequest,
         task: &TaskContext,
     ) -> Result<Self, BackendError> {
-        let text = crate::build::read_text(request)?;
+        let text = crate::build::recipe::read_text(request)?;
         let locked = images.is_some_and(|images| images.choice(task) == BaseChoice::Locked);
         let target = request.target.as_deref();
         let references =
             match crate::build::base_references(&text, target, &request.args, &request.platform) {
                 Ok(references) => references,
                 Err(error) if locked => {
-                    return Err(crate::build::embedded::wrong(
-                        request,
-                        &crate::build::shown(request),
-                        error,
-                    ));
+                    return Err(crate::build::recipe::wrong(request, error));
                 }
                 Err(error) => {
                     // The engine's own language may know more than ours.
@@ -92,9 +88,8 @@ impl Bases {
             };
             found.push((reference, digest));
         }
-        let (rewritten, labels) = rewrite(&text, request, &names, &found).map_err(|error| {
-            crate::build::embedded::wrong(request, &crate::build::shown(request), error)
-        })?;
+        let (rewritten, labels) = rewrite(&text, request, &names, &found)
+            .map_err(|error| crate::build::recipe::wrong(request, error))?;
         Ok(Self {
             images: found,
             rewritten,

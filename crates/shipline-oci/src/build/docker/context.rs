@@ -16,7 +16,6 @@ use tokio::sync::mpsc;
 
 use crate::build::embedded::{Content, Context, NodeKind, Seen, Source, join, show};
 use crate::build::ignore::Ignore;
-use crate::layout::disk_error;
 
 /// The name that a Dockerfile outside the context gets in it.
 const OUTSIDE: &str = ".dockerfile.shipline";
@@ -37,16 +36,14 @@ pub(super) fn stream(
     rewritten: Option<String>,
     task: &TaskContext,
 ) -> Result<(Chunks, String), BackendError> {
-    let ignore = crate::build::read_ignore(request)?;
+    let ignore = crate::build::recipe::read_ignore(request)?;
     let rewritten = rewritten.map(String::into_bytes);
     let (dockerfile, outside, instead) =
         match (request.dockerfile.strip_prefix(&request.context), rewritten) {
             (Ok(inside), rewritten) => (inside.to_string_lossy().into_owned(), None, rewritten),
             (Err(_), Some(text)) => (OUTSIDE.to_owned(), Some(text), None),
             (Err(_), None) => {
-                let bytes = crate::build::read_source(request, &request.dockerfile)
-                    .map(String::into_bytes)
-                    .map_err(|error| disk_error("read", &request.dockerfile, error))?;
+                let bytes = crate::build::recipe::read_bytes(request)?;
                 (OUTSIDE.to_owned(), Some(bytes), None)
             }
         };

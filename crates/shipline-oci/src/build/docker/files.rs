@@ -21,7 +21,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::build::embedded::{Content, Context, NodeKind, Seen, Source, join, show};
 use crate::build::ignore::Ignore;
-use crate::layout::disk_error;
 
 /// The Dockerfile's name in the folder in which it travels alone.
 pub(super) const DOCKERFILE: &str = "Dockerfile";
@@ -55,13 +54,11 @@ impl BuildFiles {
     ) -> Result<Self, BackendError> {
         let dockerfile = match rewritten {
             Some(text) => text.into_bytes(),
-            None => crate::build::read_source(request, &request.dockerfile)
-                .map(String::into_bytes)
-                .map_err(|error| disk_error("read", &request.dockerfile, error))?,
+            None => crate::build::recipe::read_bytes(request)?,
         };
         Ok(Self {
             root: request.context.clone(),
-            ignore: crate::build::read_ignore(request)?,
+            ignore: crate::build::recipe::read_ignore(request)?,
             caches: request.caches.clone(),
             dockerfile,
             task: task.clone(),

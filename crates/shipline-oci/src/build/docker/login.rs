@@ -30,7 +30,7 @@ impl Logins {
         &self,
         request: &BuildRequest,
     ) -> Result<HashMap<String, DockerCredentials>, BackendError> {
-        let text = crate::build::read_text(request)?;
+        let text = crate::build::recipe::read_text(request)?;
         // A Dockerfile that we cannot read is the engine's to refuse.
         let references = crate::build::base_references(
             &text,

@@ -362,7 +362,11 @@ fn failed(request: &BuildRequest, cause: impl Into<Cause>) -> BackendError {
     };
     BackendError::new(
         class,
-        format!("build {} from {}", request.id, request.dockerfile.display()),
+        format!(
+            "build {} from {}",
+            request.id,
+            crate::build::recipe::shown(request)
+        ),
     )
     .because(cause)
 }

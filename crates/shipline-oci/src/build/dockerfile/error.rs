@@ -10,6 +10,19 @@ pub struct DockerfileError {
     pub why: String,
     /// What to do about it, a sentence.
     pub remedy: Option<String>,
+    /// What kind of wrong.
+    pub kind: ErrorKind,
+}
+
+/// What kind of wrong something in a Dockerfile is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// No builder could carry it out.
+    Wrong,
+    /// It is nothing that we know; a newer BuildKit may.
+    Newer,
+    /// Only an engine can carry it out.
+    NeedsEngine,
 }
 
 impl DockerfileError {
@@ -18,7 +31,23 @@ impl DockerfileError {
             line,
             why: why.into(),
             remedy: None,
+            kind: ErrorKind::Wrong,
         }
+    }
+
+    /// Something that only an engine can carry out.
+    pub(crate) fn needs_engine(line: usize, why: impl Into<String>) -> Self {
+        Self {
+            kind: ErrorKind::NeedsEngine,
+            ..Self::new(line, why)
+        }
+    }
+
+    /// What a newer BuildKit may know.
+    #[must_use]
+    pub(crate) fn newer(mut self) -> Self {
+        self.kind = ErrorKind::Newer;
+        self
     }
 
     #[must_use]

@@ -1,7 +1,7 @@
 //! What an instruction asks for, its words not yet expanded.
 
 use super::error::DockerfileError;
-use super::lexer::{Heredoc, LogicalLine, opening};
+use super::lexer::{self, Heredoc, LogicalLine, opening};
 use super::words::{Flag, flags, json_list, pairs};
 
 /// An instruction and where it stands.
@@ -98,6 +98,8 @@ pub struct Copy {
     pub exclude: Vec<String>,
     /// `--parents`.
     pub parents: Parents,
+    /// A flag that only an engine knows, as it is written.
+    pub engine_flag: Option<String>,
 }
 
 /// One source of a `COPY`.
@@ -156,24 +158,24 @@ const KEYWORDS: &[&str] = &[
 /// Reads one instruction that is no FROM.
 pub(crate) fn parse(logical: &LogicalLine, escape: char) -> Result<Instruction, DockerfileError> {
     let line = logical.line;
-    let keyword = logical.keyword.as_str();
+    let (keyword, written) = (logical.keyword.as_str(), logical.written.as_str());
     let wrong = |why: String| DockerfileError::new(line, why);
     if !KEYWORDS.contains(&keyword) {
-        return Err(unknown(line, keyword));
+        return Err(unknown(line, keyword, written));
     }
     if logical.rest.is_empty() {
-        return Err(wrong(format!("{keyword} has no argument")));
+        return Err(wrong(format!("{written} has no argument")));
     }
     let (flags, rest) = flags(&logical.rest, escape);
     let takes_flags = matches!(keyword, "COPY" | "ADD" | "RUN" | "HEALTHCHECK");
     if !takes_flags && let Some(flag) = flags.first() {
-        return Err(wrong(format!("{keyword} has no flag `--{}`", flag.name)));
+        return Err(wrong(format!("{written} has no flag `--{}`", flag.name)).newer());
     }
     let word = || rest.to_owned();
     let kind = match keyword {
         "ARG" => InstructionKind::Arg(args(rest, escape).map_err(wrong)?),
-        "ENV" => InstructionKind::Env(pairs(keyword, rest, escape).map_err(wrong)?),
-        "LABEL" => InstructionKind::Label(pairs(keyword, rest, escape).map_err(wrong)?),
+        "ENV" => InstructionKind::Env(pairs(written, rest, escape).map_err(wrong)?),
+        "LABEL" => InstructionKind::Label(pairs(written, rest, escape).map_err(wrong)?),
         "COPY" | "ADD" => InstructionKind::Copy(copy(logical, &flags, rest)?),
         "WORKDIR" => InstructionKind::Workdir(word()),
         "USER" => InstructionKind::User(word()),
@@ -195,12 +197,16 @@ pub(crate) fn parse(logical: &LogicalLine, escape: char) -> Result<Instruction, 
         },
         "HEALTHCHECK" => InstructionKind::Healthcheck(healthcheck(&flags, rest).map_err(wrong)?),
         "ONBUILD" => {
-            let (inner, _) = trigger(line, &logical.rest, escape)?;
-            InstructionKind::OnBuild(logical.rest.clone(), Box::new(inner))
+            let inner = behind_onbuild(logical, escape)?;
+            let mut text = logical.rest.clone();
+            for heredoc in &logical.heredocs {
+                text = format!("{text}\n{}{}", heredoc.content, heredoc.name);
+            }
+            InstructionKind::OnBuild(text, Box::new(inner))
         }
         "RUN" => InstructionKind::Run,
         _ => {
-            return Err(wrong(format!("{keyword} cannot stand here")));
+            return Err(wrong(format!("{written} cannot stand here")));
         }
     };
     Ok(Instruction {
@@ -210,45 +216,71 @@ pub(crate) fn parse(logical: &LogicalLine, escape: char) -> Result<Instruction, 
     })
 }
 
-/// The instruction behind an `ONBUILD`, and its keyword.
-pub(crate) fn trigger(
-    line: usize,
-    text: &str,
-    escape: char,
-) -> Result<(Instruction, String), DockerfileError> {
-    let text = text.trim();
-    let (keyword, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    let keyword = keyword.to_ascii_uppercase();
-    if matches!(keyword.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
+/// The instruction behind an `ONBUILD`.
+fn behind_onbuild(logical: &LogicalLine, escape: char) -> Result<Instruction, DockerfileError> {
+    let text = logical.rest.as_str();
+    let (written, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let keyword = written.to_ascii_uppercase();
+    may_be_trigger(logical.line, &keyword)?;
+    let inner = LogicalLine {
+        keyword,
+        written: written.to_owned(),
+        rest: rest.trim().to_owned(),
+        source: text.to_owned(),
+        ..logical.clone()
+    };
+    parse(&inner, escape)
+}
+
+fn may_be_trigger(line: usize, keyword: &str) -> Result<(), DockerfileError> {
+    if matches!(keyword, "ONBUILD" | "FROM" | "MAINTAINER") {
         return Err(DockerfileError::new(
             line,
             format!("{keyword} is not allowed as an ONBUILD trigger"),
         ));
     }
-    let logical = LogicalLine {
-        lines: 1,
-        line,
-        keyword: keyword.clone(),
-        rest: rest.trim().to_owned(),
-        source: text.to_owned(),
-        heredocs: Vec::new(),
-    };
-    Ok((parse(&logical, escape)?, keyword))
+    Ok(())
 }
 
-fn unknown(line: usize, keyword: &str) -> DockerfileError {
-    let error = DockerfileError::new(line, format!("`{keyword}` is no instruction"));
-    let near = KEYWORDS
-        .iter()
-        .map(|known| (strsim::damerau_levenshtein(known, keyword), known))
-        .filter(|(distance, _)| *distance <= 2)
-        .min();
-    match near {
-        Some((_, known)) => error.remedy(format!("Did you mean `{known}`?")),
-        None => error.remedy(
-            "Where it continues the line before, that line must end with the escape character.",
-        ),
+/// A trigger of a base image, as its config holds it: one instruction, with its heredocs. `line` is that of the FROM.
+pub(crate) fn trigger(
+    line: usize,
+    text: &str,
+    escape: char,
+) -> Result<Instruction, DockerfileError> {
+    let wrong =
+        |why: String| DockerfileError::new(line, format!("the base's ONBUILD `{text}`: {why}"));
+    let (_, mut lines) = lexer::lex(text).map_err(|error| wrong(error.why))?;
+    let (Some(logical), true) = (lines.pop(), lines.is_empty()) else {
+        return Err(wrong("it is not one instruction".to_owned()));
+    };
+    may_be_trigger(line, &logical.keyword)?;
+    parse(&LogicalLine { line, ..logical }, escape).map_err(|error| DockerfileError {
+        why: wrong(error.why).why,
+        ..error
+    })
+}
+
+fn unknown(line: usize, keyword: &str, written: &str) -> DockerfileError {
+    let error = DockerfileError::new(line, format!("`{written}` is no instruction"));
+    match nearest(keyword, KEYWORDS) {
+        Some(known) => error.remedy(format!("Did you mean `{known}`?")),
+        None => error
+            .remedy(
+                "Where it continues the line before, that line must end with the escape character.",
+            )
+            .newer(),
     }
+}
+
+/// What was probably meant.
+pub(super) fn nearest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
+    known
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(known, written), *known))
+        .filter(|(distance, known)| *distance <= 2 && *distance < known.len())
+        .min()
+        .map(|(_, known)| known)
 }
 
 fn args(rest: &str, escape: char) -> Result<Vec<(String, Option<String>)>, String> {
@@ -270,9 +302,9 @@ fn command(rest: &str) -> Result<CommandForm, String> {
 }
 
 fn copy(logical: &LogicalLine, flags: &[Flag], rest: &str) -> Result<Copy, DockerfileError> {
-    let keyword = &logical.keyword;
+    let keyword = &logical.written;
     let wrong = |why: String| DockerfileError::new(logical.line, why);
-    let kind = if keyword == "COPY" {
+    let kind = if logical.keyword == "COPY" {
         CopyKind::Copy
     } else {
         CopyKind::Add
@@ -287,14 +319,38 @@ fn copy(logical: &LogicalLine, flags: &[Flag], rest: &str) -> Result<Copy, Docke
             "{keyword} needs at least one source and a destination"
         )));
     }
+    let opens = |word: &str| {
+        opening(word)
+            .map(|opening| opening.is_some())
+            .map_err(wrong)
+    };
+    if opens(&destination)? {
+        return Err(
+            wrong(format!("{keyword} cannot copy to `{destination}`")).remedy(format!(
+                "Write the destination last: `{keyword} {destination} /path`."
+            )),
+        );
+    }
     let mut heredocs = logical.heredocs.iter();
-    let sources = words
-        .into_iter()
-        .map(|word| match opening(&word).and_then(|_| heredocs.next()) {
+    let mut sources = Vec::new();
+    for word in words {
+        let heredoc = if opens(&word)? { heredocs.next() } else { None };
+        sources.push(match heredoc {
             Some(heredoc) => CopySource::Heredoc(heredoc.clone()),
+            None if kind == CopyKind::Copy && is_remote(&word) => {
+                return Err(wrong(format!("COPY does not fetch `{word}`"))
+                    .remedy("Use ADD, or fetch it in `prepare` on the host."));
+            }
             None => CopySource::Path(word),
-        })
-        .collect();
+        });
+    }
+    if let Some(unused) = heredocs.next() {
+        return Err(wrong(format!(
+            "{keyword} does not take the heredoc `{}` so",
+            unused.name
+        ))
+        .remedy("Write it as one word, without blanks: `<<NAME`."));
+    }
     let mut copy = Copy {
         kind,
         sources,
@@ -304,15 +360,22 @@ fn copy(logical: &LogicalLine, flags: &[Flag], rest: &str) -> Result<Copy, Docke
         chmod: None,
         exclude: Vec::new(),
         parents: Parents::Dropped,
+        engine_flag: None,
     };
+    let mut seen: Vec<&str> = Vec::new();
     for flag in flags {
+        let name = flag.name.as_str();
+        if name != "exclude" && seen.contains(&name) {
+            return Err(wrong(format!("`--{name}` is there twice")));
+        }
+        seen.push(name);
         let value = || {
             flag.value
                 .clone()
                 .filter(|value| !value.is_empty())
                 .ok_or_else(|| wrong(format!("`--{}` has no value", flag.name)))
         };
-        match (flag.name.as_str(), kind) {
+        match (name, kind) {
             ("from", CopyKind::Copy) => copy.from = Some(value()?),
             ("chown", _) => copy.chown = Some(value()?),
             ("chmod", _) => copy.chmod = Some(value()?),
@@ -328,14 +391,33 @@ fn copy(logical: &LogicalLine, flags: &[Flag], rest: &str) -> Result<Copy, Docke
                     Parents::Dropped
                 };
             }
-            ("checksum" | "keep-git-dir" | "unpack", CopyKind::Add) => {
-                return Err(wrong(format!("`--{}` is not supported", flag.name))
-                    .remedy("Use `engine: docker` for this Dockerfile."));
+            ("checksum", CopyKind::Add) => {
+                copy.engine_flag = Some(format!("--checksum={}", value()?));
+            }
+            ("keep-git-dir" | "unpack", CopyKind::Add) => {
+                is_on(flag).map_err(wrong)?;
+                copy.engine_flag = Some(format!("--{name}"));
             }
             (name, _) => {
-                return Err(wrong(format!("{keyword} has no flag `--{name}`")).remedy(
-                    "Known are `--from` and `--parents` (COPY only), `--chown`, `--chmod`, `--link` and `--exclude`.",
-                ));
+                let known: &[&str] = match kind {
+                    CopyKind::Copy => &["from", "parents", "chown", "chmod", "link", "exclude"],
+                    CopyKind::Add => &[
+                        "chown",
+                        "chmod",
+                        "link",
+                        "exclude",
+                        "checksum",
+                        "keep-git-dir",
+                        "unpack",
+                    ],
+                };
+                let error = wrong(format!("{keyword} has no flag `--{name}`"));
+                return Err(match nearest(name, known) {
+                    Some(near) => error.remedy(format!("Did you mean `--{near}`?")),
+                    None => error
+                        .remedy(format!("Known are `--{}`.", known.join("`, `--")))
+                        .newer(),
+                });
             }
         }
     }
@@ -344,7 +426,12 @@ fn copy(logical: &LogicalLine, flags: &[Flag], rest: &str) -> Result<Copy, Docke
 
 /// A flag that is on where it has no value.
 fn is_on(flag: &Flag) -> Result<bool, String> {
-    match flag.value.as_deref() {
+    match flag
+        .value
+        .as_deref()
+        .map(str::to_ascii_lowercase)
+        .as_deref()
+    {
         None | Some("true") => Ok(true),
         Some("false") => Ok(false),
         Some(other) => Err(format!(
@@ -357,15 +444,26 @@ fn is_on(flag: &Flag) -> Result<bool, String> {
 /// Whether an ADD's source is fetched from elsewhere.
 pub(crate) fn is_remote(source: &str) -> bool {
     let lower = source.to_ascii_lowercase();
-    ["http://", "https://", "git://", "ssh://", "git@"]
+    let scheme = ["http://", "https://", "git://", "ssh://"]
         .iter()
-        .any(|scheme| lower.starts_with(scheme))
+        .any(|scheme| lower.starts_with(scheme));
+    // `git@example.com:team/repository`, whatever the user is called.
+    let scp = source.split_once('@').is_some_and(|(user, rest)| {
+        !user.is_empty()
+            && user
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+            && rest.split_once(':').is_some_and(|(host, path)| {
+                host.contains('.') && !host.contains('/') && !path.is_empty()
+            })
+    });
+    scheme || scp
 }
 
 fn healthcheck(flags: &[Flag], rest: &str) -> Result<HealthcheckForm, String> {
     let (form, command_text) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
     if form.eq_ignore_ascii_case("NONE") {
-        if !command_text.trim().is_empty() || !flags.is_empty() {
+        if !command_text.trim().is_empty() {
             return Err("HEALTHCHECK NONE takes no arguments".to_owned());
         }
         return Ok(HealthcheckForm::None);
@@ -385,6 +483,9 @@ fn healthcheck(flags: &[Flag], rest: &str) -> Result<HealthcheckForm, String> {
             .value
             .as_deref()
             .ok_or_else(|| format!("`--{}` has no value", flag.name))?;
+        if value.is_empty() {
+            continue;
+        }
         let time = || {
             duration(value).ok_or_else(|| {
                 format!(
@@ -400,10 +501,9 @@ fn healthcheck(flags: &[Flag], rest: &str) -> Result<HealthcheckForm, String> {
             "start-interval" => start_interval = time()?,
             "retries" => {
                 retries = value
-                    .parse()
-                    .ok()
-                    .filter(|retries| *retries >= 1)
-                    .ok_or_else(|| format!("`--retries={value}` is no number from 1"))?;
+                    .parse::<u32>()
+                    .map_err(|_| format!("`--retries={value}` is no number from 0"))?
+                    .into();
             }
             name => return Err(format!("HEALTHCHECK has no flag `--{name}`")),
         }
@@ -540,15 +640,29 @@ mod tests {
                 "Did you mean `COPY`?",
             ),
             (
-                "WROKDIR /a",
-                "`WROKDIR` is no instruction",
+                "WrokDir /a",
+                "`WrokDir` is no instruction",
                 "Did you mean `WORKDIR`?",
             ),
+            ("copy a", "copy needs", ""),
             ("&& npm ci", "`&&` is no instruction", "escape character"),
             ("COPY a", "at least one source", ""),
             ("COPY --parents=no a b", "neither true nor false", ""),
             ("ADD --parents a b", "no flag `--parents`", ""),
-            ("COPY --chmdo=1 a b", "no flag `--chmdo`", "Known are"),
+            (
+                "COPY --chmdo=1 a b",
+                "no flag `--chmdo`",
+                "Did you mean `--chmod`?",
+            ),
+            ("COPY --future a b", "no flag `--future`", "Known are"),
+            ("COPY --from=a --from=b c d", "there twice", ""),
+            ("COPY a <<E\nE\n", "cannot copy to", "last"),
+            (
+                "COPY << E /a\nE\n",
+                "does not take the heredoc `E`",
+                "<<NAME",
+            ),
+            ("COPY https://x/y /a", "does not fetch", "ADD"),
             ("ADD --from=x a b", "no flag `--from`", ""),
             ("COPY --from= a b", "has no value", ""),
             ("ENV", "has no argument", ""),
@@ -560,12 +674,13 @@ mod tests {
             ("HEALTHCHECK", "no argument", ""),
             ("HEALTHCHECK curl x", "knows `NONE` and `CMD …`", ""),
             ("HEALTHCHECK --interval=5 CMD x", "no duration", ""),
-            ("HEALTHCHECK --retries=0 CMD x", "from 1", ""),
+            ("HEALTHCHECK --retries=-1 CMD x", "from 0", ""),
             ("HEALTHCHECK NONE x", "takes no arguments", ""),
             ("HEALTHCHECK CMD", "no command", ""),
             ("ONBUILD ONBUILD COPY a b", "not allowed", ""),
             ("ONBUILD FROM x", "not allowed", ""),
             ("ONBUILD COPY a", "at least one source", ""),
+            ("ONBUILD COPY << E /a\nE\n", "does not take the heredoc", ""),
             ("ARG =x", "blank", ""),
             ("RUN", "no argument", ""),
         ] {

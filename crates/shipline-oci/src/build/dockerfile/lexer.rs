@@ -1,7 +1,15 @@
 //! From text to logical lines: directives, comments, continuation lines, heredocs.
 
 use super::error::DockerfileError;
-use super::words::raw_words;
+use super::expand::{Quoting, literal_words, raw_line_words};
+use super::text::MAX_BYTES;
+use super::words::json_list;
+
+/// How many bytes a line may have: BuildKit reads no longer one.
+const MAX_LINE: usize = 65_535;
+
+/// How many instructions a Dockerfile may have. Each is a step of the image's history.
+const MAX_INSTRUCTIONS: usize = 5_000;
 
 /// The parser directives at a Dockerfile's top.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +29,8 @@ pub(crate) struct LogicalLine {
     pub(crate) lines: usize,
     /// The instruction in capitals.
     pub(crate) keyword: String,
+    /// The instruction as it is written.
+    pub(crate) written: String,
     /// What follows, continuation lines joined, trimmed.
     pub(crate) rest: String,
     /// The whole, continuation lines joined.
@@ -51,6 +61,21 @@ pub(crate) struct Opening {
 pub(crate) fn lex(text: &str) -> Result<(Directives, Vec<LogicalLine>), DockerfileError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    if let Some(index) = lines.iter().position(|line| line.len() > MAX_LINE) {
+        return Err(DockerfileError::new(
+            index + 1,
+            format!("the line has more than {MAX_LINE} bytes"),
+        )
+        .remedy(
+            "Break it with the escape character, or move the text into a file of the context.",
+        ));
+    }
+    if text.len() > MAX_BYTES {
+        return Err(DockerfileError::new(
+            1,
+            format!("there are more than {MAX_BYTES} bytes"),
+        ));
+    }
     let directives = directives(&lines)?;
     let mut logical = Vec::new();
     let mut next = 0;
@@ -78,31 +103,46 @@ pub(crate) fn lex(text: &str) -> Result<(Directives, Vec<LogicalLine>), Dockerfi
         if source.is_empty() {
             continue;
         }
-        let (keyword, rest) = match source.split_once([' ', '\t', '\u{b}', '\u{c}', '\r']) {
-            Some((keyword, rest)) => (keyword.to_ascii_uppercase(), rest.trim().to_owned()),
-            None => (source.to_ascii_uppercase(), String::new()),
+        let (written, rest) = match source.split_once([' ', '\t', '\u{b}', '\u{c}', '\r']) {
+            Some((written, rest)) => (written.to_owned(), rest.trim().to_owned()),
+            None => (source.clone(), String::new()),
         };
+        let keyword = written.to_ascii_uppercase();
         let mut heredocs = Vec::new();
-        if matches!(keyword.as_str(), "COPY" | "ADD" | "RUN") {
-            for opening in openings(&rest, directives.escape) {
+        if may_have_heredocs(&keyword, &rest) {
+            for opening in openings(&source).map_err(|why| DockerfileError::new(line, why))? {
                 heredocs.push(heredoc(&opening, &lines, &mut next, line)?);
             }
-        } else if keyword == "ONBUILD" && !openings(&rest, directives.escape).is_empty() {
-            return Err(
-                DockerfileError::new(line, "a heredoc in ONBUILD is not supported")
-                    .remedy("Put the text into a file of the context and copy that."),
-            );
+        }
+        if logical.len() == MAX_INSTRUCTIONS {
+            return Err(DockerfileError::new(
+                line,
+                format!("there are more than {MAX_INSTRUCTIONS} instructions"),
+            ));
         }
         logical.push(LogicalLine {
             line,
             lines: taken,
             keyword,
+            written,
             rest,
             source,
             heredocs,
         });
     }
     Ok((directives, logical))
+}
+
+/// `# syntax=` at the top of a text, with its line. A first line that says by what a file is run stands before it.
+pub(crate) fn syntax(text: &str) -> Result<Option<(String, usize)>, DockerfileError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines: Vec<&str> = text.lines().collect();
+    let skipped = usize::from(text.starts_with("#!"));
+    let found = directives(&lines[skipped..])?.syntax;
+    Ok(found.map(|(name, line)| {
+        let image = name.split(' ').next().unwrap_or_default().to_owned();
+        (image, line + skipped)
+    }))
 }
 
 /// A line without its end.
@@ -172,37 +212,56 @@ fn directive(line: &str) -> Option<(String, String)> {
     (named && !value.is_empty()).then(|| (name.to_ascii_lowercase(), value.to_owned()))
 }
 
-/// The heredocs that a line opens.
-fn openings(rest: &str, escape: char) -> Vec<Opening> {
-    raw_words(rest, escape)
+/// Whether an instruction reads heredocs: COPY, ADD and RUN do, also behind ONBUILD, where they are no JSON list.
+fn may_have_heredocs(keyword: &str, rest: &str) -> bool {
+    let (keyword, rest) = match rest.split_once(char::is_whitespace) {
+        Some((trigger, rest)) if keyword == "ONBUILD" => (trigger, rest),
+        _ => (keyword, rest),
+    };
+    ["COPY", "ADD", "RUN"]
         .iter()
-        .filter_map(|word| opening(word))
-        .collect()
+        .any(|known| known.eq_ignore_ascii_case(keyword))
+        && rest.contains("<<")
+        && !matches!(json_list(rest), Ok(Some(_)) | Err(_))
 }
 
-/// The heredoc that a word opens: `<<NAME`, `<<-NAME`, `3<<"NAME"`.
-pub(crate) fn opening(word: &str) -> Option<Opening> {
+/// The heredocs that a line opens: none where its quotes or variables do not close, as BuildKit has it.
+fn openings(line: &str) -> Result<Vec<Opening>, String> {
+    let words = raw_line_words(line).unwrap_or_default();
+    let found = words.iter().map(|word| opening(word));
+    Ok(found
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter()
+        .flatten()
+        .collect())
+}
+
+/// The heredoc that a word opens: `<<NAME`, `<< NAME`, `<<-NAME`, `3<<"NAME"`.
+pub(crate) fn opening(word: &str) -> Result<Option<Opening>, String> {
     let word = word.trim_start_matches(|c: char| c.is_ascii_digit());
-    let rest = word.strip_prefix("<<")?;
+    let Some(rest) = word.strip_prefix("<<") else {
+        return Ok(None);
+    };
     let (chomps, rest) = match rest.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, rest),
     };
+    let rest = rest.trim_start();
     if rest.is_empty() || rest.contains('<') {
-        return None;
+        return Ok(None);
     }
-    let name: String = rest
-        .chars()
-        .filter(|c| !matches!(c, '"' | '\'' | '\\'))
-        .collect();
-    if name.is_empty() {
-        return None;
-    }
-    Some(Opening {
-        expands: name == rest,
+    let mut words = literal_words(rest, Quoting::Removed)?;
+    let (Some(name), true) = (words.pop(), words.is_empty()) else {
+        return Ok(None);
+    };
+    // Where a quote is gone, a part of the delimiter was quoted.
+    let written = literal_words(rest, Quoting::Kept)?.concat();
+    let quotes = |text: &str| text.matches(['\'', '"']).count();
+    Ok(Some(Opening {
+        expands: quotes(&name) == quotes(&written),
         name,
         chomps,
-    })
+    }))
 }
 
 fn heredoc(
@@ -219,7 +278,7 @@ fn heredoc(
         } else {
             raw
         };
-        if content(raw) == opening.name {
+        if raw.trim_end_matches(['\r', '\n']) == opening.name {
             return Ok(Heredoc {
                 name: opening.name.clone(),
                 content: text,
@@ -281,10 +340,14 @@ mod tests {
 
     #[test]
     fn directives_are_read_at_the_top_only() {
-        let syntax = |text: &str| lex(text).unwrap().0.syntax.map(|(name, _)| name);
+        let syntax = |text: &str| syntax(text).unwrap().map(|(name, _)| name);
         assert_eq!(syntax("# syntax=a/b:1\nFROM x"), Some("a/b:1".into()));
         assert_eq!(syntax("# comment\n# syntax=a/b:1\nFROM x"), None);
         assert_eq!(syntax("FROM x\n# syntax=a"), None);
+        assert_eq!(
+            syntax("#!/usr/bin/env x\n# syntax=a/b:1 more\nFROM x"),
+            Some("a/b:1".into())
+        );
         assert_eq!(lex("# escape=\\\n# escape=`\nFROM x").unwrap_err().line, 2);
         assert_eq!(lex("# escape=x\nFROM x").unwrap_err().line, 1);
     }
@@ -323,7 +386,43 @@ mod tests {
                 "RUN cat <<EOF > x\n EOF\nEOF\n",
                 vec![heredoc("EOF", " EOF\n", true)],
             ),
-            ("RUN echo \"<<EOF\" '<<E' a<<E $((1<<2)) <<<x\n", vec![]),
+            ("RUN echo \"<<EOF\" '<<E' a<<E $((1<<2)) <<<x <<\n", vec![]),
+            // The lines of what opens no heredoc are instructions again.
+            ("RUN [\"cat\", \"<<E\"]\n", vec![]),
+            ("RUN echo 'it <<E\n", vec![]),
+            ("RUN <<- E\n", vec![]),
+            ("USER <<E\n", vec![]),
+            (
+                "RUN cat << 'E' > /x\ntext\nE\n",
+                vec![heredoc("E", "text\n", false)],
+            ),
+            ("RUN << \t E\n$x\nE\n", vec![heredoc("E", "$x\n", true)]),
+            ("RUN << -E\n-E\n", vec![heredoc("-E", "", true)]),
+            ("RUN <<-'E'\n\tx\n\tE\n", vec![heredoc("E", "x\n", false)]),
+            ("RUN 3<<E\nE\n", vec![heredoc("E", "", true)]),
+            ("RUN <<fi'n'\nfin\n", vec![heredoc("fin", "", false)]),
+            ("RUN <<fi\\'n\nfi'n\n", vec![heredoc("fi'n", "", true)]),
+            ("RUN <<'f'i\\'n\nfi'n\n", vec![heredoc("fi'n", "", false)]),
+            ("RUN <<\\E\nE\n", vec![heredoc("E", "", true)]),
+            (
+                "RUN <<'two words'\nx\ntwo words\n",
+                vec![heredoc("two words", "x\n", false)],
+            ),
+            ("RUN <<$E\n$E\n", vec![heredoc("$E", "", true)]),
+            (
+                "RUN <<${E:-x}\n${E:-x}\n",
+                vec![heredoc("${E:-x}", "", true)],
+            ),
+            (
+                "COPY <<X <<Y /d/\nY\nX\nX\nY\n",
+                vec![heredoc("X", "Y\n", true), heredoc("Y", "X\n", true)],
+            ),
+            ("RUN <<E\r\nx\r\nE\r\n", vec![heredoc("E", "x\r\n", true)]),
+            (
+                "ONBUILD COPY <<E /x\nFROM\nE\n",
+                vec![heredoc("E", "FROM\n", true)],
+            ),
+            ("ONBUILD USER <<E\n", vec![]),
             (
                 "RUN python3 <<EOF \\\n  && b\nx\nEOF\n",
                 vec![heredoc("EOF", "x\n", true)],
@@ -332,5 +431,14 @@ mod tests {
             assert_eq!(read(&format!("{text}CMD x")), expected, "{text:?}");
         }
         assert_eq!(lex("FROM a\nCOPY <<E /\nx").unwrap_err().line, 2);
+    }
+
+    #[test]
+    fn nothing_is_without_a_limit() {
+        let line = |text: &str| lex(text).unwrap_err().line;
+        assert_eq!(line(&format!("FROM a\nRUN {}", "x".repeat(70_000))), 2);
+        assert!(lex(&format!("RUN {}", "x \\\n".repeat(10_000))).is_ok());
+        assert_eq!(line(&"RUN x\n".repeat(6_000)), 5_001);
+        assert_eq!(line(&"# x\n".repeat(300_000)), 1);
     }
 }

@@ -6,19 +6,26 @@ pub(crate) mod images;
 mod instruction;
 mod lexer;
 mod scope;
+mod shell_pattern;
+mod text;
 mod words;
 
 use std::collections::BTreeSet;
 
-pub use error::DockerfileError;
+pub use error::{DockerfileError, ErrorKind};
 pub use instruction::{
     CommandForm, Copy, CopyKind, CopySource, HealthcheckForm, Instruction, InstructionKind, Parents,
 };
 pub(crate) use instruction::{is_remote, trigger};
 pub use lexer::Heredoc;
-pub(crate) use scope::{Globals, Scope};
+pub(crate) use scope::{Budget, Globals, Scope};
+pub(crate) use text::is_utf16;
 
+use instruction::nearest;
 use lexer::LogicalLine;
+
+/// How many stages a Dockerfile may have. Each holds a file system and a history of its own.
+const MAX_STAGES: usize = 250;
 
 /// A Dockerfile.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +49,8 @@ pub struct Stage {
     pub source: String,
     /// `AS name`, in lower case.
     pub name: Option<String>,
+    /// `AS name`, as it is written.
+    pub written_name: Option<String>,
     /// What it begins with, not yet expanded.
     pub base: String,
     /// `--platform`, not yet expanded.
@@ -62,6 +71,25 @@ pub enum Base {
 }
 
 impl Dockerfile {
+    /// How many bytes a Dockerfile may have.
+    pub const MAX_BYTES: usize = text::MAX_BYTES;
+
+    /// The text of a Dockerfile's bytes.
+    ///
+    /// # Errors
+    /// Where it has more than 1 MiB, or is written in UTF-16.
+    pub fn decode(bytes: &[u8]) -> Result<String, DockerfileError> {
+        text::decode(bytes)
+    }
+
+    /// `# syntax=` of a Dockerfile, with its line: the frontend that reads it, which may know another language than we do.
+    ///
+    /// # Errors
+    /// As [`Dockerfile::parse`], for the lines at the top.
+    pub fn syntax(text: &str) -> Result<Option<(String, usize)>, DockerfileError> {
+        lexer::syntax(text)
+    }
+
     /// Reads a Dockerfile.
     ///
     /// # Errors
@@ -71,12 +99,18 @@ impl Dockerfile {
         let escape = directives.escape;
         let mut dockerfile = Self {
             escape,
-            syntax: directives.syntax,
+            syntax: lexer::syntax(text)?,
             globals: Vec::new(),
             stages: Vec::new(),
         };
         for logical in &lines {
             if logical.keyword == "FROM" {
+                if dockerfile.stages.len() == MAX_STAGES {
+                    return Err(DockerfileError::new(
+                        logical.line,
+                        format!("there are more than {MAX_STAGES} stages"),
+                    ));
+                }
                 dockerfile.stages.push(stage(logical, escape)?);
                 continue;
             }
@@ -95,7 +129,7 @@ impl Dockerfile {
                 (None, _) => {
                     return Err(DockerfileError::new(
                         instruction.line,
-                        format!("{} stands before the first FROM", logical.keyword),
+                        format!("{} stands before the first FROM", logical.written),
                     )
                     .remedy("Only ARG may stand there. Begin with FROM."));
                 }
@@ -121,16 +155,34 @@ impl Dockerfile {
             let names: Vec<&str> = self
                 .stages
                 .iter()
-                .filter_map(|stage| stage.name.as_deref())
+                .filter_map(|stage| stage.written_name.as_deref())
                 .collect();
             DockerfileError::new(1, format!("there is no stage `{target}`")).remedy(
-                if names.is_empty() {
-                    "No stage has a name: write `FROM … AS name`.".to_owned()
-                } else {
-                    format!("The stages are: {}.", names.join(", "))
+                match self.stage_like(target) {
+                    Some(near) => format!("Did you mean `{near}`?"),
+                    None if names.is_empty() => {
+                        "No stage has a name: write `FROM … AS name`.".to_owned()
+                    }
+                    None => format!("The stages are: {}.", names.join(", ")),
                 },
             )
         })
+    }
+
+    /// The stage that was probably meant with a name that is none.
+    pub(crate) fn stage_like(&self, name: &str) -> Option<&str> {
+        let lower = name.to_ascii_lowercase();
+        let names: Vec<&str> = self
+            .stages
+            .iter()
+            .filter_map(|stage| stage.name.as_deref())
+            .collect();
+        let near = nearest(&lower, &names)?;
+        self.stages
+            .iter()
+            .find(|stage| stage.name.as_deref() == Some(near))?
+            .written_name
+            .as_deref()
     }
 
     /// An earlier stage than `before`, by name (the last of that name) or number.
@@ -268,14 +320,20 @@ fn copies<'a>(
 
 fn stage(logical: &LogicalLine, escape: char) -> Result<Stage, DockerfileError> {
     let line = logical.line;
+    let written = &logical.written;
     let (flags, rest) = words::flags(&logical.rest, escape);
     let mut platform = None;
     for flag in flags {
         if flag.name != "platform" {
-            return Err(
-                DockerfileError::new(line, format!("FROM has no flag `--{}`", flag.name))
-                    .remedy("Known is `--platform`."),
-            );
+            return Err(DockerfileError::new(
+                line,
+                format!("{written} has no flag `--{}`", flag.name),
+            )
+            .remedy("Known is `--platform`.")
+            .newer());
+        }
+        if platform.is_some() {
+            return Err(DockerfileError::new(line, "`--platform` is there twice"));
         }
         platform = flag.value;
     }
@@ -284,27 +342,35 @@ fn stage(logical: &LogicalLine, escape: char) -> Result<Stage, DockerfileError> 
         [base] => (base, None),
         [base, r#as, name] if r#as.eq_ignore_ascii_case("as") => (base, Some(name)),
         _ => {
-            return Err(
-                DockerfileError::new(line, "FROM takes an image, or an image and a name")
-                    .remedy("Write `FROM image` or `FROM image AS name`."),
-            );
+            return Err(DockerfileError::new(
+                line,
+                format!("{written} takes an image, or an image and a name"),
+            )
+            .remedy("Write `FROM image` or `FROM image AS name`."));
         }
     };
+    let written_name = name.map(str::to_owned);
     let name = name.map(str::to_ascii_lowercase);
-    if let Some(name) = &name {
+    if let (Some(name), Some(written_name)) = (&name, &written_name) {
         let good = name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.chars().all(|c| {
                 c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.')
             });
         if !good || name == "scratch" || name == "context" {
-            return Err(DockerfileError::new(line, format!("`{name}` cannot name a stage"))
-                .remedy("A stage's name begins with a letter and has letters, digits, `-`, `_` and `.`."));
+            return Err(DockerfileError::new(
+                line,
+                format!("`{written_name}` cannot name a stage"),
+            )
+            .remedy(
+                "A stage's name begins with a letter and has letters, digits, `-`, `_` and `.`.",
+            ));
         }
     }
     Ok(Stage {
         line,
         source: logical.source.clone(),
         name,
+        written_name,
         base: base.to_owned(),
         platform,
         instructions: Vec::new(),

@@ -51,6 +51,15 @@ pub(crate) trait Source {
 
     /// For people: "the context", "stage `build`".
     fn describe(&self) -> String;
+
+    /// For people: that a path is not here, and why.
+    fn missing(&self, path: &[u8]) -> String {
+        format!(
+            "`{}` is not in {}",
+            super::tree::show(path),
+            self.describe()
+        )
+    }
 }
 
 /// The build context.
@@ -59,6 +68,8 @@ pub(crate) struct Context {
     ignore: Ignore,
     /// Paths that are not there for any build.
     caches: Vec<String>,
+    /// The same folder in the clone, where people look; only asked what is there.
+    live: Option<PathBuf>,
     /// For each directory seen: its state, and whether it is ignored itself.
     directories: RefCell<HashMap<ImagePath, (Matched, bool)>>,
 }
@@ -69,8 +80,15 @@ impl Context {
             root: root.to_owned(),
             ignore,
             caches,
+            live: None,
             directories: RefCell::default(),
         }
+    }
+
+    /// With the same folder in the clone, for what is missing.
+    pub(crate) fn beside(mut self, live: Option<PathBuf>) -> Self {
+        self.live = live;
+        self
     }
 
     fn directory(&self, path: &[u8]) -> Result<Vec<fs::DirEntry>, String> {
@@ -145,7 +163,27 @@ impl Source for Context {
     }
 
     fn describe(&self) -> String {
-        "the build context (as .dockerignore leaves it)".to_owned()
+        "the build context".to_owned()
+    }
+
+    fn missing(&self, path: &[u8]) -> String {
+        let shown = super::tree::show(path);
+        let text = String::from_utf8_lossy(path);
+        let is_at = |root: &Path| fs::symlink_metadata(root.join(OsStr::from_bytes(path))).is_ok();
+        if let Some(cache) = within(&self.caches, path) {
+            return format!("`{shown}` is not in the build context: `{cache}` is a cache");
+        }
+        if is_at(&self.root) {
+            let reason = self.ignore.reason(&text);
+            let reason = reason.unwrap_or_else(|| "the ignore file".to_owned());
+            return format!("`{shown}` is not in the build context: {reason} leaves it out");
+        }
+        match &self.live {
+            Some(live) if is_at(live) => format!(
+                "`{shown}` is not in the build context: it stands in the folder, but is no source (git ignores it, or the component does not have it). Commit it, or make it in `prepare`"
+            ),
+            Some(_) | None => format!("`{shown}` is not in the build context: no such file"),
+        }
     }
 }
 

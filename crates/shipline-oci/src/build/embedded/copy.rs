@@ -65,7 +65,12 @@ impl Copying<'_> {
         let target = self
             .tree
             .resolve(destination.as_bytes(), LastLink::Follow)?;
-        if items.len() > 1 && !slash {
+        let into = slash
+            || self
+                .tree
+                .get(&target)
+                .is_some_and(|there| there.is_directory());
+        if items.len() > 1 && !into {
             return Err(format!(
                 "with several sources the destination must be a directory and end with `/`: `{destination}/`"
             ));
@@ -97,7 +102,7 @@ impl Copying<'_> {
                             self.source.describe()
                         ));
                     }
-                    if found.len() > 1 && !slash {
+                    if found.len() > 1 && !into {
                         return Err(format!(
                             "`{pattern}` matches {} paths: the destination must be a directory and end with `/`: `{destination}/`",
                             found.len()
@@ -134,11 +139,7 @@ impl Copying<'_> {
             } else {
                 format!(" (it leads to `{}`)", show(&real))
             };
-            format!(
-                "`{}` is not in {}{leads}",
-                show(path),
-                self.source.describe()
-            )
+            format!("{}{leads}", self.source.missing(path))
         };
         match self.source.see(&real)? {
             Seen::Nothing => Err(missing()),

@@ -36,17 +36,18 @@ use shipline_model::name::Digest;
 use self::archive::Spool;
 use self::cache::{LayerCache, Scratch};
 use self::layer::{Layer, LayerError, Observed, Press};
+pub(super) use self::session::Failure;
 use self::session::{Session, cancelled};
 use self::stage::{Stage, Step};
 use self::tree::LastLink;
 use super::BaseImages;
 use super::dockerfile::{Dockerfile, DockerfileError, Globals};
+use super::recipe::{read, read_ignore, shown, wrong};
 use crate::image::{
     self, ImageConfig, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, RawDescriptor, RawManifest, RootFs,
 };
 
 pub(super) use context::{Context, Seen, Source, within};
-pub(super) use session::wrong;
 pub(super) use stage::references;
 pub(super) use tree::{Content, NodeKind, join, show};
 
@@ -113,9 +114,18 @@ impl EmbeddedBuilder {
             if task.is_cancelled() {
                 return Err(cancelled(request));
             }
-            let digest = bases
-                .resolve(reference, &request.platform, store, task)
-                .await?;
+            let resolved_to = bases.resolve(reference, &request.platform, store, task);
+            let digest = resolved_to.await.map_err(|error| {
+                match prepared.dockerfile.stage_like(reference) {
+                    Some(stage) => error
+                        .within(format!(
+                            "find `{reference}` of {} line {line}",
+                            prepared.name
+                        ))
+                        .hint(format!("did you mean the stage `{stage}`?")),
+                    None => error,
+                }
+            })?;
             task.note(format!("{reference} is {digest}")).await;
             resolved.push((reference.clone(), digest));
         }
@@ -129,13 +139,14 @@ impl EmbeddedBuilder {
         request: &BuildRequest,
         store: &dyn ImageStore,
         task: &TaskContext,
-    ) -> Result<BuiltImage, BackendError> {
+    ) -> Result<BuiltImage, Failure> {
         let seen = cache::now();
         let context = Context::new(
             &request.context,
-            super::read_ignore(request)?,
+            read_ignore(request)?,
             request.caches.clone(),
-        );
+        )
+        .beside(request.live.clone());
         let mut session = Session::new(
             request,
             &prepared.dockerfile,
@@ -146,12 +157,15 @@ impl EmbeddedBuilder {
             context,
             prepared.name.clone(),
         );
+        for (reference, digest) in &bases {
+            session.look_for_triggers(&prepared.needed, reference, digest)?;
+        }
         for (reference, digest) in bases {
             session.add_image(&reference, digest)?;
         }
         let stage = session.run(&prepared.needed)?;
         let made = self.layers(&stage, seen, &prepared.name, &session)?;
-        finish(stage, made, &session)
+        Ok(finish(stage, made, &session)?)
     }
 
     /// Makes the layers of a stage, or takes those that are there.
@@ -278,6 +292,23 @@ impl ImageBuilder for EmbeddedBuilder {
         store: &Arc<dyn ImageStore>,
         task: &TaskContext,
     ) -> Result<BuiltImage, BackendError> {
+        self.attempt(request, store, task)
+            .await
+            .map_err(|failure| match failure {
+                Failure::Stopped(error) => error,
+                Failure::NeedsEngine(error) => wrong(request, error),
+            })
+    }
+}
+
+impl EmbeddedBuilder {
+    /// Builds, or finds out that only an engine can: what a base image triggers, or an arg stands for, is known only on the way.
+    pub(super) async fn attempt(
+        &self,
+        request: &BuildRequest,
+        store: &Arc<dyn ImageStore>,
+        task: &TaskContext,
+    ) -> Result<BuiltImage, Failure> {
         let prepared = Prepared::read(request)?;
         let bases = self.resolve(&prepared, request, store, task).await?;
         let (builder, owned, store, context) = (
@@ -295,7 +326,8 @@ impl ImageBuilder for EmbeddedBuilder {
                 ErrorClass::Failed,
                 format!("build {}", request.id),
             )
-            .because(error)),
+            .because(error)
+            .into()),
         }
     }
 }
@@ -318,9 +350,9 @@ impl Prepared {
             )
             .because("images are made for linux only"));
         }
-        let name = super::shown(request);
-        let dockerfile = super::read_dockerfile(request)?;
-        let at = |error| wrong(request, &name, error);
+        let name = shown(request);
+        let dockerfile = read(request)?;
+        let at = |error| wrong(request, error);
         let args = request
             .args
             .iter()
@@ -414,6 +446,9 @@ fn base_labels(
     super::bases::labels(session.dockerfile, target, &session.globals, bases)
 }
 
+/// How many layers Docker's storage stacks at most (its overlay driver counts 128 folders, and one is the container's own).
+const MAX_LAYERS: usize = 127;
+
 /// Writes config and manifest, and names the image.
 fn finish(
     stage: Stage,
@@ -421,11 +456,18 @@ fn finish(
     session: &Session<'_>,
 ) -> Result<BuiltImage, BackendError> {
     let (request, store) = (session.request, session.store);
+    if layers.len() > MAX_LAYERS {
+        session.task.note_blocking(format!(
+            "{}: the image has {} layers, and Docker's storage takes {MAX_LAYERS} at most, so that it may not run: give one COPY several sources, or copy a whole folder",
+            session.name,
+            layers.len()
+        ));
+    }
     let mut container = stage.config;
     let bases = session.bases();
-    container.labels.extend(
-        base_labels(session, &bases).map_err(|error| wrong(request, &session.name, error))?,
-    );
+    container
+        .labels
+        .extend(base_labels(session, &bases).map_err(|error| wrong(request, error))?);
     container.labels.extend(
         request
             .labels

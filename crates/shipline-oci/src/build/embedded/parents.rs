@@ -2,7 +2,7 @@
 
 use super::context::{Seen, follow};
 use super::copy::Copying;
-use super::tree::{ImagePath, Node, join, normal, show};
+use super::tree::{ImagePath, Node, join, normal};
 use crate::build::ignore::{Ignore, Matched};
 use crate::build::pattern::has_wildcard;
 
@@ -23,13 +23,7 @@ impl Copying<'_> {
         let (from, pattern) = pattern.split_once("/./").unwrap_or(("", pattern));
         let pattern = String::from_utf8_lossy(&normal(pattern.as_bytes())).into_owned();
         let from = follow(self.source, &normal(from.as_bytes()))?;
-        let missing = || {
-            format!(
-                "`{}` is not in {}",
-                show(&join(&from, pattern.as_bytes())),
-                self.source.describe()
-            )
-        };
+        let missing = || self.source.missing(&join(&from, pattern.as_bytes()));
         let everything = pattern.is_empty();
         let wanted = if everything {
             "**".to_owned()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use shipline_engine::backend::{BuildRequest, Descriptor, ImageStore};
+use shipline_engine::backend::{BuildRequest, Descriptor, ImageStore, Manifest};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::task::TaskContext;
 use shipline_model::config::Platform;
@@ -13,7 +13,10 @@ use super::archive::{self, Marks};
 use super::context::{Context, Source, TreeSource};
 use super::stage::{Stage, Step};
 use super::tree::{Archive, Tree};
-use crate::build::dockerfile::{Base, Dockerfile, DockerfileError, Globals};
+use crate::build::dockerfile::{
+    Base, Budget, Dockerfile, DockerfileError, ErrorKind, Globals, trigger,
+};
+use crate::build::recipe::wrong;
 use crate::image::{
     DOCKER_LAYER_GZIP, DOCKER_LAYER_ZSTD, ImageConfig, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD,
 };
@@ -32,6 +35,37 @@ pub(super) struct Session<'a> {
     images: BTreeMap<String, BaseImage>,
     /// The Dockerfile's name, for people.
     pub(super) name: String,
+    /// What may still be done with variables.
+    pub(super) budget: Budget,
+    /// Steps of history that stages took over from one another.
+    inherited: usize,
+}
+
+/// How many steps of history stages may take over from one another, all together.
+const MAX_INHERITED: usize = 100_000;
+
+/// Why nothing was built.
+pub(crate) enum Failure {
+    /// An engine could.
+    NeedsEngine(DockerfileError),
+    /// Something is wrong or went wrong.
+    Stopped(BackendError),
+}
+
+impl From<BackendError> for Failure {
+    fn from(error: BackendError) -> Self {
+        Self::Stopped(error)
+    }
+}
+
+impl Failure {
+    /// What a line of the Dockerfile says.
+    fn of(request: &BuildRequest, error: DockerfileError) -> Self {
+        match error.kind {
+            ErrorKind::NeedsEngine => Self::NeedsEngine(error),
+            ErrorKind::Wrong | ErrorKind::Newer => Self::Stopped(wrong(request, error)),
+        }
+    }
 }
 
 /// An image of the store that a Dockerfile refers to.
@@ -65,7 +99,38 @@ impl<'a> Session<'a> {
             stages: BTreeMap::new(),
             images: BTreeMap::new(),
             name,
+            budget: Budget::default(),
+            inherited: 0,
         }
+    }
+
+    /// Whether an image on which one of the stages `needed` stands triggers what only an engine can carry out: said before its
+    /// layers are read.
+    pub(super) fn look_for_triggers(
+        &self,
+        needed: &[usize],
+        reference: &str,
+        digest: &Digest,
+    ) -> Result<(), Failure> {
+        let at = |error| Failure::of(self.request, error);
+        for index in needed {
+            let stage = &self.dockerfile.stages[*index];
+            let base = self.dockerfile.base(*index, &self.globals).map_err(at)?;
+            if base != Base::Image(reference.to_owned()) {
+                continue;
+            }
+            let (_, config) = read_config(reference, digest, self.store)?;
+            for text in &config.config.on_build {
+                let found = trigger(stage.line, text, self.dockerfile.escape).map_err(at)?;
+                if let Some(why) = crate::build::needs_engine(&found) {
+                    return Err(at(DockerfileError::needs_engine(
+                        stage.line,
+                        format!("the base `{reference}` has ONBUILD `{text}`: {why}"),
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads an image that the Dockerfile refers to.
@@ -80,20 +145,20 @@ impl<'a> Session<'a> {
     }
 
     /// Carries out the stages, in order, and gives the last of them.
-    pub(super) fn run(&mut self, needed: &[usize]) -> Result<Stage, BackendError> {
+    pub(super) fn run(&mut self, needed: &[usize]) -> Result<Stage, Failure> {
         let mut last = None;
         for index in needed {
             if self.task.is_cancelled() {
-                return Err(cancelled(self.request));
+                return Err(cancelled(self.request).into());
             }
             let stage = self
                 .stage(*index)
-                .map_err(|error| wrong(self.request, &self.name, error))?;
+                .map_err(|error| Failure::of(self.request, error))?;
             self.stages.insert(*index, stage);
             last = Some(*index);
         }
         last.and_then(|index| self.stages.remove(&index))
-            .ok_or_else(|| BackendError::new(ErrorClass::Invalid, "find the stage to build"))
+            .ok_or_else(|| BackendError::new(ErrorClass::Invalid, "find the stage to build").into())
     }
 
     fn stage(&mut self, index: usize) -> Result<Stage, DockerfileError> {
@@ -113,6 +178,13 @@ impl<'a> Session<'a> {
                 Stage::on_image(image.tree.clone(), steps, image.config.clone())
             }
         };
+        self.inherited += stage.history.len();
+        if self.inherited > MAX_INHERITED {
+            return Err(DockerfileError::new(
+                line,
+                format!("the stages take over more than {MAX_INHERITED} steps from one another"),
+            ));
+        }
         stage.run(index, self)?;
         Ok(stage)
     }
@@ -195,24 +267,37 @@ impl Source for &Context {
     fn describe(&self) -> String {
         (**self).describe()
     }
-}
 
-/// What is wrong with a Dockerfile, as the stage's error.
-pub(crate) fn wrong(request: &BuildRequest, name: &str, error: DockerfileError) -> BackendError {
-    let remedy = error.remedy.clone();
-    let failed = BackendError::new(
-        ErrorClass::Invalid,
-        format!("build {} from {name}", request.id),
-    )
-    .because(error);
-    match remedy {
-        Some(remedy) => failed.hint(remedy),
-        None => failed,
+    fn missing(&self, path: &[u8]) -> String {
+        (**self).missing(path)
     }
 }
 
 pub(super) fn cancelled(request: &BuildRequest) -> BackendError {
     BackendError::new(ErrorClass::Cancelled, format!("build {}", request.id))
+}
+
+/// How many bytes the config of an image may have.
+const MAX_CONFIG: u64 = 8 << 20;
+
+/// The manifest and the config of an image of the store.
+fn read_config(
+    reference: &str,
+    digest: &Digest,
+    store: &dyn ImageStore,
+) -> Result<(Manifest, ImageConfig), BackendError> {
+    let failed =
+        |class: ErrorClass| BackendError::new(class, format!("read base image {reference}"));
+    let manifest = store
+        .manifest(digest)?
+        .ok_or_else(|| failed(ErrorClass::NotFound).because("it is not in the store"))?;
+    let mut bytes = Vec::new();
+    let mut config = io::Read::take(store.open(&manifest.config.digest)?, MAX_CONFIG);
+    io::Read::read_to_end(&mut config, &mut bytes)
+        .map_err(|error| failed(ErrorClass::Failed).because(error))?;
+    let config = serde_json::from_slice(&bytes)
+        .map_err(|error| failed(ErrorClass::Invalid).because(error))?;
+    Ok((manifest, config))
 }
 
 fn read_image(
@@ -223,14 +308,7 @@ fn read_image(
 ) -> Result<BaseImage, BackendError> {
     let failed =
         |class: ErrorClass| BackendError::new(class, format!("read base image {reference}"));
-    let manifest = store
-        .manifest(&digest)?
-        .ok_or_else(|| failed(ErrorClass::NotFound).because("it is not in the store"))?;
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut store.open(&manifest.config.digest)?, &mut bytes)
-        .map_err(|error| failed(ErrorClass::Failed).because(error))?;
-    let config: ImageConfig = serde_json::from_slice(&bytes)
-        .map_err(|error| failed(ErrorClass::Invalid).because(error))?;
+    let (manifest, config) = read_config(reference, &digest, store)?;
     if config.os != platform.os || config.architecture != platform.architecture {
         return Err(failed(ErrorClass::Invalid).because(format!(
             "it is for {}/{}, and the image to build is for {platform}",

@@ -10,10 +10,10 @@ use super::mode::ModeChange;
 use super::owner::{owner, user};
 use super::session::Session;
 use super::tree::Tree;
-use crate::build::dockerfile::expand::{expand, expand_text, expand_words};
+use crate::build::dockerfile::expand::{Lookup, expand, expand_text, expand_words};
 use crate::build::dockerfile::{
-    Base, CommandForm, Copy, CopySource, Dockerfile, DockerfileError, Globals, HealthcheckForm,
-    Instruction, InstructionKind, Scope, is_remote,
+    Base, Budget, CommandForm, Copy, CopyKind, CopySource, Dockerfile, DockerfileError, Globals,
+    HealthcheckForm, Instruction, InstructionKind, Scope, is_remote,
 };
 use crate::build::ignore::Ignore;
 use crate::image::{ContainerConfig, Healthcheck, History, ImageConfig, Present, environment};
@@ -47,29 +47,48 @@ pub(super) struct Stage {
     triggers: Vec<String>,
     /// Whether this stage had a CMD: an ENTRYPOINT forgets only the base's.
     has_cmd: bool,
-    scope: Scope,
+    scope: Arc<Scope>,
+}
+
+/// The variables that an instruction sees.
+struct Variables<'a> {
+    scope: &'a Scope,
+    budget: &'a Budget,
+}
+
+impl Lookup for Variables<'_> {
+    fn get(&self, name: &str) -> Option<String> {
+        self.scope.get(name)
+    }
+
+    fn spend(&self, characters: usize) -> Result<(), String> {
+        self.budget.spend(characters)
+    }
 }
 
 impl Stage {
     /// A stage that begins with nothing.
     pub(super) fn scratch() -> Self {
         let config = ContainerConfig {
-            env: vec![format!("PATH={DEFAULT_PATH}")],
             working_dir: "/".to_owned(),
             ..ContainerConfig::default()
         };
         Self::begin(Tree::default(), Vec::new(), config, Vec::new(), None)
     }
 
-    /// A stage that begins with an earlier one.
+    /// A stage that begins with an earlier one. It sees the args of that one too.
     pub(super) fn on(base: &Self) -> Self {
-        Self::begin(
+        let stage = Self::begin(
             base.tree.clone(),
             base.steps.clone(),
             base.config.clone(),
             base.history.clone(),
             base.author.clone(),
-        )
+        );
+        Self {
+            scope: Arc::clone(&base.scope),
+            ..stage
+        }
     }
 
     /// A stage that begins with an image.
@@ -97,8 +116,14 @@ impl Stage {
         author: Option<String>,
     ) -> Self {
         let triggers = std::mem::take(&mut config.on_build);
+        let mut environment = environment(&config.env);
+        // Every image gets a PATH, also one on a base that has none.
+        if !environment.contains_key("PATH") {
+            environment.insert("PATH".to_owned(), DEFAULT_PATH.to_owned());
+            config.env.push(format!("PATH={DEFAULT_PATH}"));
+        }
         Self {
-            scope: Scope::new(environment(&config.env)),
+            scope: Arc::new(Scope::new(environment)),
             tree,
             steps,
             config,
@@ -118,15 +143,7 @@ impl Stage {
         let dockerfile = session.dockerfile;
         let stage = &dockerfile.stages[index];
         for text in std::mem::take(&mut self.triggers) {
-            let (trigger, _) =
-                crate::build::dockerfile::trigger(stage.line, &text, dockerfile.escape).map_err(
-                    |error| {
-                        DockerfileError::new(
-                            stage.line,
-                            format!("the base's ONBUILD `{text}`: {}", error.why),
-                        )
-                    },
-                )?;
+            let trigger = crate::build::dockerfile::trigger(stage.line, &text, dockerfile.escape)?;
             self.instruction(index, &trigger, session)?;
         }
         for instruction in &stage.instructions {
@@ -144,26 +161,35 @@ impl Stage {
         let line = instruction.line;
         let escape = session.dockerfile.escape;
         let wrong = |why: String| DockerfileError::new(line, why);
-        let scope = self.scope.clone();
-        let lookup = move |name: &str| scope.get(name);
+        // What stands in one instruction sees what was before it.
+        let scope = Arc::clone(&self.scope);
+        let budget = &session.budget;
+        let lookup = Variables {
+            scope: &scope,
+            budget,
+        };
         let text = |text: &str| expand(text, escape, &lookup).map_err(wrong);
         let mut changes = Changes::new();
         match &instruction.kind {
             InstructionKind::Arg(args) => {
                 for (name, default) in args {
-                    let default = default
-                        .as_deref()
-                        .map(|default| {
-                            let scope = &self.scope;
-                            expand(default, escape, &|name: &str| scope.get(name)).map_err(wrong)
+                    let before = Arc::clone(&self.scope);
+                    let lookup = Variables {
+                        scope: &before,
+                        budget,
+                    };
+                    Arc::make_mut(&mut self.scope)
+                        .declare(name, default.as_deref(), &session.globals, |default| {
+                            expand(default, escape, &lookup)
                         })
-                        .transpose()?;
-                    self.scope.declare(name, default, &session.globals);
+                        .map_err(wrong)?;
                 }
             }
             InstructionKind::Env(pairs) => {
                 for (name, value) in pairs {
-                    self.scope.set(text(name)?, text(value)?);
+                    Arc::make_mut(&mut self.scope)
+                        .set(text(name)?, text(value)?)
+                        .map_err(wrong)?;
                 }
                 self.config.env = self
                     .scope
@@ -193,7 +219,9 @@ impl Stage {
             InstructionKind::User(user) => self.config.user = text(user)?,
             InstructionKind::Expose(ports) => {
                 for word in expand_words(ports, escape, &lookup).map_err(wrong)? {
-                    for port in ports_of(&word).map_err(wrong)? {
+                    let ports = ports_of(&word).map_err(wrong)?;
+                    budget.spend(ports.len()).map_err(wrong)?;
+                    for port in ports {
                         self.config.exposed_ports.insert(port, Present {});
                     }
                 }
@@ -227,7 +255,7 @@ impl Stage {
             InstructionKind::OnBuild(text, _) => self.config.on_build.push(text.clone()),
             InstructionKind::Maintainer(name) => self.author = Some(text(name)?),
             InstructionKind::Run => {
-                return Err(wrong("RUN must be executed, which the embedded builder cannot".to_owned())
+                return Err(DockerfileError::needs_engine(line, "RUN must be executed, which the embedded builder cannot")
                     .remedy("Use `engine: docker` with a Docker engine, or run the command in `prepare` on the host and COPY what it makes."));
             }
         }
@@ -259,28 +287,40 @@ impl Stage {
         index: usize,
         copy: &Copy,
         instruction: &Instruction,
-        session: &mut Session<'_>,
-        lookup: &dyn Fn(&str) -> Option<String>,
+        session: &Session<'_>,
+        lookup: &dyn Lookup,
     ) -> Result<Changes, DockerfileError> {
         let line = instruction.line;
         let escape = session.dockerfile.escape;
         let wrong = |why: String| DockerfileError::new(line, why);
-        let text = |text: &str| expand(text, escape, &lookup).map_err(wrong);
+        let text = |text: &str| expand(text, escape, lookup).map_err(wrong);
+        if let Some(flag) = &copy.engine_flag {
+            return Err(DockerfileError::needs_engine(
+                line,
+                format!("the embedded builder has no `{flag}`"),
+            )
+            .remedy("Use `engine: docker` for this Dockerfile."));
+        }
         let mut items = Vec::new();
         for source in &copy.sources {
             items.push(match source {
                 CopySource::Path(path) => {
-                    if is_remote(path) {
-                        return Err(wrong(format!("ADD cannot fetch `{path}` here")).remedy(
+                    let path = text(path)?;
+                    if copy.kind == CopyKind::Add && is_remote(&path) {
+                        return Err(DockerfileError::needs_engine(
+                            line,
+                            format!("ADD cannot fetch `{path}` here"),
+                        )
+                        .remedy(
                             "Fetch it in `prepare` on the host and COPY it, or use `engine: docker`.",
                         ));
                     }
-                    Item::Path(text(path)?)
+                    Item::Path(path)
                 }
                 CopySource::Heredoc(heredoc) => Item::Text {
                     name: heredoc.name.clone(),
                     text: if heredoc.expands {
-                        expand_text(&heredoc.content, escape, &lookup).map_err(wrong)?
+                        expand_text(&heredoc.content, lookup).map_err(wrong)?
                     } else {
                         heredoc.content.clone()
                     }
@@ -393,21 +433,50 @@ impl Stage {
     }
 }
 
-/// `80`, `80/udp`, `8000-8002/tcp` as the config writes them.
+/// `80`, `80/udp`, `8000-8002/tcp` as the config writes them. What stands before a `:` (`[IP:]PORT:`) is checked and left out, as
+/// Docker does: an image says nothing about its host.
 fn ports_of(word: &str) -> Result<Vec<String>, String> {
     let wrong = || format!("`{word}` is no port: write `80`, `80/udp` or `8000-8002`");
-    let (ports, protocol) = match word.split_once('/') {
+    let (host, container) = match word.rsplit_once(':') {
+        Some((host, container)) => (Some(host), container),
+        None => (None, word),
+    };
+    let (ports, protocol) = match container.split_once('/') {
+        Some((ports, "")) => (ports, "tcp".to_owned()),
         Some((ports, protocol)) => (ports, protocol.to_ascii_lowercase()),
-        None => (word, "tcp".to_owned()),
+        None => (container, "tcp".to_owned()),
     };
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
         return Err(wrong());
     }
-    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-    let number = |text: &str| text.parse::<u16>().map_err(|_| wrong());
-    let (first, last) = (number(first)?, number(last)?);
-    if first > last {
-        return Err(wrong());
+    let range = |text: &str| {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let number = |text: &str| text.parse::<u16>().map_err(|_| wrong());
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(wrong());
+        }
+        Ok((first, last))
+    };
+    let (first, last) = range(ports)?;
+    if let Some(host) = host {
+        let (address, port) = match host.rsplit_once(':') {
+            Some((address, port)) => (Some(address), port),
+            None => (None, host),
+        };
+        let address = address.map(|it| it.trim_start_matches('[').trim_end_matches(']'));
+        if let Some(address) = address
+            && !address.is_empty()
+            && address.parse::<std::net::IpAddr>().is_err()
+        {
+            return Err(format!("`{word}` begins with no IP address"));
+        }
+        if !port.is_empty() {
+            let (host_first, host_last) = range(port)?;
+            if first != last && host_last - host_first != last - first {
+                return Err(format!("`{word}` has two ranges of different lengths"));
+            }
+        }
     }
     Ok((first..=last)
         .map(|port| format!("{port}/{protocol}"))
@@ -486,7 +555,35 @@ mod tests {
             ports_of("8000-8002").unwrap(),
             ["8000/tcp", "8001/tcp", "8002/tcp"]
         );
-        for bad in ["", "x", "80/x", "2-1", "70000", "1:2", "-1"] {
+        for (word, expected) in [
+            ("80/", "80/tcp"),
+            ("3000:3001", "3001/tcp"),
+            ("3000:3001/UDP", "3001/udp"),
+            ("10.0.0.1:3000:3001/sctp", "3001/sctp"),
+            ("10.0.0.1::3001", "3001/tcp"),
+            ("[::1]:3000:3001", "3001/tcp"),
+            ("::1:3000:3001", "3001/tcp"),
+            ("[2001:db8::7]::443", "443/tcp"),
+            ("::::80", "80/tcp"),
+            ("0.0.0.0:8000-8001:90", "90/tcp"),
+        ] {
+            assert_eq!(ports_of(word).unwrap(), [expected], "{word}");
+        }
+        assert_eq!(ports_of("1.2.3.4:1-2:8-9/tcp").unwrap(), ["8/tcp", "9/tcp"]);
+        for bad in [
+            "",
+            "x",
+            "80/x",
+            "2-1",
+            "70000",
+            "-1",
+            "1:",
+            "1:/tcp",
+            "0.0.0.0:1-2:",
+            "localhost:1:2",
+            "x:2",
+            "1-3:4-5",
+        ] {
             assert!(ports_of(bad).is_err(), "{bad}");
         }
     }
