@@ -19,6 +19,7 @@ mod lock;
 mod output;
 mod pipeline;
 mod platform;
+mod recipes;
 mod recovery;
 mod registries;
 mod sbom;

@@ -22,7 +22,7 @@ pub(crate) fn check(
     source: &dyn SourceRepo,
 ) -> Result<(), CommandError> {
     let mut seen = Vec::new();
-    for image in &plan.images {
+    for image in plan.components.iter().flat_map(|it| &it.images) {
         let component = &image.id.component;
         match image.action {
             ImageAction::Build { why: _ } if !seen.contains(&component) => {}
@@ -47,27 +47,20 @@ fn one(
     let name = &image.dockerfile;
     let cannot = || CommandError::usage(format!("no image of {} can be built", component.name));
     let Some(bytes) = source.read(name)? else {
-        // `prepare` may make it.
-        if image.prepare.is_some() {
-            return Ok(());
-        }
         let error = cannot().because(format!("{name} is not among the sources"));
-        return Err(match alike(name, source) {
-            Some(there) => error.hint(format!(
+        return match alike(name, source) {
+            Some(there) => Err(error.hint(format!(
                 "did you mean {there}? Set `dockerfile` of the image, relative to the component's path"
-            )),
-            None => error.hint(
+            ))),
+            // It may make the file.
+            None if image.prepare.is_some() => Ok(()),
+            None => Err(error.hint(
                 "set `dockerfile` of the image, relative to the component's path, and see that git does not ignore the file",
-            ),
-        });
+            )),
+        };
     };
-    // The text of a link is where it leads: the builder follows it inside the repository.
-    let linked = source
-        .folder()
-        .and_then(|root| fs::symlink_metadata(root.join(name.as_str())).ok())
-        .is_some_and(|it| it.file_type().is_symlink());
     // An engine may know more of the language than we do.
-    if linked || image.engine == BuildEngine::Docker {
+    if image.engine == BuildEngine::Docker {
         return Ok(());
     }
     let text =

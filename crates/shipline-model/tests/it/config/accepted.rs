@@ -159,6 +159,7 @@ fn a_secret_in_an_arg_that_is_not_public_warns() {
         let found: Vec<String> = config::warnings(&config)
             .iter()
             .map(ToString::to_string)
+            .filter(|warning| warning.contains("secret"))
             .collect();
         assert_eq!(found, expected, "{arg}");
     };
@@ -172,6 +173,25 @@ fn a_secret_in_an_arg_that_is_not_public_warns() {
            `NPM_TOKEN` stays readable in the image's history",
         ],
     );
+}
+
+#[test]
+fn an_arg_that_only_a_sibling_has_warns() {
+    let check = |shared: &str, staging: &str, production: &str, expected: &[&str]| {
+        let config = load(&format!(
+            "version: 1\nproject: p\nenvironments:\n  staging: {{ url: https://s.example, delivery: automatic }}\n  production: {{ url: https://p.example, delivery: manual, promotes: staging }}\ncomponents:\n  web:\n    path: web\n    image:\n      args: {{ {shared} }}\n      variants:\n        staging: {{ tag_prefix: s-, args: {{ {staging} }} }}\n        production: {{ args: {{ {production} }} }}\npipelines:\n  p: {{ components: [web], stages: {{ build: {{ kind: build }} }} }}\n"
+        ));
+        let found: Vec<String> = config::warnings(&config)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(found, expected, "{shared} {staging} {production}");
+    };
+    let lacks = "components.web.image.variants.staging.args: `staging` has no arg `B`, and its sibling `production` has one";
+    check("", "A: a, B: b", "A: c, B: d", &[]);
+    check("", "A: a", "A: c, B: d", &[lacks]);
+    check("B: x", "A: a", "A: c, B: d", &[]);
+    check("", "", "", &[]);
 }
 
 #[test]
