@@ -1,6 +1,7 @@
 //! What carries a plan out: the run loop, its events, child processes, redaction, records, and the traits of the
 //! backends that stages work with. No vendor is named here.
 
+pub mod archive;
 pub mod backend;
 pub mod cache;
 mod disk;

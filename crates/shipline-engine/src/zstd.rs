@@ -65,6 +65,9 @@ impl<R: Read> ZstdReader<R> {
                     Err(io::ErrorKind::UnexpectedEof.into())
                 }
             }
+            Err(error @ FrameDecoderError::WindowSizeTooBig { .. }) => {
+                Err(io::Error::new(io::ErrorKind::OutOfMemory, error))
+            }
             Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
         }
     }
@@ -131,6 +134,7 @@ mod tests {
     #[test]
     fn a_window_beyond_the_limit_is_refused() {
         // A frame that asks for a window of 2 GiB (RFC 8878, 3.1.1.1.2).
-        assert!(read(&[0x28, 0xb5, 0x2f, 0xfd, 0, 21 << 3, 1, 0, 0]).is_err());
+        let error = read(&[0x28, 0xb5, 0x2f, 0xfd, 0, 21 << 3, 1, 0, 0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
     }
 }

@@ -6,7 +6,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use shipline_engine::backend::{Descriptor, ImageStore, Manifest};
+use shipline_engine::archive::{EntryKind, TarReader};
+use shipline_engine::backend::{Descriptor, ImageStore, Manifest, Verified};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_model::name::Digest;
 
@@ -17,10 +18,11 @@ use crate::store::{ListedImage, listed};
 /// How files begin that are compressed as a whole: gzip, zstd, xz, bzip2.
 const PACKED: &[&[u8]] = &[&[0x1f, 0x8b], &[0x28, 0xb5, 0x2f, 0xfd], b"\xfd7zX", b"BZh"];
 
-/// Documents in an archive are read up to this many bytes.
-const LARGEST_DOCUMENT: u64 = 64 * 1024 * 1024;
+/// Bytes that the names of all files of an archive may have.
+const LONGEST_NAMES: usize = 64 * 1024 * 1024;
 
-/// An archive of images. Blobs are read where they lie and are not verified: nothing of them is kept or published.
+/// An archive of images. Blobs are read where they lie. Manifests and indexes are verified here, configs and layers by whoever
+/// reads them.
 #[derive(Debug)]
 pub struct ImageArchive {
     path: PathBuf,
@@ -74,7 +76,8 @@ impl ImageArchive {
                 .map_err(|error| invalid(&format!("its index.json is no index: {error}")))?;
             archive.images = listed(&index, &|digest| {
                 let part = archive.blobs.get(digest);
-                part.map(|part| archive.document(*part)).transpose()
+                part.map(|part| archive.verified_document(digest, *part))
+                    .transpose()
             })?;
         } else if let Some(list) = files.get("manifest.json") {
             let saved: Vec<Saved> = serde_json::from_slice(&archive.document(*list)?)
@@ -112,6 +115,18 @@ impl ImageArchive {
             BackendError::new(ErrorClass::Invalid, format!("read {}", saved.config)).because(error)
         })?;
         let id = image::digest_of(&bytes);
+        if saved.layers.len() != config.rootfs.diff_ids.len() {
+            return Err(BackendError::new(
+                ErrorClass::Invalid,
+                format!("read {}", self.path.display()),
+            )
+            .because(format!(
+                "{} lists {} layers and manifest.json {}",
+                saved.config,
+                config.rootfs.diff_ids.len(),
+                saved.layers.len()
+            )));
+        }
         let mut parts = vec![(id.clone(), at)];
         let mut layers = Vec::with_capacity(saved.layers.len());
         for (name, diff_id) in saved.layers.iter().zip(&config.rootfs.diff_ids) {
@@ -153,10 +168,29 @@ impl ImageArchive {
         Ok(())
     }
 
+    /// A document, held against its digest.
+    fn verified_document(&self, digest: &Digest, part: Part) -> Result<Vec<u8>, BackendError> {
+        let bytes = self.document(part)?;
+        let found = image::digest_of(&bytes);
+        if found == *digest {
+            return Ok(bytes);
+        }
+        Err(BackendError::new(
+            ErrorClass::Conflict,
+            format!("read blob {digest} of {}", self.path.display()),
+        )
+        .because(format!("its bytes have the digest {found}")))
+    }
+
     fn document(&self, part: Part) -> Result<Vec<u8>, BackendError> {
+        if part.size > image::LARGEST_DOCUMENT {
+            return Err(image::too_large(&format!(
+                "a document of {}",
+                self.path.display()
+            )));
+        }
         let mut bytes = Vec::new();
         self.stream(part)?
-            .take(LARGEST_DOCUMENT)
             .read_to_end(&mut bytes)
             .map_err(|error| disk_error("read", &self.path, error))?;
         Ok(bytes)
@@ -184,7 +218,9 @@ impl ImageStore for ImageArchive {
             return Ok(Some(manifest.clone()));
         }
         match self.blobs.get(digest) {
-            Some(part) => image::parse_manifest(None, &self.document(*part)?).map(Some),
+            Some(part) => {
+                image::parse_manifest(None, &self.verified_document(digest, *part)?).map(Some)
+            }
             None => Ok(None),
         }
     }
@@ -206,6 +242,14 @@ impl ImageStore for ImageArchive {
                 format!("read blob {digest} of {}", self.path.display()),
             )
             .because("it is not there")),
+        }
+    }
+
+    fn verified(&self) -> Verified {
+        if self.made.is_empty() {
+            Verified::Manifests
+        } else {
+            Verified::ManifestsByContent
         }
     }
 
@@ -244,20 +288,38 @@ fn files(path: &Path) -> Result<BTreeMap<String, Part>, BackendError> {
     if PACKED.iter().any(|mark| start.starts_with(mark)) {
         return Err(unfit("it is compressed".to_owned()));
     }
-    let mut archive = tar::Archive::new(file);
+    let mut archive = TarReader::seeking(file).map_err(failed)?;
     let (mut files, mut links) = (BTreeMap::new(), Vec::new());
-    for entry in archive.entries_with_seek().map_err(no_tar)? {
-        let entry = entry.map_err(no_tar)?;
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+    let mut names = 0;
+    while let Some(entry) = archive.next_entry().map_err(no_tar)? {
+        names += entry.path.len();
+        if names > LONGEST_NAMES {
+            return Err(no_tar(io::Error::other("it has too many files")));
+        }
+        let name = String::from_utf8_lossy(&entry.path).into_owned();
         let name = name.trim_start_matches("./").to_owned();
-        if let Some(target) = entry.link_name_bytes() {
-            links.push((name, String::from_utf8_lossy(&target).into_owned()));
-        } else if entry.header().entry_type().is_file() {
-            let part = Part {
-                offset: entry.raw_file_position(),
-                size: entry.size(),
-            };
-            files.insert(name, part);
+        match entry.kind {
+            EntryKind::HardLink { target } | EntryKind::Symlink { target } => {
+                names += target.len();
+                links.push((name, String::from_utf8_lossy(&target).into_owned()));
+            }
+            EntryKind::File { sparse: true } => {
+                return Err(no_tar(io::Error::other(format!(
+                    "{name} stands in it with holes, and cannot be read where it lies"
+                ))));
+            }
+            EntryKind::File { sparse: false } => {
+                let part = Part {
+                    offset: entry.position,
+                    size: entry.size,
+                };
+                files.insert(name, part);
+            }
+            EntryKind::Directory
+            | EntryKind::CharDevice(..)
+            | EntryKind::BlockDevice(..)
+            | EntryKind::Fifo
+            | EntryKind::Unknown(_) => {}
         }
     }
     for (name, target) in links {
@@ -322,6 +384,46 @@ mod tests {
         }
         assert_eq!(text, format!("onetwo{config}"));
         assert!(archive.is_whole(&id).unwrap());
+    }
+
+    #[test]
+    fn a_manifest_that_somebody_changed_is_refused() {
+        let manifest = br#"{"schemaVersion":2}"#;
+        let digest = image::digest_of(b"another");
+        let index = |size: usize| {
+            format!(
+                r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","digest":"{digest}","size":{size}}}]}}"#,
+                image::OCI_MANIFEST
+            )
+        };
+        let blob = format!("blobs/sha256/{}", digest.hex());
+        let open = |bytes: &[u8], size: usize| {
+            let file = tar(
+                &[(&blob, bytes), ("index.json", index(size).as_bytes())],
+                &[],
+            );
+            ImageArchive::open(file.path()).unwrap_err()
+        };
+        let error = open(manifest, manifest.len());
+        assert_eq!(error.class, ErrorClass::Conflict);
+        let error = open(b"another", 8);
+        assert!(
+            error
+                .cause
+                .unwrap()
+                .to_string()
+                .contains("the index says 8")
+        );
+        // Docker's list and the config must agree on the layers.
+        let config =
+            br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
+        let list = br#"[{"Config":"c.json","Layers":["l.tar"]}]"#;
+        let file = tar(
+            &[("c.json", config), ("l.tar", b""), ("manifest.json", list)],
+            &[],
+        );
+        let error = ImageArchive::open(file.path()).unwrap_err();
+        assert!(error.cause.unwrap().to_string().contains("manifest.json 1"));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The documents of the OCI image specification, as they are written and read: descriptors, index, manifest and config.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use shipline_engine::backend::{Descriptor, Manifest};
+use shipline_engine::backend::{Descriptor, ImageStore, Manifest};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_model::name::Digest;
 
@@ -45,10 +46,18 @@ pub struct RawDescriptor {
     /// In bytes.
     pub size: u64,
     /// Where else the content can be had.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_is_empty"
+    )]
     pub urls: Vec<String>,
     /// Notes by key.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_is_empty"
+    )]
     pub annotations: BTreeMap<String, String>,
     /// The platform, in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,9 +70,11 @@ pub struct RawDescriptor {
 /// A platform as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RawPlatform {
-    /// `amd64`, `arm64` …
+    /// `amd64`, `arm64` …; empty where nobody said.
+    #[serde(default)]
     pub architecture: String,
-    /// `linux`.
+    /// `linux`; empty where nobody said.
+    #[serde(default)]
     pub os: String,
     /// Version of the operating system.
     #[serde(
@@ -73,7 +84,12 @@ pub struct RawPlatform {
     )]
     pub os_version: Option<String>,
     /// Required features of the operating system.
-    #[serde(rename = "os.features", default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "os.features",
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_is_empty"
+    )]
     pub os_features: Vec<String>,
     /// `v8` …
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,10 +106,14 @@ pub struct RawIndex {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
     /// What it lists.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub manifests: Vec<RawDescriptor>,
     /// Notes by key.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_is_empty"
+    )]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -122,10 +142,14 @@ pub struct RawManifest {
     /// Its config.
     pub config: RawDescriptor,
     /// Its layers, base first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub layers: Vec<RawDescriptor>,
     /// Notes by key.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_is_empty"
+    )]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -148,7 +172,7 @@ pub struct ImageConfig {
     #[serde(default)]
     pub os: String,
     /// What a container of it starts with.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub config: ContainerConfig,
     /// Its layers, uncompressed.
     pub rootfs: RootFs,
@@ -164,6 +188,7 @@ pub struct RootFs {
     #[serde(rename = "type")]
     pub kind: String,
     /// SHA-256 of each layer's tar, base first.
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub diff_ids: Vec<String>,
 }
 
@@ -183,7 +208,11 @@ pub struct History {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
     /// Whether it made no layer.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        default,
+        skip_serializing_if = "std::ops::Not::not",
+        deserialize_with = "null_is_empty"
+    )]
     pub empty_layer: bool,
 }
 
@@ -196,7 +225,11 @@ pub struct Present {}
 #[serde(rename_all = "PascalCase")]
 pub struct ContainerConfig {
     /// User, or `user:group`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_is_empty"
+    )]
     pub user: String,
     /// `80/tcp` …
     #[serde(
@@ -229,7 +262,11 @@ pub struct ContainerConfig {
     )]
     pub volumes: BTreeMap<String, Present>,
     /// Working directory.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_is_empty"
+    )]
     pub working_dir: String,
     /// Instructions for images built on this one (Docker).
     #[serde(
@@ -258,7 +295,11 @@ pub struct ContainerConfig {
 #[serde(rename_all = "PascalCase")]
 pub struct Healthcheck {
     /// `["NONE"]`, `["CMD", …]` or `["CMD-SHELL", …]`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_is_empty"
+    )]
     pub test: Vec<String>,
     /// Between two checks.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -300,6 +341,42 @@ pub struct DockerArchiveEntry {
     pub repo_tags: Vec<String>,
     /// Paths of the layers in the archive, base first.
     pub layers: Vec<String>,
+}
+
+/// Manifests and indexes are read up to this many bytes; registries take 4 MiB.
+pub const LARGEST_DOCUMENT: u64 = 64 * 1024 * 1024;
+
+/// Why a document was not read.
+pub(crate) fn too_large(what: &str) -> BackendError {
+    BackendError::new(ErrorClass::Invalid, format!("read {what}")).because(format!(
+        "it has more than {} MiB: it is no manifest and no index",
+        LARGEST_DOCUMENT >> 20
+    ))
+}
+
+/// Larger configs than this are not what any builder makes, in bytes.
+pub const LARGEST_CONFIG: u64 = 16 * 1024 * 1024;
+
+/// An image's config, out of a store.
+///
+/// # Errors
+/// `Invalid` where it is larger than any config or is none; those of the store.
+pub fn read_config(
+    store: &dyn ImageStore,
+    config: &Descriptor,
+) -> Result<ImageConfig, BackendError> {
+    let failed = |class| BackendError::new(class, format!("read image config {}", config.digest));
+    let mut bytes = Vec::new();
+    store
+        .open(&config.digest)?
+        .take(LARGEST_CONFIG + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed(ErrorClass::Failed).because(error))?;
+    if bytes.len() as u64 > LARGEST_CONFIG {
+        return Err(failed(ErrorClass::Invalid)
+            .because(format!("it has more than {} MiB", LARGEST_CONFIG >> 20)));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| failed(ErrorClass::Invalid).because(error))
 }
 
 /// The digest of these bytes.
@@ -346,6 +423,15 @@ impl RawDescriptor {
             size: self.size,
         })
     }
+}
+
+/// Whether this media type names a layer that we can read.
+#[must_use]
+pub fn is_layer(media_type: &str) -> bool {
+    matches!(
+        media_type,
+        OCI_LAYER | OCI_LAYER_GZIP | OCI_LAYER_ZSTD | DOCKER_LAYER_GZIP | DOCKER_LAYER_ZSTD
+    )
 }
 
 /// Whether this media type names an index of several images.
@@ -456,6 +542,34 @@ mod tests {
         .unwrap();
         assert_eq!(config.config.cmd, Some(vec!["/bin/sh".to_owned()]));
         assert!(config.config.exposed_ports.contains_key("80/tcp"));
+    }
+
+    #[test]
+    fn whatever_may_lack_may_be_null() {
+        let config: ImageConfig = serde_json::from_str(
+            r#"{"architecture":"amd64","os":"linux","config":null,"history":null,"rootfs":{"type":"layers","diff_ids":null}}"#,
+        )
+        .unwrap();
+        assert_eq!(config.config, ContainerConfig::default());
+        assert!(config.rootfs.diff_ids.is_empty());
+        let config: ImageConfig = serde_json::from_str(
+            r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers"},"history":[{"empty_layer":null}],
+               "config":{"User":null,"WorkingDir":null,"Healthcheck":{"Test":null},"Cmd":null,"StopSignal":null,"Shell":null}}"#,
+        )
+        .unwrap();
+        assert_eq!(config.config.user, "");
+        let digest = digest_of(b"");
+        let index: RawIndex = serde_json::from_str(&format!(
+            r#"{{"schemaVersion":2,"annotations":null,"manifests":[
+               {{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":0,"urls":null,"annotations":null,"platform":null}},
+               {{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":0,"platform":{{}}}},
+               {{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":0,"platform":{{"os":"linux","architecture":"arm","os.features":null}}}}]}}"#,
+        ))
+        .unwrap();
+        assert_eq!(index.manifests.len(), 3);
+        let index: RawIndex =
+            serde_json::from_str(r#"{"schemaVersion":2,"manifests":null}"#).unwrap();
+        assert!(index.manifests.is_empty());
     }
 
     #[test]

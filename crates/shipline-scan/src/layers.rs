@@ -1,21 +1,16 @@
 //! An image's config and layers, as every scanner reads them.
 
-use std::cell::Cell;
-use std::io::{self, BufReader, Chain, Cursor, Read};
-use std::rc::Rc;
+use std::io::{self, Chain, Cursor, Read};
 
-use flate2::bufread::MultiGzDecoder;
 use serde_json::Value;
-use shipline_engine::backend::{Descriptor, ImageStore, Manifest};
+use sha2::{Digest as _, Sha256};
+use shipline_engine::archive::{Compression, Expected, LayerReader};
+use shipline_engine::backend::{Descriptor, ImageStore, Manifest, Verified};
 use shipline_engine::error::{BackendError, ErrorClass};
-use shipline_engine::zstd::{self, ZstdReader};
 use shipline_model::name::Digest;
 
 /// Larger configs than this are not what any builder makes, in bytes.
 const LARGEST_CONFIG: u64 = 16 * 1024 * 1024;
-
-/// What stands before one file of a layer (names of any length, extended attributes) has that many bytes at most.
-const LARGEST_HEADER: u64 = 8 * 1024 * 1024;
 
 /// How gzip begins.
 pub(crate) const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -33,100 +28,98 @@ pub(crate) fn peek<R: Read>(mut from: R) -> io::Result<(Vec<u8>, Known<R>)> {
     Ok((start, known))
 }
 
-/// An image's manifest.
-pub(crate) fn manifest(store: &dyn ImageStore, digest: &Digest) -> Result<Manifest, BackendError> {
-    store.manifest(digest)?.ok_or_else(|| {
-        BackendError::new(
-            ErrorClass::NotFound,
-            format!("read image {}", digest.short()),
-        )
-        .because("it is not in the store")
-    })
+/// An image of a store. What the store has not verified is verified as it is read.
+pub(crate) struct Image<'s> {
+    store: &'s dyn ImageStore,
+    pub(crate) manifest: Manifest,
+    pub(crate) config: Value,
 }
 
-/// Opens a layer as a tar stream.
-pub(crate) fn layer(
-    store: &dyn ImageStore,
-    layer: &Descriptor,
-) -> Result<Box<dyn Read + Send>, BackendError> {
-    let blob = store.open(&layer.digest)?;
-    let failed = |class: ErrorClass| {
-        BackendError::new(class, format!("read layer {}", layer.digest.short()))
-    };
-    let (start, known) = peek(blob).map_err(|error| failed(ErrorClass::Failed).because(error))?;
-    if zstd::begins(&start) {
-        return Ok(Box::new(ZstdReader::new(known)));
+impl<'s> Image<'s> {
+    /// Reads manifest and config.
+    pub(crate) fn open(store: &'s dyn ImageStore, digest: &Digest) -> Result<Self, BackendError> {
+        let manifest = store.manifest(digest)?.ok_or_else(|| {
+            BackendError::new(
+                ErrorClass::NotFound,
+                format!("read image {}", digest.short()),
+            )
+            .because("it is not in the store")
+        })?;
+        let image = Self {
+            config: config(store, &manifest.config)?,
+            store,
+            manifest,
+        };
+        let (named, there) = (image.diff_ids().len(), image.manifest.layers.len());
+        if store.verified() != Verified::WhenTaken && named != there {
+            return Err(BackendError::new(
+                ErrorClass::Conflict,
+                format!("read image {}", digest.short()),
+            )
+            .because(format!(
+                "its config lists {named} layers and its manifest {there}"
+            )));
+        }
+        Ok(image)
     }
-    if start.starts_with(GZIP) {
-        return Ok(Box::new(MultiGzDecoder::new(BufReader::with_capacity(
-            128 * 1024,
-            known,
-        ))));
-    }
-    if layer.media_type.ends_with("tar") {
-        return Ok(Box::new(known));
-    }
-    Err(failed(ErrorClass::Invalid).because(format!(
-        "it is called `{}`, and is neither tar nor gzip nor zstd",
-        layer.media_type
-    )))
-}
 
-/// Goes from file to file of a layer. Headers are read into memory whole: one that a few compressed bytes make endless is an
-/// error.
-#[derive(Default)]
-pub(crate) struct Files {
-    /// Bytes that may still be read.
-    left: Rc<Cell<u64>>,
-    /// Those of the last file.
-    last: Cell<u64>,
-}
+    /// The digests of the layers' contents, as the config lists them; `None` for what is no digest.
+    pub(crate) fn diff_ids(&self) -> Vec<Option<Digest>> {
+        let ids = self.config.pointer("/rootfs/diff_ids");
+        let ids = ids.and_then(Value::as_array).into_iter().flatten();
+        ids.map(|id| Digest::new(id.as_str()?).ok()).collect()
+    }
 
-impl Files {
-    /// The layer as an archive.
-    pub(crate) fn of<R: Read>(&self, layer: R) -> tar::Archive<Bounded<R>> {
-        tar::Archive::new(Bounded {
-            from: layer,
-            left: Rc::clone(&self.left),
+    /// A layer, from 0, decompressed. Whoever has read it hands it to [`Image::finish`]; nothing of it counts before.
+    pub(crate) fn layer(&self, index: usize) -> Result<LayerReader<'static>, BackendError> {
+        let layer = &self.manifest.layers[index];
+        let failed = |class: ErrorClass| BackendError::new(class, self.named(index));
+        let diff_id = self.diff_ids().get(index).cloned().flatten();
+        let expected = match self.store.verified() {
+            Verified::WhenTaken => Expected::default(),
+            Verified::Manifests => Expected {
+                blob: Some((layer.digest.clone(), layer.size)),
+                diff_id,
+            },
+            Verified::ManifestsByContent => Expected {
+                blob: None,
+                diff_id,
+            },
+        };
+        if self.store.verified() != Verified::WhenTaken && expected.diff_id.is_none() {
+            return Err(failed(ErrorClass::Conflict)
+                .because("the image's config does not say which content it must have"));
+        }
+        let blob = self.store.open(&layer.digest)?;
+        let reader = LayerReader::new(blob, expected)
+            .map_err(|error| failed(ErrorClass::Failed).because(error))?;
+        if reader.compression() == Compression::None && !layer.media_type.ends_with("tar") {
+            return Err(failed(ErrorClass::Invalid).because(format!(
+                "it is called `{}`, and is neither tar nor gzip nor zstd",
+                layer.media_type
+            )));
+        }
+        Ok(reader)
+    }
+
+    /// Ends with a layer: it was the one that it should be.
+    pub(crate) fn finish(&self, index: usize, layer: LayerReader<'_>) -> Result<(), BackendError> {
+        layer.finish().map_err(|error| {
+            BackendError::new(ErrorClass::Conflict, self.named(index)).because(error)
         })
     }
 
-    /// The next file of this layer.
-    pub(crate) fn next<'a, R: Read>(
-        &self,
-        entries: &mut tar::Entries<'a, Bounded<R>>,
-    ) -> Option<io::Result<tar::Entry<'a, Bounded<R>>>> {
-        // What nobody read of the last one is skipped first.
-        self.left
-            .set(self.last.get().saturating_add(LARGEST_HEADER));
-        let entry = entries.next();
-        self.left.set(u64::MAX);
-        if let Some(Ok(entry)) = &entry {
-            self.last.set(entry.size());
-        }
-        entry
+    /// What is attempted with a layer, for errors.
+    pub(crate) fn named(&self, index: usize) -> String {
+        format!(
+            "read layer {} (the image's layer {})",
+            self.manifest.layers[index].digest.short(),
+            index + 1
+        )
     }
 }
 
-/// A stream of which only so much may be read.
-pub(crate) struct Bounded<R> {
-    from: R,
-    left: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.from.read(buffer)?;
-        match self.left.get().checked_sub(read as u64) {
-            Some(left) => self.left.set(left),
-            None => return Err(io::Error::other("a file's header is too large")),
-        }
-        Ok(read)
-    }
-}
-
-/// An image's config.
-pub(crate) fn config(store: &dyn ImageStore, config: &Descriptor) -> Result<Value, BackendError> {
+fn config(store: &dyn ImageStore, config: &Descriptor) -> Result<Value, BackendError> {
     let failed = |class: ErrorClass| {
         BackendError::new(
             class,
@@ -136,8 +129,22 @@ pub(crate) fn config(store: &dyn ImageStore, config: &Descriptor) -> Result<Valu
     let mut bytes = Vec::new();
     store
         .open(&config.digest)?
-        .take(LARGEST_CONFIG)
+        .take(LARGEST_CONFIG + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| failed(ErrorClass::Failed).because(error))?;
+    if bytes.len() as u64 > LARGEST_CONFIG {
+        return Err(failed(ErrorClass::Invalid)
+            .because(format!("it has more than {} MiB", LARGEST_CONFIG >> 20)));
+    }
+    if store.verified() != Verified::WhenTaken {
+        let found = format!("sha256:{}", hex::encode(Sha256::digest(&bytes)));
+        let size = bytes.len() as u64;
+        if found != config.digest.as_str() || size != config.size {
+            return Err(failed(ErrorClass::Conflict).because(format!(
+                "it has the digest {found} and {size} bytes, and the manifest says {} and {}",
+                config.digest, config.size
+            )));
+        }
+    }
     serde_json::from_slice(&bytes).map_err(|error| failed(ErrorClass::Invalid).because(error))
 }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
-use shipline_engine::backend::{Descriptor, ImageStore, Manifest};
+use shipline_engine::backend::{Descriptor, ImageStore, Manifest, Verified};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::task::TaskContext;
 use shipline_model::name::Digest;
@@ -21,7 +21,9 @@ pub(crate) const TAR_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 #[derive(Default)]
 pub(crate) struct Memory {
     pub(crate) blobs: Mutex<BTreeMap<Digest, Vec<u8>>>,
-    manifest: Mutex<Option<Manifest>>,
+    pub(crate) manifest: Mutex<Option<Manifest>>,
+    /// What it verified when it took the image in: everything, unless said.
+    pub(crate) verified: Option<Verified>,
 }
 
 impl Memory {
@@ -56,6 +58,10 @@ impl ImageStore for Memory {
 
     fn size(&self, _: &Digest) -> Result<Option<u64>, BackendError> {
         Ok(None)
+    }
+
+    fn verified(&self) -> Verified {
+        self.verified.unwrap_or(Verified::WhenTaken)
     }
 
     fn put_blob(&self, _: &Digest, _: &mut dyn Read) -> Result<(), BackendError> {

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use shipline_engine::backend::ImageStore;
-use shipline_engine::fault::Faults;
 use shipline_engine::redact::clean_line;
 use shipline_model::config::{RegistrySpec, did_you_mean};
 use shipline_model::name::Digest;
@@ -139,7 +138,7 @@ fn at_path(target: &str, settings: &Settings) -> Result<Option<Target>, CommandE
     for (written, name) in [Some((target, None)), split].into_iter().flatten() {
         let path = settings.directory.join(written);
         let place = if path.join("index.json").is_file() {
-            layout(LayoutStore::as_it_is(path, Faults::none()))?
+            layout(LayoutStore::foreign(path))?
         } else if path.is_file() {
             let archive = ImageArchive::open(&path)?;
             Place {
@@ -189,7 +188,7 @@ fn in_clone(target: &str, settings: &Settings) -> Result<Target, CommandError> {
     for profile in session.config.profiles.values() {
         if let RegistrySpec::Layout { path } = &profile.registry {
             let root = session.place(path.as_str())?;
-            places.push(layout(LayoutStore::as_it_is(root, Faults::none()))?);
+            places.push(layout(LayoutStore::foreign(root))?);
         }
     }
     for (index, place) in places.iter().enumerate() {

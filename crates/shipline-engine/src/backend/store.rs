@@ -32,7 +32,20 @@ pub struct Manifest {
     pub layers: Vec<Descriptor>,
 }
 
-/// Images by digest. What it gives back has been verified when it went in, and what it does not have whole it does not have.
+/// What has been verified of what a store gives back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verified {
+    /// Everything, when it went in.
+    WhenTaken,
+    /// Manifests only: somebody else wrote the rest, and whoever reads a blob holds it against its digest.
+    Manifests,
+    /// The same, and layers are named by the digest of their content (diff ID), however they are compressed: Docker's archives
+    /// know no other name.
+    ManifestsByContent,
+}
+
+/// Images by digest. What it gives back has been verified when it went in, unless [`ImageStore::verified`] says otherwise; what
+/// it does not have whole it does not have.
 pub trait ImageStore: Send + Sync {
     /// The image with this manifest digest, `None` where it is not there.
     ///
@@ -89,6 +102,11 @@ pub trait ImageStore: Send + Sync {
             })?;
         self.put_blob(&digest, &mut bytes.as_slice())?;
         Ok((digest, bytes.len() as u64))
+    }
+
+    /// What has been verified of what it gives back.
+    fn verified(&self) -> Verified {
+        Verified::WhenTaken
     }
 
     /// Where a blob lies as a file that never changes, for those who can link or map it; `None` where it is no file.

@@ -19,7 +19,7 @@ impl Layout {
     pub fn index(&self) -> Result<RawIndex, BackendError> {
         let place = self.place().join(INDEX);
         let path = place.path();
-        match place.read() {
+        match read_document(&place) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
                 BackendError::new(ErrorClass::Invalid, format!("read {}", path.display()))
                     .because(error)
@@ -29,6 +29,9 @@ impl Layout {
                     ))
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(RawIndex::empty()),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                Err(image::too_large(&path.display().to_string()))
+            }
             Err(error) => Err(disk_error("read", path, error)),
         }
     }

@@ -128,11 +128,14 @@ impl Layout {
     /// A small blob's bytes, verified; `None` where it is not there.
     ///
     /// # Errors
-    /// `Conflict` where the bytes on the disk do not have the digest any more.
+    /// `Conflict` where the bytes on the disk do not have the digest any more, `Invalid` where it is not small.
     pub fn read_blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, BackendError> {
         let path = self.blob_path(digest);
-        let bytes = match self.blob(digest).read() {
+        let bytes = match read_document(&self.blob(digest)) {
             Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                return Err(image::too_large(&path.display().to_string()));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(disk_error("read blob", &path, error)),
         };
@@ -278,4 +281,19 @@ pub(crate) enum Lock {
     Shared,
     /// Alone.
     Exclusive,
+}/// A file's bytes.
+///
+/// # Errors
+/// `FileTooLarge` where it is larger than any document of an image.
+fn read_document(place: &Place) -> io::Result<Vec<u8>> {
+    let limit = image::LARGEST_DOCUMENT;
+    let (folder, name) = place.parent()?;
+    let mut bytes = Vec::new();
+    folder.open(name)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
 }
+
+

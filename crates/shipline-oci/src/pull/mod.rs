@@ -5,6 +5,7 @@ mod lock;
 mod places;
 mod record;
 mod reference;
+pub(crate) mod verify;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,8 +31,11 @@ use crate::registry::distribution::{RegistryAddress, RetryPolicy};
 use places::{Places, told};
 use record::Resolution;
 
-/// Indexes that may lie in each other.
+/// Indexes that may lie in each other, with the image in the last.
 const NESTED: usize = 3;
+
+/// Manifests that are asked for on the way to one image.
+const MOST_ASKED: usize = 32;
 
 /// What is attempted where the store or the records are looked into.
 const LOOK: &str = "look for base images on the disk";
@@ -135,15 +139,26 @@ impl RegistryImages {
         task: &TaskContext,
     ) -> Result<Found, BackendError> {
         let places = self.places(&reference.host)?;
-        let mut wanted = wanted.clone();
-        let mut named = None;
-        for _ in 0..NESTED {
-            let (repository, asked) = (&reference.repository, &wanted);
+        let mut open = vec![Lead {
+            wanted: wanted.clone(),
+            depth: 1,
+            says: Says::Platform,
+        }];
+        let (mut named, mut others, mut asked) = (None, Vec::new(), 0);
+        while let Some(lead) = open.pop() {
+            asked += 1;
+            if asked > MOST_ASKED || lead.depth > NESTED {
+                return Err(
+                    BackendError::new(ErrorClass::Invalid, format!("pull {reference}"))
+                        .because("its indexes are nested too deeply, or have too many entries"),
+                );
+            }
+            let (repository, wanted) = (&reference.repository, &lead.wanted);
             let (descriptor, bytes) = places
                 .ask(reference, task, |registry| {
-                    let (repository, asked, task) =
-                        (repository.clone(), asked.clone(), task.clone());
-                    async move { registry.manifest_for(&repository, &asked, &task).await }.boxed()
+                    let (repository, wanted, task) =
+                        (repository.clone(), wanted.clone(), task.clone());
+                    async move { registry.manifest_for(&repository, &wanted, &task).await }.boxed()
                 })
                 .await?
                 .ok_or_else(|| {
@@ -154,20 +169,45 @@ impl RegistryImages {
             let first = named
                 .get_or_insert_with(|| descriptor.digest.clone())
                 .clone();
-            if !image::is_index(&descriptor.media_type) {
-                return Ok(Found {
-                    named: first,
-                    media_type: descriptor.media_type,
-                    bytes,
-                    manifest: descriptor.digest,
-                });
+            if image::is_index(&descriptor.media_type) {
+                let (leads, there) = leads(reference, platform, &bytes, lead.depth + 1)?;
+                open.extend(leads);
+                others.extend(there);
+                continue;
             }
-            wanted = Reference::Digest(child(reference, platform, &bytes)?);
+            if lead.says == Says::Nothing {
+                let manifest = image::parse_manifest(Some(&descriptor.media_type), &bytes)?;
+                let config = &manifest.config;
+                let config = places
+                    .ask(reference, task, |registry| {
+                        let (repository, config) = (repository.clone(), config.clone());
+                        let limit = image::LARGEST_CONFIG;
+                        async move { registry.small_blob(&repository, &config, limit, task).await }
+                            .boxed()
+                    })
+                    .await?;
+                let has = config.and_then(|config| {
+                    let config: ImageConfig = serde_json::from_slice(&config).ok()?;
+                    Some(platform_of(config))
+                });
+                match has {
+                    Some(has) if fits(&has, platform) => {}
+                    Some(has) => {
+                        others.push(written(&has));
+                        continue;
+                    }
+                    // A document about an image has no such config.
+                    None => continue,
+                }
+            }
+            return Ok(Found {
+                named: first,
+                media_type: descriptor.media_type,
+                bytes,
+                manifest: descriptor.digest,
+            });
         }
-        Err(
-            BackendError::new(ErrorClass::Invalid, format!("pull {reference}"))
-                .because("its indexes are nested too deeply"),
-        )
+        Err(no_platform(reference, platform, &others))
     }
 
     /// Pulls what was found, unless it is there, and checks its platform.
@@ -205,19 +245,9 @@ impl RegistryImages {
         }
         let (reader, wanted) = (Arc::clone(store), digest.clone());
         let config = blocking(LOOK, move || read_config(reader.as_ref(), &wanted)).await?;
-        let other = RawPlatform {
-            architecture: config.architecture,
-            os: config.os,
-            os_version: None,
-            os_features: Vec::new(),
-            variant: config.variant,
-        };
-        if !fits(&other, platform) {
-            return Err(no_platform(
-                reference,
-                platform,
-                &[format!("{}/{}", other.os, other.architecture)],
-            ));
+        let has = platform_of(config);
+        if !fits(&has, platform) {
+            return Err(no_platform(reference, platform, &[written(&has)]));
         }
         Ok(digest)
     }
@@ -452,21 +482,39 @@ async fn whole(store: &Arc<dyn ImageStore>, digest: &Digest) -> Result<bool, Bac
 }
 
 fn read_config(store: &dyn ImageStore, digest: &Digest) -> Result<ImageConfig, BackendError> {
-    let failed = || BackendError::new(ErrorClass::Invalid, format!("read the config of {digest}"));
-    let manifest = store
-        .manifest(digest)?
-        .ok_or_else(|| failed().because("the image is not in the store"))?;
-    let reader = store.open(&manifest.config.digest)?;
-    serde_json::from_reader(std::io::BufReader::new(reader))
-        .map_err(|error| failed().because(error))
+    let manifest = store.manifest(digest)?.ok_or_else(|| {
+        BackendError::new(ErrorClass::Invalid, format!("read the config of {digest}"))
+            .because("the image is not in the store")
+    })?;
+    image::read_config(store, &manifest.config)
 }
 
-/// The manifest in an index for a platform.
-fn child(
+/// What may be the image that a reference names.
+#[derive(Debug, PartialEq, Eq)]
+struct Lead {
+    wanted: Reference,
+    /// Indexes above it, and itself.
+    depth: usize,
+    says: Says,
+}
+
+/// Whether it is known that something is for the platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Says {
+    /// An index said so, or a person.
+    Platform,
+    /// Only its config can tell.
+    Nothing,
+}
+
+/// Where an index leads for a platform: to the entry for it, or to those that do not say for which they are (the last is to be
+/// asked first). And for what the others are.
+fn leads(
     reference: &ImageReference,
     platform: &Platform,
     index: &[u8],
-) -> Result<Digest, BackendError> {
+    depth: usize,
+) -> Result<(Vec<Lead>, Vec<String>), BackendError> {
     let index: RawIndex = serde_json::from_slice(index).map_err(|error| {
         BackendError::new(
             ErrorClass::Invalid,
@@ -474,27 +522,47 @@ fn child(
         )
         .because(error)
     })?;
-    let entries: Vec<(&RawPlatform, _)> = index
-        .manifests
-        .iter()
-        .filter_map(|entry| Some((entry.platform.as_ref()?, entry)))
-        // Attestations stand for no platform.
-        .filter(|(has, _)| has.os != "unknown")
-        .collect();
-    let found = entries.iter().find(|(has, _)| fits(has, platform));
-    match found {
-        Some((_, entry)) => entry.checked().map(|descriptor| descriptor.digest),
-        None => {
-            let there: Vec<String> = entries
-                .iter()
-                .map(|(has, _)| match &has.variant {
-                    Some(variant) => format!("{}/{}/{variant}", has.os, has.architecture),
-                    None => format!("{}/{}", has.os, has.architecture),
-                })
-                .collect();
-            Err(no_platform(reference, platform, &there))
+    let (mut unsaid, mut there) = (Vec::new(), Vec::new());
+    for entry in &index.manifests {
+        let lead = |says| {
+            let descriptor = entry.checked()?;
+            let wanted = Reference::Digest(descriptor.digest);
+            Ok::<_, BackendError>(Lead {
+                wanted,
+                depth,
+                says,
+            })
+        };
+        match &entry.platform {
+            Some(has) if fits(has, platform) => return Ok((vec![lead(Says::Platform)?], there)),
+            // Attestations stand for no platform.
+            Some(has) if has.os == "unknown" => {}
+            Some(has) if !has.os.is_empty() || !has.architecture.is_empty() => {
+                there.push(written(has));
+            }
+            Some(_) | None if entry.artifact_type.is_some() => {}
+            Some(_) | None => unsaid.push(lead(Says::Nothing)?),
         }
     }
+    unsaid.reverse();
+    Ok((unsaid, there))
+}
+
+/// The platform that a config says.
+fn platform_of(config: ImageConfig) -> RawPlatform {
+    RawPlatform {
+        architecture: config.architecture,
+        os: config.os,
+        os_version: None,
+        os_features: Vec::new(),
+        variant: config.variant,
+    }
+}
+
+fn written(platform: &RawPlatform) -> String {
+    let variant = platform.variant.iter();
+    let variant: String = variant.map(|variant| format!("/{variant}")).collect();
+    format!("{}/{}{variant}", platform.os, platform.architecture)
 }
 
 fn no_platform(reference: &ImageReference, platform: &Platform, there: &[String]) -> BackendError {
@@ -502,7 +570,10 @@ fn no_platform(reference: &ImageReference, platform: &Platform, there: &[String]
         ErrorClass::Invalid,
         format!("pull {reference} for {platform}"),
     )
-    .because(format!("there is only {}", there.join(", ")))
+    .because(match there {
+        [] => "it lists no image of any platform".to_owned(),
+        there => format!("there is only {}", there.join(", ")),
+    })
 }
 
 /// Whether an image for `has` runs on `wanted`. A variant that is not asked for, and arm64's only one, do not matter.
@@ -549,12 +620,16 @@ mod tests {
                 architecture: architecture.into(),
                 variant: variant.map(str::to_owned),
             };
-            let found = child(&reference, &platform, index.as_bytes()).ok();
-            assert_eq!(
-                found.map(|found| found.to_string()),
-                expected.map(digest),
-                "{architecture} {variant:?}"
-            );
+            let (found, _) = leads(&reference, &platform, index.as_bytes(), 2).unwrap();
+            let expected: Vec<Lead> = expected
+                .map(|digit| Lead {
+                    wanted: Reference::Digest(Digest::new(digest(digit)).unwrap()),
+                    depth: 2,
+                    says: Says::Platform,
+                })
+                .into_iter()
+                .collect();
+            assert_eq!(found, expected, "{architecture} {variant:?}");
         };
         check("arm", Some("v7"), Some('2'));
         check("arm", None, Some('1'));

@@ -9,6 +9,9 @@ use crate::image::{self, REF_NAME, RawDescriptor, RawIndex};
 /// Indexes in indexes are followed this deep.
 const DEEPEST: usize = 3;
 
+/// Entries of all indexes together; more has no layout, unless its indexes name each other over and over.
+const MOST_ENTRIES: usize = 100_000;
+
 /// An image of a layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedImage {
@@ -40,7 +43,8 @@ pub(crate) fn listed(
     read: &ReadBlob<'_>,
 ) -> Result<Vec<ListedImage>, BackendError> {
     let mut images = Vec::new();
-    list(&index.manifests, read, None, 1, &mut images)?;
+    let mut left = MOST_ENTRIES;
+    list(&index.manifests, read, None, 1, &mut left, &mut images)?;
     Ok(images)
 }
 
@@ -49,21 +53,36 @@ fn list(
     read: &ReadBlob<'_>,
     of: Option<&String>,
     depth: usize,
+    left: &mut usize,
     images: &mut Vec<ListedImage>,
 ) -> Result<(), BackendError> {
     for entry in entries {
         let digest = entry.checked()?.digest;
+        let invalid = |why: String| {
+            BackendError::new(ErrorClass::Invalid, format!("read index entry {digest}"))
+                .because(why)
+        };
+        *left = left
+            .checked_sub(1)
+            .ok_or_else(|| invalid(format!("there are more than {MOST_ENTRIES} entries")))?;
         let name = entry.annotations.get(REF_NAME).or(of);
         let Some(bytes) = read(&digest)? else {
             continue;
         };
+        if bytes.len() as u64 != entry.size {
+            return Err(invalid(format!(
+                "it has {} bytes, and the index says {}",
+                bytes.len(),
+                entry.size
+            )));
+        }
         if image::is_index(&entry.media_type) {
             let index: RawIndex = serde_json::from_slice(&bytes).map_err(|error| {
                 let what = format!("read index {}", digest.short());
                 BackendError::new(ErrorClass::Invalid, what).because(error)
             })?;
             if depth < DEEPEST {
-                list(&index.manifests, read, name, depth + 1, images)?;
+                list(&index.manifests, read, name, depth + 1, left, images)?;
             }
             continue;
         }
@@ -74,7 +93,7 @@ fn list(
         }
         images.push(ListedImage {
             name: name.cloned(),
-            digest,
+            digest: digest.clone(),
             platform: platform.map(|platform| {
                 let variant = platform.variant.iter();
                 let variant: String = variant.map(|variant| format!("/{variant}")).collect();

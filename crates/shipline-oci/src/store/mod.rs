@@ -6,7 +6,7 @@ mod listing;
 
 use std::io::{self, Read, Write};
 
-use shipline_engine::backend::{ImageStore, Manifest};
+use shipline_engine::backend::{ImageStore, Manifest, Verified};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::{FaultPoint, Faults};
 use shipline_engine::folder::Place;
@@ -23,6 +23,7 @@ use crate::layout::{Layout, disk_error};
 #[derive(Debug, Clone)]
 pub struct LayoutStore {
     layout: Layout,
+    verified: Verified,
 }
 
 impl LayoutStore {
@@ -33,6 +34,7 @@ impl LayoutStore {
     pub fn open(root: impl Into<Place>, faults: Faults) -> Result<Self, BackendError> {
         Ok(Self {
             layout: Layout::open(root, faults)?,
+            verified: Verified::WhenTaken,
         })
     }
 
@@ -41,6 +43,16 @@ impl LayoutStore {
     pub fn as_it_is(root: impl Into<Place>, faults: Faults) -> Self {
         Self {
             layout: Layout::as_it_is(root, faults),
+            verified: Verified::WhenTaken,
+        }
+    }
+
+    /// A layout in directory `root` that somebody else wrote, for reading: nothing of it has been verified.
+    #[must_use]
+    pub fn foreign(root: impl Into<Place>) -> Self {
+        Self {
+            layout: Layout::as_it_is(root, Faults::none()),
+            verified: Verified::Manifests,
         }
     }
 
@@ -137,6 +149,10 @@ impl ImageStore for LayoutStore {
         write(&mut writer)
             .map_err(|error| disk_error("write a blob in", self.layout.root(), error))?;
         writer.commit(None)
+    }
+
+    fn verified(&self) -> Verified {
+        self.verified
     }
 
     fn place(&self, digest: &Digest) -> Option<Place> {

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use shipline_engine::backend::Registry as _;
+use shipline_engine::backend::{Registry as _, TagRequest};
 use shipline_engine::error::ErrorClass;
 use shipline_model::config::Platform;
 use shipline_model::name::{Digest, RepositoryName};
 use shipline_oci::build::{BaseChoice, BaseImages as _};
 use shipline_oci::credentials::Credentials;
 use shipline_oci::http::{self, HttpSettings};
-use shipline_oci::image::OCI_INDEX;
+use shipline_oci::image::{OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, digest_of};
 use shipline_oci::pull::{
     ImageReference, LockKey, Pins, PipelineLock, PullSettings, RegistryImages,
 };
@@ -436,4 +436,139 @@ async fn an_engine_is_told_the_digest_and_nothing_is_pulled() {
         .unwrap();
     assert_eq!(found, other);
     assert!(name.ends_with(&format!("@{other}")), "{name}");
+}
+
+/// Pushes an image whose config is this, under a tag; gives its digest and the manifest's size.
+async fn publish_raw(world: &World, tag: &str, config: serde_json::Value) -> (Digest, usize) {
+    let repository: RepositoryName = "user_service".parse().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let store = shared_store(&directory);
+    let put = |bytes: &[u8]| {
+        let digest = digest_of(bytes);
+        store.put_blob(&digest, &mut &bytes[..]).unwrap();
+        digest
+    };
+    let (layer, config) = (vec![0; 1024], config.to_string());
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": { "mediaType": OCI_CONFIG, "digest": put(config.as_bytes()).as_str(), "size": config.len() },
+        "layers": [{ "mediaType": OCI_LAYER, "digest": put(&layer).as_str(), "size": layer.len() }],
+    });
+    let digest = store
+        .put_manifest(OCI_MANIFEST, manifest.to_string().as_bytes())
+        .unwrap();
+    let size = store.manifest(&digest).unwrap().unwrap().bytes.len();
+    let client = of_fake(&world.fake, once());
+    let task = Task::new();
+    client
+        .upload(&repository, &digest, &store, &task.context)
+        .await
+        .unwrap();
+    let requests = [TagRequest {
+        repository,
+        tag: tag.to_owned(),
+        digest: digest.clone(),
+    }];
+    client.tag(&requests, &task.context).await.unwrap();
+    (digest, size)
+}
+
+fn config_of(architecture: &str, diff_id: &Digest) -> serde_json::Value {
+    serde_json::json!({
+        "architecture": architecture,
+        "os": "linux",
+        "config": null,
+        "rootfs": { "type": "layers", "diff_ids": [diff_id.as_str()] },
+    })
+}
+
+#[tokio::test]
+async fn entries_without_a_platform_are_told_by_their_configs() {
+    let world = World::new().await;
+    let content = digest_of(&vec![0; 1024]);
+    let (arm, arm_size) = publish_raw(&world, "arm", config_of("arm64", &content)).await;
+    let (amd, amd_size) = publish_raw(&world, "amd", config_of("amd64", &content)).await;
+    let entry = |digest: &Digest, size: usize, more: &str| {
+        format!(r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":{size}{more}}}"#)
+    };
+    let both = [
+        entry(&arm, arm_size, ""),
+        entry(&amd, amd_size, r#","platform":{}"#),
+    ]
+    .join(",");
+    for (tag, entries, expected) in [
+        ("both", both, Ok(())),
+        ("one", entry(&amd, amd_size, r#","platform":null"#), Ok(())),
+        (
+            "other",
+            entry(&arm, arm_size, ""),
+            Err("there is only linux/arm64"),
+        ),
+        ("none", String::new(), Err("no image of any platform")),
+    ] {
+        let index =
+            format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{entries}]}}"#);
+        let url = format!("{}/v2/user_service/manifests/{tag}", world.fake.url());
+        let response = world
+            .http
+            .put(url)
+            .basic_auth("AWS", Some(world.fake.token()))
+            .header("content-type", OCI_INDEX)
+            .body(index)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 201);
+        let store = shared_store(&world.directory);
+        let task = Task::new();
+        let found = world
+            .images(Pins::default())
+            .resolve(
+                &world.reference(&format!(":{tag}")),
+                &amd64(),
+                &store,
+                &task.context,
+            )
+            .await;
+        match (found, expected) {
+            (Ok(found), Ok(())) => assert_eq!(found, amd, "{tag}"),
+            (Err(error), Err(why)) => {
+                let cause = error.cause.unwrap().to_string();
+                assert!(cause.contains(why), "{tag}: {cause}");
+            }
+            (found, expected) => panic!("{tag}: {found:?}, not {expected:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_base_whose_layers_are_not_those_of_its_config_is_not_taken() {
+    let world = World::new().await;
+    let (wrong, _) = publish_raw(&world, "wrong", config_of("amd64", &digest_of(b"x"))).await;
+    let mut two = config_of("amd64", &digest_of(&vec![0; 1024]));
+    let ids = two["rootfs"]["diff_ids"].clone();
+    two["rootfs"]["diff_ids"] = serde_json::json!([ids[0], ids[0]]);
+    let (count, _) = publish_raw(&world, "count", two).await;
+    for (tag, digest, why) in [
+        ("wrong", wrong, "its content has the digest"),
+        ("count", count, "lists 2 layers and its manifest 1"),
+    ] {
+        let store = shared_store(&world.directory);
+        let task = Task::new();
+        let error = world
+            .images(Pins::default())
+            .resolve(
+                &world.reference(&format!(":{tag}")),
+                &amd64(),
+                &store,
+                &task.context,
+            )
+            .await
+            .unwrap_err();
+        assert_eq!(error.class, ErrorClass::Conflict, "{tag}");
+        let cause = error.cause.unwrap().to_string();
+        assert!(cause.contains(why), "{tag}: {cause}");
+        assert!(!store.is_whole(&digest).unwrap(), "{tag}");
+    }
 }

@@ -4,10 +4,8 @@ use std::io::{self, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 use serde_json::Value;
-use shipline_engine::backend::{Descriptor, ImageStore};
-use shipline_engine::error::BackendError;
 
-use crate::layers::{self, GZIP, Known, ZSTD, peek};
+use crate::layers::{GZIP, Known, ZSTD, peek};
 
 /// A compressed file is looked at up to here, in uncompressed bytes: one that never ends must not hold a run.
 const LARGEST_UNPACKED: u64 = 4 * 1024 * 1024 * 1024;
@@ -42,11 +40,7 @@ pub(super) fn file<R: Read>(path: &str, from: R) -> io::Result<Opened<R>> {
 }
 
 /// The values of an image's config that a container starts with, each with its field.
-pub(super) fn config_texts(
-    store: &dyn ImageStore,
-    config: &Descriptor,
-) -> Result<Vec<(String, String)>, BackendError> {
-    let value = layers::config(store, config)?;
+pub(super) fn config_texts(value: &Value) -> Vec<(String, String)> {
     let mut texts = Vec::new();
     for field in [
         "Env",
@@ -60,7 +54,7 @@ pub(super) fn config_texts(
             collect(&format!("config.{field}"), value, &mut texts);
         }
     }
-    Ok(texts)
+    texts
 }
 
 /// All texts below a value. Docker nests no deeper than its own types do, so the depth is theirs.

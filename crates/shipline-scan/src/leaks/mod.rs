@@ -13,7 +13,8 @@ mod url;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use shipline_engine::backend::{Descriptor, ImageStore, ScanReport, Scanner};
+use shipline_engine::archive::{EntryKind, TarReader};
+use shipline_engine::backend::{ImageStore, ScanReport, Scanner};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::Unit;
 use shipline_engine::task::TaskContext;
@@ -22,7 +23,7 @@ use shipline_model::finding::{Finding, Location, Severity};
 use shipline_model::name::{Digest, EnvironmentName};
 use shipline_model::plan::ImageId;
 
-use crate::layers::{self, Files};
+use crate::layers::Image;
 
 use exception::{Exceptions, Leak, Used};
 use image::Opened;
@@ -110,7 +111,7 @@ impl Scanner for LeakScanner {
         if urls.all(|url| url.environment == *own) {
             return Ok(ScanReport::default());
         }
-        let manifest = layers::manifest(store, digest)?;
+        let image = Image::open(store, digest)?;
         let mut look = Look {
             scanner: self,
             image: id,
@@ -121,9 +122,9 @@ impl Scanner for LeakScanner {
             packed: Vec::new(),
             told: 0,
         };
-        look.config(store, &manifest.config)?;
-        for (index, layer) in manifest.layers.iter().enumerate() {
-            look.layer(store, index, layer)?;
+        look.config(&image)?;
+        for index in 0..image.manifest.layers.len() {
+            look.layer(&image, index)?;
         }
         let mut report = look.report;
         report.notes.extend(not_read(&look.packed));
@@ -160,8 +161,8 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn config(&mut self, store: &dyn ImageStore, config: &Descriptor) -> Result<(), BackendError> {
-        for (field, text) in image::config_texts(store, config)? {
+    fn config(&mut self, image: &Image<'_>) -> Result<(), BackendError> {
+        for (field, text) in image::config_texts(&image.config) {
             let hits = self.search(&mut text.as_bytes());
             let hits = hits.map_err(|error| self.failed(format!("look into {field}"), error))?;
             let location = |_: &Hit| Location::ImageConfig {
@@ -172,32 +173,23 @@ impl Look<'_> {
         Ok(())
     }
 
-    fn layer(
-        &mut self,
-        store: &dyn ImageStore,
-        layer_index: usize,
-        layer: &Descriptor,
-    ) -> Result<(), BackendError> {
-        let what = format!(
-            "read layer {} (the image's layer {})",
-            layer.digest.short(),
-            layer_index + 1
-        );
-        let files = Files::default();
-        let mut archive = files.of(layers::layer(store, layer)?);
-        let mut entries = archive
-            .entries()
-            .map_err(|error| self.failed(what.clone(), error))?;
-        while let Some(entry) = files.next(&mut entries) {
+    fn layer(&mut self, image: &Image<'_>, layer_index: usize) -> Result<(), BackendError> {
+        let what = image.named(layer_index);
+        let digest = &image.manifest.layers[layer_index].digest;
+        let mut tar = TarReader::new(image.layer(layer_index)?);
+        loop {
+            let entry = tar.next_entry();
             let entry = entry.map_err(|error| self.failed(what.clone(), error))?;
-            let kind = entry.header().entry_type();
-            if !(kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse()) {
+            let Some(entry) = entry else {
+                return image.finish(layer_index, tar.into_inner());
+            };
+            if !matches!(entry.kind, EntryKind::File { .. }) {
                 continue;
             }
-            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let path = String::from_utf8_lossy(&entry.path).into_owned();
             let path = format!("/{}", path.trim_start_matches("./").trim_start_matches('/'));
             let failed = |error| (format!("{what}, {path}"), error);
-            let hits = match image::file(&path, entry).map_err(failed) {
+            let hits = match image::file(&path, &mut tar).map_err(failed) {
                 Ok(Opened::Plain(mut file)) => self.search(&mut file).map_err(failed),
                 Ok(Opened::Packed(mut file)) => {
                     self.packed.push(path.clone());
@@ -208,14 +200,13 @@ impl Look<'_> {
             };
             let hits = hits.map_err(|(what, error)| self.failed(what, error))?;
             let location = |hit: &Hit| Location::ImageFile {
-                layer: layer.digest.clone(),
+                layer: digest.clone(),
                 layer_index,
                 path: path.clone(),
                 offset: hit.offset,
             };
             self.report(hits, Some(&path), location);
         }
-        Ok(())
     }
 
     /// A gzip file that is broken is no reason to fail: what could be unpacked was looked at, and a note tells of it.

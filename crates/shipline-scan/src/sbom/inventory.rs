@@ -43,21 +43,20 @@ pub fn inventory(
     scratch: &Path,
     step: &mut Step<'_>,
 ) -> Result<Inventory, BackendError> {
-    let manifest = layers::manifest(store, image)?;
-    let config = layers::config(store, &manifest.config)?;
+    let opened = layers::Image::open(store, image)?;
     let mut spool = Spool::new(scratch.to_path_buf());
     let mut walk = Walk::new(&mut spool);
-    for (index, layer) in manifest.layers.iter().enumerate() {
-        walk.layer(store, index, layer, step)?;
+    for index in 0..opened.manifest.layers.len() {
+        walk.layer(&opened, index, step)?;
     }
-    let diff_ids = diff_ids(&config);
+    let diff_ids = opened.diff_ids();
     let found = walk.found();
     let distribution = release::PATHS
         .into_iter()
         .find_map(|path| found.get(path)?.told.distribution.clone());
     Ok(Inventory {
         image: image.clone(),
-        created: created(&config),
+        created: created(&opened.config),
         notes: notes(&found),
         packages: packages(found, distribution.as_ref(), &diff_ids),
         distribution,
@@ -153,12 +152,6 @@ fn notes(found: &BTreeMap<String, Found>) -> Vec<String> {
         notes.push(format!("and so were {more} more files"));
     }
     notes
-}
-
-fn diff_ids(config: &Value) -> Vec<Option<Digest>> {
-    let ids = config.pointer("/rootfs/diff_ids").and_then(Value::as_array);
-    let ids = ids.into_iter().flatten();
-    ids.map(|id| Digest::new(id.as_str()?).ok()).collect()
 }
 
 /// The label counts before the config's own field: builders for which equal sources give equal bytes set that to a constant.

@@ -2,6 +2,8 @@
 
 use cyclonedx_bom::prelude::{Bom, SpecVersion, Validate};
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
+use shipline_engine::backend::Verified;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -134,6 +136,72 @@ fn a_name_without_end_is_an_error_and_no_memory() {
         ])]),
         ["a@1.0.0"]
     );
+}
+
+#[test]
+fn an_image_of_a_stranger_is_what_its_documents_say() {
+    let tar = tar(&[("node_modules/a/package.json", &npm("a", "1.0.0"))]);
+    let other = gzip(b"other");
+    let config = |diff_ids: &[&[u8]]| {
+        let ids = diff_ids
+            .iter()
+            .map(|bytes| format!("\"sha256:{}\"", hex::encode(Sha256::digest(bytes))));
+        let ids = ids.collect::<Vec<_>>().join(",");
+        format!(r#"{{"rootfs":{{"type":"layers","diff_ids":[{ids}]}}}}"#)
+    };
+    let look = |config: &str, verified, change: &dyn Fn(&mut Memory)| {
+        let (mut store, digest) = image(config, &[(GZIP_LAYER, gzip(&tar))]);
+        store.verified = Some(verified);
+        change(&mut store);
+        let scratch = tempfile::tempdir().unwrap();
+        match inventory(&digest, &store, scratch.path(), &mut |_| Ok(())) {
+            Ok(found) => format!("{} packages", found.packages.len()),
+            Err(error) => {
+                let said = error.to_string();
+                format!("{said}: {}", error.cause.unwrap())
+            }
+        }
+    };
+    let put = |store: &mut Memory, layer: bool, bytes: &[u8]| {
+        let manifest = store.manifest.lock().unwrap().clone().unwrap();
+        let digest = if layer {
+            &manifest.layers[0].digest
+        } else {
+            &manifest.config.digest
+        };
+        let bytes = bytes.to_vec();
+        store.blobs.lock().unwrap().insert(digest.clone(), bytes);
+    };
+    let (right, wrong) = (config(&[&tar]), config(&[b"x"]));
+    let none: &dyn Fn(&mut Memory) = &|_| {};
+    let size: &dyn Fn(&mut Memory) =
+        &|store| store.manifest.lock().unwrap().as_mut().unwrap().layers[0].size += 1;
+    for verified in [Verified::Manifests, Verified::ManifestsByContent] {
+        assert_eq!(look(&right, verified, none), "1 packages");
+        for (config, change, why) in [
+            (&wrong, none, "its content has the digest"),
+            (&config(&[&tar, &tar]), none, "lists 2 layers"),
+            (&config(&[]), none, "lists 0 layers"),
+            (
+                &right,
+                &|store: &mut Memory| put(store, false, b"{}"),
+                "it has the digest",
+            ),
+            (
+                &right,
+                &|store: &mut Memory| put(store, true, &other),
+                "has the digest",
+            ),
+        ] as [(&String, &dyn Fn(&mut Memory), &str); 5]
+        {
+            let said = look(config, verified, change);
+            assert!(said.contains(why), "{said}: {why}");
+        }
+    }
+    let said = look(&right, Verified::Manifests, size);
+    assert!(said.contains("and the manifest says"), "{said}");
+    // What was verified when it was taken in is not verified each time.
+    assert_eq!(look(&wrong, Verified::WhenTaken, none), "1 packages");
 }
 
 #[test]

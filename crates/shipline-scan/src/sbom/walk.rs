@@ -4,15 +4,15 @@
 //! Memory is that of what was found, whatever the layers hold.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 
-use shipline_engine::backend::{Descriptor, ImageStore};
+use shipline_engine::archive::{Entry, EntryKind, LONGEST_PATH, TarReader};
 use shipline_engine::error::{BackendError, ErrorClass};
 
 use super::catalog::{MOST_PACKAGES, READERS, Reader, Told};
 use super::elf::{self, Executable};
 use super::spool::{Content, Spool};
-use crate::layers::{self, Files};
+use crate::layers::Image;
 
 /// Package data in text is read up to this many bytes; the largest that is known (a distribution's whole `status`) has 10 MB.
 const LARGEST_TEXT: u64 = 32 * 1024 * 1024;
@@ -25,9 +25,6 @@ const MOST_LICENCES: usize = 200_000;
 
 /// Of more files than this nobody keeps why they could be read only in part.
 const MOST_NOTED: usize = 10_000;
-
-/// Longer paths, in bytes, are none on Linux (`PATH_MAX`).
-const LONGEST_PATH: usize = 4096;
 
 const WHITEOUT: &str = ".wh.";
 const OPAQUE: &str = ".wh..wh..opq";
@@ -72,42 +69,29 @@ impl<'w> Walk<'w> {
     /// Reads the next layer.
     ///
     /// # Errors
-    /// Where the layer cannot be read, and those of `step`.
+    /// Where the layer cannot be read or is another than the image says, and those of `step`.
     pub(super) fn layer(
         &mut self,
-        store: &dyn ImageStore,
+        image: &Image<'_>,
         index: usize,
-        layer: &Descriptor,
         step: &mut Step<'_>,
     ) -> Result<(), BackendError> {
         let failed = |error: io::Error| {
-            BackendError::new(
-                ErrorClass::Failed,
-                format!(
-                    "read layer {} (the image's layer {})",
-                    layer.digest.short(),
-                    index + 1
-                ),
-            )
-            .because(error)
+            BackendError::new(ErrorClass::Failed, image.named(index)).because(error)
         };
         let counted = Counted {
-            from: layers::layer(store, layer)?,
+            from: image.layer(index)?,
             step,
         };
-        // Headers are read in small pieces; the stream beneath is asked in large ones.
-        let files = Files::default();
-        let mut archive = files.of(BufReader::with_capacity(64 * 1024, counted));
-        let mut entries = archive.entries().map_err(failed)?;
-        while let Some(entry) = files.next(&mut entries) {
-            let entry = entry.map_err(failed)?;
-            self.entry(index, entry).map_err(failed)?;
+        let mut tar = TarReader::new(counted);
+        while let Some(entry) = tar.next_entry().map_err(failed)? {
+            self.entry(index, entry, &mut tar).map_err(failed)?;
         }
-        Ok(())
+        image.finish(index, tar.into_inner().from)
     }
 
-    fn entry(&mut self, layer: usize, entry: tar::Entry<'_, impl Read>) -> io::Result<()> {
-        let Some(path) = clean(&entry.path_bytes()) else {
+    fn entry(&mut self, layer: usize, entry: Entry, content: &mut impl Read) -> io::Result<()> {
+        let Some(path) = clean(&entry.path) else {
             return Ok(());
         };
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
@@ -125,25 +109,26 @@ impl<'w> Walk<'w> {
             self.forget_below(&hidden, Some(layer));
             return Ok(());
         }
-        let kind = entry.header().entry_type();
-        if kind.is_dir() {
+        if entry.kind == EntryKind::Directory {
             self.forget(&path, None);
             return Ok(());
         }
-        if kind.is_pax_global_extensions() {
-            return Ok(());
-        }
-        let linked = if kind.is_hard_link() {
-            let target = entry.link_name_bytes();
-            let target = target.and_then(|target| clean(&target));
-            target.and_then(|target| Some(self.found.get(&target)?.told.clone()))
-        } else {
-            None
+        let linked = match &entry.kind {
+            EntryKind::HardLink { target } => {
+                clean(target).and_then(|target| Some(self.found.get(&target)?.told.clone()))
+            }
+            EntryKind::File { .. }
+            | EntryKind::Symlink { .. }
+            | EntryKind::Directory
+            | EntryKind::CharDevice(..)
+            | EntryKind::BlockDevice(..)
+            | EntryKind::Fifo
+            | EntryKind::Unknown(_) => None,
         };
         self.forget(&path, None);
         self.forget_below(&path, None);
-        let told = if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
-            self.read(&path, entry)?
+        let told = if matches!(entry.kind, EntryKind::File { .. }) {
+            self.read(&path, content)?
         } else {
             linked
         };

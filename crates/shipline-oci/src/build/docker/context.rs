@@ -220,7 +220,7 @@ impl Walk<'_> {
                 content: Content::Text(_) | Content::Packed { .. },
                 ..
             }
-            | NodeKind::Other => Err(io::Error::other(format!(
+            | NodeKind::Special(_) => Err(io::Error::other(format!(
                 "`{}` is no file of the build context",
                 show(path)
             ))),

@@ -9,16 +9,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use bollard::Docker;
-use flate2::read::MultiGzDecoder;
 use futures_util::StreamExt as _;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use shipline_engine::archive::{Compression, EntryKind, TarReader};
 use shipline_engine::backend::{BuildRequest, Descriptor, ImageStore};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::BuiltImage;
 use shipline_engine::folder::Place;
 use shipline_engine::task::TaskContext;
-use shipline_engine::zstd::{self, ZstdReader};
 use shipline_model::name::Digest;
 use tokio::sync::mpsc;
 
@@ -38,6 +37,9 @@ const TAR_BLOCK: u64 = 512;
 
 /// The largest document (config, manifest list) that an archive may hold, in bytes.
 const LARGEST_DOCUMENT: u64 = 16 * 1024 * 1024;
+
+/// All documents together, in bytes.
+const LARGEST_DOCUMENTS: u64 = 64 * 1024 * 1024;
 
 /// `manifest.json` of `docker save`.
 #[derive(Deserialize)]
@@ -185,53 +187,43 @@ fn read_archive(
     let mut layers: BTreeMap<String, StoredLayer> = BTreeMap::new();
     let mut links: BTreeMap<String, String> = BTreeMap::new();
     let mut documents: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    let mut archive = tar::Archive::new(stream);
+    let mut archive = TarReader::new(stream);
     let broken = |error: io::Error| failed(request).because(error);
-    for entry in archive.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
-        let path = entry
-            .path()
-            .map_err(broken)?
-            .to_string_lossy()
-            .trim_start_matches("./")
-            .to_owned();
-        if entry.header().entry_type().is_symlink() {
-            if let Some(target) = entry.link_name().map_err(broken)? {
-                let target = resolve(&path, &target.to_string_lossy());
-                links.insert(path, target);
-            }
+    let mut left = LARGEST_DOCUMENTS;
+    while let Some(entry) = archive.next_entry().map_err(broken)? {
+        let path = String::from_utf8_lossy(&entry.path);
+        let path = path.trim_start_matches("./").to_owned();
+        if let EntryKind::Symlink { target } = &entry.kind {
+            let target = resolve(&path, &String::from_utf8_lossy(target));
+            links.insert(path, target);
             continue;
         }
-        if !entry.header().entry_type().is_file() {
+        if !matches!(entry.kind, EntryKind::File { .. }) {
             continue;
         }
-        let size = entry.size();
+        let size = entry.size;
         let mut head = Vec::new();
-        entry
+        archive
             .by_ref()
             .take(TAR_BLOCK)
             .read_to_end(&mut head)
             .map_err(broken)?;
         match form(&head) {
-            Form::Document if size > LARGEST_DOCUMENT => {
-                return Err(
-                    failed(request).because(format!("`{path}` in the archive has {size} bytes"))
-                );
-            }
             Form::Document => {
-                entry.read_to_end(&mut head).map_err(broken)?;
+                if size > LARGEST_DOCUMENT || size > left {
+                    return Err(failed(request)
+                        .because(format!("`{path}` in the archive has {size} bytes")));
+                }
+                left -= size;
+                archive.read_to_end(&mut head).map_err(broken)?;
                 documents.insert(path, head);
             }
             Form::Tar => {
-                let mut bytes = head.as_slice().chain(entry);
+                let mut bytes = head.as_slice().chain(&mut archive);
                 layers.insert(path, taker.take(&mut bytes, Some(size))?);
             }
-            Form::Gzip => {
-                let mut bytes = MultiGzDecoder::new(head.as_slice().chain(entry));
-                layers.insert(path, taker.take(&mut bytes, None)?);
-            }
-            Form::Zstd => {
-                let mut bytes = ZstdReader::new(head.as_slice().chain(entry));
+            Form::Packed(compression) => {
+                let mut bytes = compression.reader(head.as_slice().chain(&mut archive));
                 layers.insert(path, taker.take(&mut bytes, None)?);
             }
         }
@@ -263,20 +255,17 @@ fn read_archive(
 enum Form {
     Document,
     Tar,
-    Gzip,
-    Zstd,
+    Packed(Compression),
 }
 
 fn form(head: &[u8]) -> Form {
     let block = head.len() as u64 == TAR_BLOCK;
     if block && (&head[257..262] == b"ustar" || head.iter().all(|byte| *byte == 0)) {
-        Form::Tar
-    } else if head.starts_with(&[0x1f, 0x8b]) {
-        Form::Gzip
-    } else if zstd::begins(head) {
-        Form::Zstd
-    } else {
-        Form::Document
+        return Form::Tar;
+    }
+    match Compression::of_layer(head) {
+        Compression::None => Form::Document,
+        compression => Form::Packed(compression),
     }
 }
 

@@ -238,7 +238,7 @@ impl Talk {
                             content: Content::Text(_) | Content::Packed { .. },
                             ..
                         }
-                        | NodeKind::Other => {
+                        | NodeKind::Special(_) => {
                             return Err(io::Error::other(format!(
                                 "`{}` is no file of the build context",
                                 show(&path)

@@ -1,150 +1,342 @@
 //! Tars as sources: the layers of a base image, and the local archives that ADD unpacks.
+//!
+//! Layers are put over each other as containerd does it, which unpacks them for BuildKit; archives are unpacked as BuildKit's own
+//! code for ADD does it. The two differ in what leads out of their root, in whiteouts and in devices.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use shipline_engine::archive::{
+    BLOCK, Compression, Entry, EntryKind, TarReader, Xattrs, decompressed, is_header,
+};
 use shipline_engine::backend::ImageStore;
 
-use super::compression::{Compression, MAGIC};
+use super::copy::Changes;
 use super::tree::{
-    Archive, Content, ImagePath, LastLink, Node, NodeKind, Stamp, Tree, join, normal,
+    Archive, Content, DiskFile, ImagePath, LastLink, Node, NodeKind, Outside, Special, Stamp, Tree,
+    join, name, possible, resolve_within, show,
 };
 
-/// What is in an archive.
-pub(crate) struct Unpacked {
-    pub(crate) tree: Tree,
-    /// Directories that it does not list, and that its entries need.
-    pub(crate) implied: BTreeSet<ImagePath>,
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Attributes that a file system of layers keeps for itself: no image may set them.
+const OVERLAY: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+
+/// An archive that ADD unpacks.
+pub(crate) struct Packed {
+    archive: Archive,
+    file: Arc<DiskFile>,
 }
 
-/// The tree of an archive, where a file is one; `None` where it is any other file.
-pub(crate) fn unpack(content: &Content) -> Result<Option<Unpacked>, String> {
+/// Looks whether a file is an archive; `None` where it is any other file.
+pub(crate) fn packed(content: &Content) -> Result<Option<Packed>, String> {
     let Content::Disk(file) = content else {
         // Texts and entries of tars are small or have been unpacked once: Docker looks into files only.
         return Ok(None);
     };
-    let shown = file.path.display();
-    let failed = |error: io::Error| format!("archive `{shown}` cannot be read: {error}");
-    let mut opened = File::open(&file.path).map_err(failed)?;
-    let mut magic = [0; MAGIC];
-    let length = read_full(&mut opened, &mut magic).map_err(failed)?;
-    let compression = Compression::of(&magic[..length]);
-    opened.seek(SeekFrom::Start(0)).map_err(failed)?;
-    let mut reader = compression.reader(opened);
-    let mut header = [0; 512];
-    let full = matches!(read_full(&mut reader, &mut header), Ok(512));
-    if !full || !is_tar(&header) {
-        return Ok(None);
+    let failed = |error: io::Error| unreadable(&file.path, &error);
+    let opened = File::open(&file.path).map_err(failed)?;
+    let (compression, mut reader) = decompressed(opened, Compression::of).map_err(failed)?;
+    let mut header = [0; BLOCK];
+    match read_full(&mut *reader, &mut header) {
+        Ok(BLOCK) if is_header(&header) => Ok(Some(Packed {
+            archive: Archive::File(Arc::clone(file)),
+            file: Arc::clone(file),
+        })),
+        // It is an archive that we do not unpack, and no file that only looks like one.
+        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => Err(unreadable(
+            &file.path,
+            &io::Error::other(format!(
+                "its {compression:?} compression needs more memory than any usual archive ({error})"
+            )),
+        )),
+        Ok(_) | Err(_) => Ok(None),
     }
-    let archive = Archive::File(Arc::clone(file));
-    let mut tree = Tree::default();
-    let implied = apply(
-        &mut tree,
-        &archive,
-        io::Cursor::new(header).chain(reader),
-        Marks::AsFiles,
-    )
-    .map_err(failed)?;
-    Ok(Some(Unpacked { tree, implied }))
 }
 
-/// Whether `.wh.` names remove what lies below, as in layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Marks {
-    Whiteouts,
-    AsFiles,
-}
-
-/// Puts the entries of a tar over a tree. Gives the directories that it needs and does not list.
-pub(crate) fn apply(
-    tree: &mut Tree,
-    archive: &Archive,
-    reader: impl Read,
-    marks: Marks,
-) -> io::Result<BTreeSet<ImagePath>> {
-    let mut implied = BTreeSet::new();
-    let mut tar = tar::Archive::new(reader);
-    for entry in tar.entries()? {
-        let entry = entry?;
-        let header = entry.header();
-        let path = normal(&entry.path_bytes());
-        let file_name = super::tree::name(&path).to_vec();
-        if marks == Marks::Whiteouts
-            && let Some(removed) = file_name.strip_prefix(b".wh.")
-        {
-            let parent = path[..path.len() - file_name.len()].strip_suffix(b"/");
-            let parent = parent.unwrap_or_default().to_vec();
-            if file_name == b".wh..wh..opq" {
-                tree.clear(&parent);
-            } else if !removed.starts_with(b".wh.") {
-                tree.remove(&join(&parent, removed));
-            }
-            continue;
-        }
-        let kind = header.entry_type();
-        let content = || Content::Packed {
-            archive: archive.clone(),
-            entry: entry.path_bytes().into_owned().into(),
+impl Packed {
+    /// Unpacks it into `root`, a directory of the tree. Gives the devices that it leaves out, as BuildKit does.
+    pub(crate) fn unpack(
+        &self,
+        tree: &mut Tree,
+        changes: &mut Changes,
+        root: &[u8],
+        owner: Option<(u64, u64)>,
+    ) -> Result<Vec<ImagePath>, String> {
+        let failed = |error: io::Error| unreadable(&self.file.path, &error);
+        let opened = File::open(&self.file.path).map_err(failed)?;
+        let (_, reader) = decompressed(opened, Compression::of).map_err(failed)?;
+        let mut unpacking = Unpacking {
+            tree,
+            changes: Some(changes),
+            archive: &self.archive,
+            root,
+            way: Way::Added { owner },
+            left_out: Vec::new(),
         };
-        let kind = if kind.is_dir() {
-            NodeKind::Directory
-        } else if kind.is_symlink() {
-            NodeKind::Symlink {
-                target: entry.link_name_bytes().unwrap_or_default().into_owned(),
+        unpacking.all(reader).map_err(failed)?;
+        Ok(unpacking.left_out)
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    format!("archive `{}` cannot be unpacked: {error}", path.display())
+}
+
+/// Puts a layer over a tree.
+pub(crate) fn put_layer(tree: &mut Tree, archive: &Archive, reader: impl Read) -> io::Result<()> {
+    tree.next_layer();
+    Unpacking {
+        tree,
+        changes: None,
+        archive,
+        root: b"",
+        way: Way::Layer,
+        left_out: Vec::new(),
+    }
+    .all(reader)
+}
+
+/// How entries are taken.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// Of a layer: `.wh.` names hide what lies below, and what leads out of the root stays at it.
+    Layer,
+    /// Of an archive in a build context: nothing may lead out of it, and everything may get another owner.
+    Added { owner: Option<(u64, u64)> },
+}
+
+/// An archive on its way into a tree.
+struct Unpacking<'t> {
+    tree: &'t mut Tree,
+    changes: Option<&'t mut Changes>,
+    archive: &'t Archive,
+    /// The directory from which its paths are seen.
+    root: &'t [u8],
+    way: Way,
+    left_out: Vec<ImagePath>,
+}
+
+impl Unpacking<'_> {
+    fn all(&mut self, reader: impl Read) -> io::Result<()> {
+        let mut tar = TarReader::new(reader);
+        while let Some(entry) = tar.next_entry()? {
+            let path = entry.path.clone();
+            self.entry(entry)
+                .and_then(|()| self.tree.fits())
+                .map_err(|why| {
+                    io::Error::other(format!("`{}`: {why}", String::from_utf8_lossy(&path)))
+                })?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: Entry) -> Result<(), String> {
+        let path = self.clean(&entry.path)?;
+        let (folder, file_name) = split(&path);
+        if file_name.is_empty() {
+            // The root itself is made by whoever unpacks.
+            return Ok(());
+        }
+        let hidden = match self.way {
+            Way::Layer => file_name.strip_prefix(WHITEOUT),
+            Way::Added { .. } => None,
+        };
+        if let Some(hidden) = hidden {
+            let folder = self.real(folder)?;
+            match hidden {
+                _ if file_name == OPAQUE => self.tree.hide_below(&folder),
+                // `.wh..` and `.wh...` would hide the folder or the one above; aufs kept notes under `.wh..wh.`.
+                b"" | b"." | b".." => {}
+                hidden if hidden.starts_with(WHITEOUT) => {}
+                hidden => self.tree.hide(&join(&folder, hidden)),
             }
-        } else if kind.is_hard_link() {
-            let target = normal(&entry.link_name_bytes().unwrap_or_default());
-            match tree.get(&target) {
-                Some(node) => node.kind,
-                None => {
-                    return Err(io::Error::other(format!(
-                        "hard link `{}` leads to nothing",
-                        String::from_utf8_lossy(&path)
-                    )));
+            return Ok(());
+        }
+        let skipped = matches!(
+            (&entry.kind, self.way),
+            (
+                EntryKind::CharDevice(..) | EntryKind::BlockDevice(..),
+                Way::Added { .. }
+            )
+        );
+        if skipped {
+            self.left_out.push(join(self.root, &path));
+            return Ok(());
+        }
+        let folder = self.folder(folder)?;
+        let to = join(&folder, file_name);
+        possible(&to)?;
+        let merges = entry.kind == EntryKind::Directory && self.tree.has_directory(&to);
+        if !merges {
+            self.remove(&to);
+        }
+        let node = self.node(entry)?;
+        self.place(to, node);
+        Ok(())
+    }
+
+    /// What an entry becomes.
+    fn node(&self, entry: Entry) -> Result<Node, String> {
+        let mut xattrs = kept(entry.xattrs);
+        let kind = match entry.kind {
+            EntryKind::File { .. } => NodeKind::File {
+                content: Content::Packed {
+                    archive: self.archive.clone(),
+                    entry: entry.index,
+                },
+                size: entry.size,
+            },
+            EntryKind::Directory => NodeKind::Directory,
+            EntryKind::Symlink { target } => NodeKind::Symlink { target },
+            EntryKind::HardLink { target } => {
+                let path = self.clean(&target)?;
+                let (folder, file_name) = split(&path);
+                let folder = self.real(folder)?;
+                let linked = (!file_name.is_empty())
+                    .then(|| self.tree.at(&join(&folder, file_name)))
+                    .flatten();
+                match linked {
+                    Some(node) if !node.is_directory() => {
+                        // What is set anew is set for both; the rest is the file's.
+                        for (name, value) in node.xattrs.iter().flat_map(|known| known.iter()) {
+                            xattrs.entry(name.clone()).or_insert_with(|| value.clone());
+                        }
+                        node.kind.clone()
+                    }
+                    Some(_) | None => {
+                        return Err(format!(
+                            "it is a hard link to `{}`, which is no file of the archive or below it",
+                            String::from_utf8_lossy(&target)
+                        ));
+                    }
                 }
             }
-        } else if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
-            NodeKind::File {
-                content: content(),
-                size: entry.size(),
+            EntryKind::CharDevice(major, minor) => {
+                NodeKind::Special(Special::CharDevice(major, minor))
             }
-        } else if kind.is_pax_global_extensions() {
-            continue;
-        } else {
-            NodeKind::Other
+            EntryKind::BlockDevice(major, minor) => {
+                NodeKind::Special(Special::BlockDevice(major, minor))
+            }
+            EntryKind::Fifo => NodeKind::Special(Special::Fifo),
+            EntryKind::Unknown(flag) => {
+                return Err(format!(
+                    "it is of the kind `{}`, which no engine unpacks",
+                    flag.escape_ascii()
+                ));
+            }
         };
-        if kind != NodeKind::Directory && !path.is_empty() {
-            tree.clear(&path);
+        let owner = match self.way {
+            Way::Added { owner } => owner,
+            Way::Layer => None,
+        };
+        let (uid, gid) = owner.unwrap_or((u64::from(entry.uid), u64::from(entry.gid)));
+        Ok(Node {
+            kind,
+            mode: entry.mode,
+            uid,
+            gid,
+            xattrs: (!xattrs.is_empty()).then(|| Arc::new(xattrs)),
+        })
+    }
+
+    fn outside(&self) -> Outside {
+        match self.way {
+            Way::Layer => Outside::Stop,
+            Way::Added { .. } => Outside::Refuse,
         }
-        // A tar need not list the directories above its entries.
-        for (end, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-            if tree.get(&path[..end]).is_none() {
-                tree.insert(path[..end].to_vec(), Node::directory());
-                implied.insert(path[..end].to_vec());
+    }
+
+    /// A path of the archive without `.` and `..`.
+    fn clean(&self, path: &[u8]) -> Result<ImagePath, String> {
+        resolve_within(path, LastLink::Follow, self.outside(), &mut |_| Ok(None))
+    }
+
+    /// Where a path of the archive lies in the tree, over the links that lie there.
+    fn real(&self, path: &[u8]) -> Result<ImagePath, String> {
+        // Nothing lies below what is no directory: where one is found, no link leads there.
+        let straight = join(self.root, path);
+        if self.tree.has_directory(&straight) {
+            return Ok(straight);
+        }
+        let (tree, root) = (&*self.tree, self.root);
+        let link = &mut |path: &[u8]| Ok(tree.link(&join(root, path)));
+        let found = resolve_within(path, LastLink::Follow, self.outside(), link)?;
+        Ok(join(self.root, &found))
+    }
+
+    /// The directory of an entry; a tar need not list those above its entries.
+    fn folder(&mut self, path: &[u8]) -> Result<ImagePath, String> {
+        let real = self.real(path)?;
+        if self.tree.has_directory(&real) {
+            return Ok(real);
+        }
+        possible(&real)?;
+        let ends = real.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let ends: Vec<usize> = ends.map(|(end, _)| end).chain([real.len()]).collect();
+        for end in ends {
+            let above = &real[..end];
+            match self.tree.at(above) {
+                None => self.place(above.to_vec(), Node::directory()),
+                Some(node) if node.is_directory() => {}
+                Some(_) => {
+                    return Err(format!(
+                        "it lies below `{}`, which is not a directory",
+                        show(above)
+                    ));
+                }
             }
         }
-        implied.remove(&path);
-        tree.insert(
-            path,
-            Node {
-                kind,
-                mode: header.mode()? & 0o7777,
-                uid: header.uid()?,
-                gid: header.gid()?,
-            },
-        );
+        Ok(real)
     }
-    Ok(implied)
+
+    fn place(&mut self, path: ImagePath, node: Node) {
+        if let Some(changes) = &mut self.changes {
+            changes.insert(path.clone(), node.clone());
+        }
+        self.tree.insert(path, node);
+    }
+
+    fn remove(&mut self, path: &[u8]) {
+        if self.tree.at(path).is_none() {
+            return;
+        }
+        self.tree.remove(path);
+        if let Some(changes) = &mut self.changes {
+            let start = join(path, b"");
+            let below = changes.range(start.clone()..).map(|(path, _)| path);
+            let below: Vec<ImagePath> = below
+                .take_while(|path| path.starts_with(&start))
+                .cloned()
+                .collect();
+            for path in below {
+                changes.remove(&path);
+            }
+        }
+    }
+}
+
+/// A path's folder and its last part.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let name = name(path);
+    let folder = &path[..path.len() - name.len()];
+    (folder.strip_suffix(b"/").unwrap_or(folder), name)
+}
+
+fn kept(mut xattrs: Xattrs) -> Xattrs {
+    xattrs.retain(|name, _| !OVERLAY.iter().any(|own| name.starts_with(own)));
+    xattrs
 }
 
 /// Files of tars that a layer needs, written next to each other on the disk: tars can be read in their own order only.
 pub(crate) struct Spool {
     directory: PathBuf,
     next: u64,
-    files: BTreeMap<(String, Vec<u8>), PathBuf>,
+    files: BTreeMap<(String, u64), PathBuf>,
 }
 
 impl Spool {
@@ -161,45 +353,37 @@ impl Spool {
     pub(crate) fn fetch(
         &mut self,
         archive: &Archive,
-        entries: &[&[u8]],
+        entries: &BTreeSet<u64>,
         store: &dyn ImageStore,
     ) -> Result<(), String> {
         let id = id(archive);
-        let mut wanted: Vec<&[u8]> = entries
-            .iter()
-            .copied()
-            .filter(|entry| !self.files.contains_key(&(id.clone(), entry.to_vec())))
-            .collect();
-        wanted.sort_unstable();
+        let is_new = |entry: &u64| !self.files.contains_key(&(id.clone(), *entry));
+        let mut wanted: BTreeSet<u64> = entries.iter().copied().filter(is_new).collect();
         if wanted.is_empty() {
             return Ok(());
         }
         let failed = |error: io::Error| format!("{id} cannot be unpacked: {error}");
-        let reader = open(archive, store)?;
-        let mut tar = tar::Archive::new(reader);
-        for entry in tar.entries().map_err(failed)? {
-            let mut entry = entry.map_err(failed)?;
-            let path = entry.path_bytes().into_owned();
-            let kind = entry.header().entry_type();
-            let is_file = kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse();
-            if !is_file || wanted.binary_search(&path.as_slice()).is_err() {
+        let mut tar = TarReader::new(open(archive, store)?);
+        while let Some(entry) = tar.next_entry().map_err(failed)? {
+            if !wanted.remove(&entry.index) {
                 continue;
             }
             let file = self.directory.join(self.next.to_string());
             self.next += 1;
             let mut out = File::create(&file).map_err(failed)?;
-            crate::store::copy(&mut entry, &mut out).map_err(failed)?;
+            crate::store::copy(&mut tar, &mut out).map_err(failed)?;
             out.flush().map_err(failed)?;
-            self.files.insert((id.clone(), path), file);
+            self.files.insert((id.clone(), entry.index), file);
+            if wanted.is_empty() {
+                break;
+            }
         }
         Ok(())
     }
 
     /// Where a fetched entry lies.
-    pub(crate) fn file(&self, archive: &Archive, entry: &[u8]) -> Option<&Path> {
-        self.files
-            .get(&(id(archive), entry.to_vec()))
-            .map(PathBuf::as_path)
+    pub(crate) fn file(&self, archive: &Archive, entry: u64) -> Option<&Path> {
+        self.files.get(&(id(archive), entry)).map(PathBuf::as_path)
     }
 }
 
@@ -214,10 +398,13 @@ fn id(archive: &Archive) -> String {
 /// An archive's tar, decompressed.
 pub(crate) fn open(archive: &Archive, store: &dyn ImageStore) -> Result<Box<dyn Read>, String> {
     let failed = |error: io::Error| format!("{} cannot be read: {error}", id(archive));
-    let mut raw: Box<dyn Read> = match archive {
-        Archive::Layer(digest) => store
-            .open(digest)
-            .map_err(|error| format!("{} cannot be read: {error}", id(archive)))?,
+    let (raw, told): (Box<dyn Read + Send>, fn(&[u8]) -> Compression) = match archive {
+        Archive::Layer(digest) => {
+            let blob = store
+                .open(digest)
+                .map_err(|error| format!("{} cannot be read: {error}", id(archive)))?;
+            (blob, Compression::of_layer)
+        }
         Archive::File(file) => {
             let opened = File::open(&file.path).map_err(failed)?;
             if Stamp::of(&opened.metadata().map_err(failed)?) != file.stamp {
@@ -226,31 +413,10 @@ pub(crate) fn open(archive: &Archive, store: &dyn ImageStore) -> Result<Box<dyn 
                     file.path.display()
                 ));
             }
-            Box::new(opened)
+            (Box::new(opened), Compression::of)
         }
     };
-    let mut magic = [0; MAGIC];
-    let length = read_full(&mut raw, &mut magic).map_err(failed)?;
-    let magic = &magic[..length];
-    Ok(Compression::of(magic).reader(io::Cursor::new(magic.to_vec()).chain(raw)))
-}
-
-/// Whether a block is a tar header: its checksum is right.
-fn is_tar(block: &[u8; 512]) -> bool {
-    let sum: u32 = block
-        .iter()
-        .enumerate()
-        .map(|(at, byte)| {
-            u32::from(if (148..156).contains(&at) {
-                b' '
-            } else {
-                *byte
-            })
-        })
-        .sum();
-    tar::Header::from_byte_slice(block)
-        .cksum()
-        .is_ok_and(|written| written == sum && block.iter().any(|byte| *byte != 0))
+    Ok(decompressed(raw, told).map_err(failed)?.1)
 }
 
 fn read_full(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
@@ -281,7 +447,7 @@ pub(crate) fn read_small(
     else {
         return Ok(None);
     };
-    let shown = super::tree::show(&real);
+    let shown = show(&real);
     if size > LIMIT {
         return Err(format!("`{shown}` is too large"));
     }
@@ -295,12 +461,11 @@ pub(crate) fn read_small(
                 .map_err(failed)?;
         }
         Content::Packed { archive, entry } => {
-            let mut tar = tar::Archive::new(open(&archive, store)?);
-            for packed in tar.entries().map_err(failed)? {
-                let mut packed = packed.map_err(failed)?;
-                if *packed.path_bytes() == *entry {
-                    bytes.clear();
-                    packed.read_to_end(&mut bytes).map_err(failed)?;
+            let mut tar = TarReader::new(open(&archive, store)?);
+            while let Some(packed) = tar.next_entry().map_err(failed)? {
+                if packed.index == entry {
+                    tar.read_to_end(&mut bytes).map_err(failed)?;
+                    break;
                 }
             }
         }

@@ -15,11 +15,11 @@ use shipline_model::name::Digest;
 
 use super::copy::Changes;
 use super::layer::Layer;
-use super::tree::{Archive, Content, NodeKind, Stamp};
+use super::tree::{Archive, Content, NodeKind, Special, Stamp};
 use crate::layout::disk_error;
 
 /// Changes whenever the same files would become another layer, or records are written another way.
-const VERSION: &str = "2";
+const VERSION: &str = "3";
 /// Bytes of a fingerprint's fields that are hashed together.
 const BUFFER: usize = 1 << 16;
 /// Records that were not used for so long go.
@@ -156,9 +156,26 @@ pub(crate) fn fingerprint(changes: &Changes, platform: &Platform) -> Fingerprint
         field(&node.mode.to_le_bytes());
         field(&node.uid.to_le_bytes());
         field(&node.gid.to_le_bytes());
+        if let Some(xattrs) = &node.xattrs {
+            field(b"x");
+            field(&(xattrs.len() as u64).to_le_bytes());
+            for (name, value) in xattrs.iter() {
+                field(name);
+                field(value);
+            }
+        }
         match &node.kind {
             NodeKind::Directory => field(b"d"),
-            NodeKind::Other => field(b"o"),
+            NodeKind::Special(special) => {
+                let (letter, major, minor) = match special {
+                    Special::CharDevice(major, minor) => (b"c", *major, *minor),
+                    Special::BlockDevice(major, minor) => (b"b", *major, *minor),
+                    Special::Fifo => (b"q", 0, 0),
+                };
+                field(letter);
+                field(&major.to_le_bytes());
+                field(&minor.to_le_bytes());
+            }
             NodeKind::Symlink { target } => {
                 field(b"l");
                 field(target);
@@ -185,7 +202,7 @@ pub(crate) fn fingerprint(changes: &Changes, platform: &Platform) -> Fingerprint
                                 stamp(&mut field, &file.stamp);
                             }
                         }
-                        field(entry);
+                        field(&entry.to_le_bytes());
                     }
                 }
             }

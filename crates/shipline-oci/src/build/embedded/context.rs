@@ -242,6 +242,7 @@ impl Context {
             mode,
             uid: 0,
             gid: 0,
+            xattrs: None,
         }))
     }
 }

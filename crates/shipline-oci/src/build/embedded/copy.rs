@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::archive::{self, Unpacked};
+use super::archive::{self, Packed};
 use super::context::{Seen, Source, follow, glob};
 use super::mode::ModeChange;
 use super::tree::{
-    Content, ImagePath, LastLink, Node, NodeKind, Tree, join, name, normal, parts, show,
+    Content, ImagePath, LastLink, Node, NodeKind, Special, Tree, join, name, normal, parts,
+    possible, show,
 };
 use crate::build::dockerfile::{CopyKind, Parents};
 use crate::build::ignore::{Ignore, Matched};
@@ -86,6 +87,7 @@ impl Copying<'_> {
                         mode: 0o644,
                         uid: 0,
                         gid: 0,
+                        xattrs: None,
                     };
                     let path = self.file_target(&target, slash, name.as_bytes());
                     self.file(path, node)?;
@@ -168,9 +170,9 @@ impl Copying<'_> {
                 }
                 if self.rules.kind == CopyKind::Add
                     && let NodeKind::File { content, .. } = &node.kind
-                    && let Some(unpacked) = archive::unpack(content)?
+                    && let Some(packed) = archive::packed(content)?
                 {
-                    return self.unpacked(&unpacked, target);
+                    return self.unpacked(&packed, target);
                 }
                 let path = self.file_target(target, slash, name(path));
                 self.file(path, node)
@@ -216,6 +218,7 @@ impl Copying<'_> {
         for (child, listed) in self.source.listing(directory)? {
             let path = join(directory, &child);
             let relative = join(relative, &child);
+            possible(&relative)?;
             let (state, excluded) = self
                 .rules
                 .exclude
@@ -264,7 +267,7 @@ impl Copying<'_> {
                 };
             }
             Some(NodeKind::Directory) | None => path,
-            Some(NodeKind::File { .. } | NodeKind::Other) => {
+            Some(NodeKind::File { .. } | NodeKind::Special(_)) => {
                 return Err(format!(
                     "`{}` is not a directory, and a directory is copied to it",
                     show(&path)
@@ -279,9 +282,9 @@ impl Copying<'_> {
 
     /// Puts a file, link or the like at a path.
     pub(super) fn file(&mut self, path: ImagePath, node: Node) -> Result<(), String> {
-        if node.kind == NodeKind::Other {
+        if node.kind == NodeKind::Special(Special::CharDevice(0, 0)) {
             return Err(format!(
-                "`{}` would be a device or pipe, which cannot be copied",
+                "`{}` would be the device 0:0, by which engines mark what a layer deletes",
                 show(&path)
             ));
         }
@@ -304,22 +307,33 @@ impl Copying<'_> {
     /// Makes the directories above a path that are not there yet. They have the owner of what is copied, and its mode where
     /// that is octal (BuildKit since Docker 28.1; before, they had 0755). For an archive the mode says nothing.
     fn parents(&mut self, path: &[u8], way: Way) -> Result<(), String> {
-        let Some(end) = path.iter().rposition(|b| *b == b'/') else {
+        let Some(last) = path.iter().rposition(|b| *b == b'/') else {
             return Ok(());
         };
-        let parent = &path[..end];
-        match self.tree.get(parent) {
-            Some(node) if node.is_directory() => return Ok(()),
-            Some(_) => {
-                return Err(format!(
-                    "`{}` is not a directory, so that `{}` cannot be made",
-                    show(parent),
-                    show(path)
-                ));
-            }
-            None => {}
+        if self.tree.has_directory(&path[..last]) {
+            return Ok(());
         }
-        self.parents(parent, way)?;
+        possible(path)?;
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        for (end, _) in ends {
+            let parent = &path[..end];
+            match self.tree.at(parent) {
+                Some(node) if node.is_directory() => {}
+                Some(_) => {
+                    return Err(format!(
+                        "`{}` is not a directory, so that `{}` cannot be made",
+                        show(parent),
+                        show(path)
+                    ));
+                }
+                None => self.parent(parent, way),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a directory in one that is there.
+    fn parent(&mut self, parent: &[u8], way: Way) {
         let (uid, gid) = self.rules.owner.unwrap_or((0, 0));
         let mode = match (way, &self.rules.mode) {
             (Way::Copied, Some(ModeChange::Octal(mode))) => mode & 0o777,
@@ -340,7 +354,6 @@ impl Copying<'_> {
                 ..Node::directory()
             },
         );
-        Ok(())
     }
 
     fn changed(&self, mut node: Node) -> Node {
@@ -350,8 +363,10 @@ impl Copying<'_> {
         if let Some(change) = &self.rules.mode {
             match node.kind {
                 NodeKind::Directory => node.mode = change.apply(node.mode, true),
-                NodeKind::File { .. } => node.mode = change.apply(node.mode, false),
-                NodeKind::Symlink { .. } | NodeKind::Other => {}
+                NodeKind::File { .. } | NodeKind::Special(_) => {
+                    node.mode = change.apply(node.mode, false);
+                }
+                NodeKind::Symlink { .. } => {}
             }
         }
         node
@@ -362,55 +377,20 @@ impl Copying<'_> {
         self.changes.insert(path, node);
     }
 
-    /// Puts an unpacked archive into `target`. Its entries keep their modes, and replace what is in their way: a directory of
-    /// an archive is no invitation to follow a link.
-    fn unpacked(&mut self, archive: &Unpacked, target: &[u8]) -> Result<(), String> {
+    /// Unpacks an archive into `target`. Its entries keep their modes, and replace what is in their way: a directory of an
+    /// archive is no invitation to follow a link.
+    fn unpacked(&mut self, archive: &Packed, target: &[u8]) -> Result<(), String> {
         self.made(target, Way::Unpacked)?;
-        self.merge(archive, &[], target)
-    }
-
-    fn merge(&mut self, archive: &Unpacked, directory: &[u8], target: &[u8]) -> Result<(), String> {
-        for child in archive.tree.children(directory) {
-            let path = join(directory, &child);
-            let mut to = join(target, &child);
-            let Some(mut node) = archive.tree.get(&path) else {
-                continue;
+        let left_out = archive.unpack(self.tree, &mut self.changes, target, self.rules.owner)?;
+        if let Some(first) = left_out.first() {
+            let more = match left_out.len() {
+                1 => String::new(),
+                count => format!(" and {} more", count - 1),
             };
-            if archive.implied.contains(&path) {
-                // Made on the way to an entry, if it is not there: then nobody said whose it is.
-                let real = self.tree.resolve(&to, LastLink::Follow)?;
-                match self.tree.get(&real) {
-                    Some(there) if there.is_directory() => to = real,
-                    None if real == to => self.place(to.clone(), node.clone()),
-                    Some(_) | None => {
-                        return Err(format!(
-                            "`{}` is not a directory, and an archive has entries below it",
-                            show(&to)
-                        ));
-                    }
-                }
-            } else {
-                if let Some((uid, gid)) = self.rules.owner {
-                    (node.uid, node.gid) = (uid, gid);
-                }
-                if node.kind == NodeKind::Other {
-                    return Err(format!(
-                        "`{}` would be a device or pipe, which cannot be unpacked",
-                        show(&to)
-                    ));
-                }
-                let merges = node.is_directory()
-                    && self.tree.get(&to).is_some_and(|there| there.is_directory());
-                if !merges {
-                    self.tree.remove(&to);
-                    let below = join(&to, b"");
-                    self.changes.retain(|path, _| !path.starts_with(&below));
-                }
-                self.place(to.clone(), node.clone());
-            }
-            if node.is_directory() {
-                self.merge(archive, &path, &to)?;
-            }
+            self.notes.push(format!(
+                "`{}`{more} is a device, which ADD leaves out (as BuildKit does)",
+                show(first)
+            ));
         }
         Ok(())
     }
@@ -447,6 +427,7 @@ pub(crate) fn make_directory(
 ) -> Result<Changes, String> {
     let mut changes = Changes::new();
     let real = tree.resolve(path.as_bytes(), LastLink::Follow)?;
+    possible(&real)?;
     let mut at = ImagePath::new();
     for part in parts(&real) {
         at = join(&at, part);

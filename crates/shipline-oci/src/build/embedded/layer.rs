@@ -19,7 +19,7 @@ use super::archive::Spool;
 use super::binary::{Fit, inspect};
 use super::copy::Changes;
 use super::tarball::{END, headers, padding};
-use super::tree::{Archive, Content, Node, NodeKind, Stamp, show};
+use super::tree::{Content, Node, NodeKind, Stamp, show};
 use crate::build::gzip::{self, Chunks, Gone};
 
 /// A layer in the store.
@@ -121,11 +121,8 @@ impl Press<'_> {
     ) -> Result<(Digest, Observed), Option<LayerError>> {
         let total = changes
             .values()
-            .map(|node| match node.kind {
-                NodeKind::File { size, .. } => size,
-                NodeKind::Directory | NodeKind::Symlink { .. } | NodeKind::Other => 0,
-            })
-            .sum();
+            .map(Node::size)
+            .fold(0, u64::saturating_add);
         let mut out = Tar {
             press: self,
             chunks,
@@ -135,15 +132,12 @@ impl Press<'_> {
         let mut observed = Observed::default();
         let mut more = 0_usize;
         for (path, node) in changes {
-            let size = match &node.kind {
-                NodeKind::File { size, .. } => *size,
-                NodeKind::Directory | NodeKind::Symlink { .. } | NodeKind::Other => 0,
-            };
+            let size = node.size();
             out.write(&headers(path, node, size))?;
             let NodeKind::File { content, .. } = &node.kind else {
                 continue;
             };
-            match self.open(content)? {
+            match self.open(content, path)? {
                 Opened::Text(text) => out.write(text)?,
                 Opened::File(file) => {
                     let failed = |error: io::Error| {
@@ -178,22 +172,20 @@ impl Press<'_> {
         Ok((out.chunks.finish().map_err(|Gone| None)?, observed))
     }
 
-    fn open<'c>(&self, content: &'c Content) -> Result<Opened<'c>, LayerError> {
+    fn open<'c>(&self, content: &'c Content, shown: &[u8]) -> Result<Opened<'c>, LayerError> {
         let path = match content {
             Content::Text(text) => return Ok(Opened::Text(text)),
             Content::Disk(file) => file.path.as_path(),
-            Content::Packed { archive, entry } => self.spooled(archive, entry)?,
+            Content::Packed { archive, entry } => {
+                self.spool.file(archive, *entry).ok_or_else(|| {
+                    LayerError::Sources(format!("`{}` is not in its archive any more", show(shown)))
+                })?
+            }
         };
         let file = open_file(path).map_err(|error| {
             LayerError::Sources(format!("`{}` cannot be read: {error}", path.display()))
         })?;
         Ok(Opened::File(file))
-    }
-
-    fn spooled(&self, archive: &Archive, entry: &[u8]) -> Result<&std::path::Path, LayerError> {
-        self.spool.file(archive, entry).ok_or_else(|| {
-            LayerError::Sources(format!("`{}` is not in its archive any more", show(entry)))
-        })
     }
 
     /// Looks at a file's head: a binary that must run and cannot is an error, others that cannot are a note.

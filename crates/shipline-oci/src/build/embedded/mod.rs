@@ -8,7 +8,6 @@
 mod archive;
 mod binary;
 mod cache;
-mod compression;
 mod context;
 mod copy;
 mod layer;
@@ -20,7 +19,7 @@ mod stage;
 mod tarball;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -242,7 +241,7 @@ impl EmbeddedBuilder {
         what: &str,
         session: &Session<'_>,
     ) -> Result<Layer, LayerError> {
-        let mut packed: BTreeMap<String, (&tree::Archive, Vec<&[u8]>)> = BTreeMap::new();
+        let mut packed: BTreeMap<String, (&tree::Archive, BTreeSet<u64>)> = BTreeMap::new();
         for node in changes.values() {
             if let NodeKind::File {
                 content: Content::Packed { archive, entry },
@@ -251,9 +250,9 @@ impl EmbeddedBuilder {
             {
                 packed
                     .entry(format!("{archive:?}"))
-                    .or_insert_with(|| (archive, Vec::new()))
+                    .or_insert_with(|| (archive, BTreeSet::new()))
                     .1
-                    .push(entry);
+                    .insert(*entry);
             }
         }
         let scratch = if packed.is_empty() {

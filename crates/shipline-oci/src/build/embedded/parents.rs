@@ -2,7 +2,7 @@
 
 use super::context::{Seen, follow};
 use super::copy::Copying;
-use super::tree::{ImagePath, Node, join, normal};
+use super::tree::{ImagePath, Node, join, normal, possible};
 use crate::build::ignore::{Ignore, Matched};
 use crate::build::pattern::has_wildcard;
 
@@ -67,6 +67,7 @@ impl Copying<'_> {
         for child in self.source.names(directory)? {
             let path = join(directory, &child);
             let relative = join(relative, &child);
+            possible(&relative)?;
             let shown = String::from_utf8_lossy(&relative).into_owned();
             let (taking, taken) = wanted.takes.enter(taking, &shown);
             let (leaving, left) = self.rules.exclude.enter(leaving, &shown);

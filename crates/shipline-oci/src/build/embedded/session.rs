@@ -1,7 +1,6 @@
 //! One build: its Dockerfile and context, the stages carried out so far, and the images that they refer to.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use shipline_engine::backend::{BuildRequest, Descriptor, ImageStore, Manifest};
 use shipline_engine::error::{BackendError, ErrorClass};
@@ -9,7 +8,7 @@ use shipline_engine::task::TaskContext;
 use shipline_model::config::Platform;
 use shipline_model::name::Digest;
 
-use super::archive::{self, Marks};
+use super::archive;
 use super::context::{Context, Source, TreeSource};
 use super::stage::{Stage, Step};
 use super::tree::{Archive, Tree};
@@ -18,7 +17,8 @@ use crate::build::dockerfile::{
 };
 use crate::build::recipe::wrong;
 use crate::image::{
-    DOCKER_LAYER_GZIP, DOCKER_LAYER_ZSTD, ImageConfig, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD,
+    self, DOCKER_LAYER_GZIP, DOCKER_LAYER_ZSTD, ImageConfig, OCI_LAYER, OCI_LAYER_GZIP,
+    OCI_LAYER_ZSTD,
 };
 
 /// One build.
@@ -291,12 +291,7 @@ fn read_config(
     let manifest = store
         .manifest(digest)?
         .ok_or_else(|| failed(ErrorClass::NotFound).because("it is not in the store"))?;
-    let mut bytes = Vec::new();
-    let mut config = io::Read::take(store.open(&manifest.config.digest)?, MAX_CONFIG);
-    io::Read::read_to_end(&mut config, &mut bytes)
-        .map_err(|error| failed(ErrorClass::Failed).because(error))?;
-    let config = serde_json::from_slice(&bytes)
-        .map_err(|error| failed(ErrorClass::Invalid).because(error))?;
+    let config = image::read_config(store, &manifest.config)?;
     Ok((manifest, config))
 }
 
@@ -338,8 +333,9 @@ fn read_image(
         let archive = Archive::Layer(layer.digest.clone());
         let reader = archive::open(&archive, store)
             .map_err(|why| failed(ErrorClass::Failed).because(why))?;
-        archive::apply(&mut tree, &archive, reader, Marks::Whiteouts)
-            .map_err(|error| failed(ErrorClass::Invalid).because(error))?;
+        archive::put_layer(&mut tree, &archive, reader).map_err(|error| {
+            failed(ErrorClass::Invalid).because(format!("layer {}: {error}", layer.digest))
+        })?;
         layers.push(Descriptor {
             media_type,
             ..layer

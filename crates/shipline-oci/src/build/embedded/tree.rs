@@ -1,9 +1,10 @@
 //! A file system as it will be in an image: what each path is, and where its bytes are found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use shipline_engine::archive::{LONGEST_PATH, Xattrs};
 use shipline_model::name::Digest;
 
 /// A path in an image: bytes without a leading slash; the root is empty.
@@ -12,10 +13,30 @@ pub(crate) type ImagePath = Vec<u8>;
 /// How many symbolic links a path may lead over.
 const MAX_LINKS: usize = 40;
 
+/// How many folders may lie in each other. What people make has a few dozen; who walks over them keeps each of them.
+const DEEPEST: usize = 256;
+
+/// Bytes of memory that all paths of a file system may need, with what is known of each. The largest images have a few hundred
+/// thousand files.
+const HEAVIEST: u64 = 512 << 20;
+
+/// What is known of a path without its texts, in bytes.
+const WEIGHT: u64 = 192;
+
 /// A file system as it will be in an image.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tree {
-    nodes: BTreeMap<ImagePath, Node>,
+    nodes: BTreeMap<ImagePath, Placed>,
+    /// The layer that is being put over it, counted from the first.
+    layer: u32,
+    weight: u64,
+}
+
+/// What stands at a path, and which layer put it there.
+#[derive(Debug, Clone)]
+struct Placed {
+    node: Node,
+    layer: u32,
 }
 
 /// What stands at a path.
@@ -26,21 +47,27 @@ pub(crate) struct Node {
     pub(crate) mode: u32,
     pub(crate) uid: u64,
     pub(crate) gid: u64,
+    /// Extended attributes, where it has any.
+    pub(crate) xattrs: Option<Arc<Xattrs>>,
 }
 
 /// The kinds of things that stand at paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NodeKind {
     Directory,
-    File {
-        content: Content,
-        size: u64,
-    },
-    Symlink {
-        target: Vec<u8>,
-    },
-    /// A device or pipe of a base image: it is there, and cannot be copied.
-    Other,
+    File { content: Content, size: u64 },
+    Symlink { target: Vec<u8> },
+    Special(Special),
+}
+
+/// What is no file, and has no content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Special {
+    /// By major and minor number.
+    CharDevice(u32, u32),
+    /// By major and minor number.
+    BlockDevice(u32, u32),
+    Fifo,
 }
 
 /// Where a file's bytes are.
@@ -51,7 +78,11 @@ pub(crate) enum Content {
     /// A text of the Dockerfile.
     Text(Arc<[u8]>),
     /// An entry of a tar.
-    Packed { archive: Archive, entry: Arc<[u8]> },
+    Packed {
+        archive: Archive,
+        /// Which of its entries, from 0.
+        entry: u64,
+    },
 }
 
 /// A file on the disk, and what it was when it was seen.
@@ -95,48 +126,136 @@ impl Node {
             mode: 0o755,
             uid: 0,
             gid: 0,
+            xattrs: None,
         }
     }
 
     pub(crate) fn is_directory(&self) -> bool {
         self.kind == NodeKind::Directory
     }
+
+    /// Bytes of its content.
+    pub(crate) fn size(&self) -> u64 {
+        match self.kind {
+            NodeKind::File { size, .. } => size,
+            NodeKind::Directory | NodeKind::Symlink { .. } | NodeKind::Special(_) => 0,
+        }
+    }
 }
 
 impl Tree {
     /// What stands at a path. The root is always a directory.
     pub(crate) fn get(&self, path: &[u8]) -> Option<Node> {
-        if path.is_empty() {
-            return Some(
-                self.nodes
-                    .get(path)
-                    .cloned()
-                    .unwrap_or_else(Node::directory),
-            );
+        match self.at(path) {
+            None if path.is_empty() => Some(Node::directory()),
+            node => node.cloned(),
         }
-        self.nodes.get(path).cloned()
+    }
+
+    /// The same, without the root.
+    pub(crate) fn at(&self, path: &[u8]) -> Option<&Node> {
+        self.nodes.get(path).map(|placed| &placed.node)
+    }
+
+    /// Whether a directory stands at a path.
+    pub(crate) fn has_directory(&self, path: &[u8]) -> bool {
+        path.is_empty() || self.at(path).is_some_and(Node::is_directory)
     }
 
     pub(crate) fn insert(&mut self, path: ImagePath, node: Node) {
-        self.nodes.insert(path, node);
+        self.weight += weight(&path, &node);
+        let placed = Placed {
+            node,
+            layer: self.layer,
+        };
+        if let Some(old) = self.nodes.get_mut(&path) {
+            self.weight = self.weight.saturating_sub(weight(&path, &old.node));
+            *old = placed;
+        } else {
+            self.nodes.insert(path, placed);
+        }
+    }
+
+    /// Begins the next layer: what is there now lies below it.
+    pub(crate) fn next_layer(&mut self) {
+        self.layer += 1;
+    }
+
+    /// Refuses more than any image has.
+    pub(crate) fn fits(&self) -> Result<(), String> {
+        if self.weight > HEAVIEST {
+            return Err(format!(
+                "the names of all its files need more than {} MiB of memory",
+                HEAVIEST >> 20
+            ));
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, path: &[u8]) {
+        if let Some(gone) = self.nodes.remove(path) {
+            self.weight = self.weight.saturating_sub(weight(path, &gone.node));
+        }
     }
 
     /// Removes a path with everything below it.
     pub(crate) fn remove(&mut self, path: &[u8]) {
-        self.clear(path);
-        self.nodes.remove(path);
-    }
-
-    /// Removes everything below a path.
-    pub(crate) fn clear(&mut self, path: &[u8]) {
         let below: Vec<ImagePath> = self.below(path).map(|(path, _)| path.clone()).collect();
         for path in below {
-            self.nodes.remove(&path);
+            self.take(&path);
+        }
+        self.take(path);
+    }
+
+    /// Removes a path with everything below it, as far as the layers below this one put it there (OCI image specification,
+    /// "Whiteouts").
+    pub(crate) fn hide(&mut self, path: &[u8]) {
+        self.hide_below(path);
+        let older = |placed: &Placed| placed.layer < self.layer;
+        if self.nodes.get(path).is_some_and(older) {
+            let kept = self.below(path).next().is_some();
+            self.take(path);
+            if kept {
+                self.insert(path.to_vec(), Node::directory());
+            }
+        }
+    }
+
+    /// The same for everything below a path (an "opaque whiteout").
+    pub(crate) fn hide_below(&mut self, path: &[u8]) {
+        let mut needed: BTreeSet<&[u8]> = BTreeSet::new();
+        let mut old = Vec::new();
+        for (candidate, placed) in self.below(path) {
+            if placed.layer < self.layer {
+                old.push(candidate.clone());
+                continue;
+            }
+            // A directory above what stays is made anew.
+            let mut above = &candidate[..];
+            while let Some(end) = above.iter().rposition(|b| *b == b'/') {
+                above = &above[..end];
+                if above.len() <= path.len() || !needed.insert(above) {
+                    break;
+                }
+            }
+        }
+        let needed: Vec<bool> = old
+            .iter()
+            .map(|path| needed.contains(path.as_slice()))
+            .collect();
+        for (path, needed) in old.into_iter().zip(needed) {
+            self.take(&path);
+            if needed {
+                self.insert(path, Node::directory());
+            }
         }
     }
 
     /// Everything below a path, in order.
-    fn below<'a>(&'a self, path: &'a [u8]) -> impl Iterator<Item = (&'a ImagePath, &'a Node)> + 'a {
+    fn below<'a>(
+        &'a self,
+        path: &'a [u8],
+    ) -> impl Iterator<Item = (&'a ImagePath, &'a Placed)> + 'a {
         let mut start = path.to_vec();
         if !path.is_empty() {
             start.push(b'/');
@@ -168,22 +287,75 @@ impl Tree {
 
     /// The path that a path leads to, over the symbolic links of this tree. What does not exist stays as it is.
     pub(crate) fn resolve(&self, path: &[u8], last: LastLink) -> Result<ImagePath, String> {
-        resolve(path, last, &mut |path| {
-            Ok(self.nodes.get(path).and_then(|node| match &node.kind {
-                NodeKind::Symlink { target } => Some(target.clone()),
-                NodeKind::Directory | NodeKind::File { .. } | NodeKind::Other => None,
-            }))
-        })
+        resolve(path, last, &mut |path| Ok(self.link(path)))
     }
+
+    /// Where the symbolic link at a path leads; `None` where it is none.
+    pub(crate) fn link(&self, path: &[u8]) -> Option<Vec<u8>> {
+        match &self.at(path)?.kind {
+            NodeKind::Symlink { target } => Some(target.clone()),
+            NodeKind::Directory | NodeKind::File { .. } | NodeKind::Special(_) => None,
+        }
+    }
+}
+
+fn weight(path: &[u8], node: &Node) -> u64 {
+    let target = match &node.kind {
+        NodeKind::Symlink { target } => target.len(),
+        NodeKind::Directory | NodeKind::File { .. } | NodeKind::Special(_) => 0,
+    };
+    let xattrs = node.xattrs.iter().flat_map(|xattrs| xattrs.iter());
+    let xattrs: usize = xattrs
+        .map(|(name, value)| name.len() + value.len() + 100)
+        .sum();
+    WEIGHT + (path.len() + target + xattrs) as u64
+}
+
+/// Refuses a path that no file system takes.
+pub(crate) fn possible(path: &[u8]) -> Result<(), String> {
+    let cut = |path: &[u8]| String::from_utf8_lossy(&path[..path.len().min(100)]).into_owned();
+    if path.len() > LONGEST_PATH {
+        return Err(format!(
+            "a path has {} bytes, more than the {LONGEST_PATH} that Linux takes: `/{}…`",
+            path.len(),
+            cut(path)
+        ));
+    }
+    if path.iter().filter(|b| **b == b'/').count() >= DEEPEST {
+        return Err(format!(
+            "more than {DEEPEST} folders lie in each other: `/{}…`",
+            cut(path)
+        ));
+    }
+    Ok(())
 }
 
 /// Gives a symbolic link's target; `None` where a path is none.
 pub(crate) type LinkAt<'a> = dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>, String> + 'a;
 
-/// Follows a path over symbolic links, never out of the root. `link` gives the target where a path is a link.
+/// Follows a path over symbolic links, never out of the root: `..` stops there. `link` gives the target where a path is a link.
 pub(crate) fn resolve(
     path: &[u8],
     last: LastLink,
+    link: &mut LinkAt<'_>,
+) -> Result<ImagePath, String> {
+    resolve_within(path, last, Outside::Stop, link)
+}
+
+/// What becomes of a `..` that leads out of the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outside {
+    /// It stays at the root.
+    Stop,
+    /// It is an error.
+    Refuse,
+}
+
+/// Follows a path over symbolic links, never out of the root.
+pub(crate) fn resolve_within(
+    path: &[u8],
+    last: LastLink,
+    outside: Outside,
     link: &mut LinkAt<'_>,
 ) -> Result<ImagePath, String> {
     let mut open: Vec<Vec<u8>> = parts(path).map(<[u8]>::to_vec).collect();
@@ -192,6 +364,12 @@ pub(crate) fn resolve(
     let mut links = 0;
     while let Some(part) = open.pop() {
         if part == b".." {
+            if at.is_empty() && outside == Outside::Refuse {
+                return Err(format!(
+                    "`{}` leads out of the archive's own folder",
+                    String::from_utf8_lossy(path)
+                ));
+            }
             at.truncate(at.iter().rposition(|b| *b == b'/').unwrap_or(0));
             continue;
         }
@@ -301,6 +479,44 @@ mod tests {
             let resolved = tree.resolve(path.as_bytes(), last).ok();
             assert_eq!(resolved.as_deref(), expected.map(str::as_bytes), "{path}");
         }
+    }
+
+    #[test]
+    fn a_layer_hides_what_lies_below_it_and_not_its_own() {
+        let mut tree = tree(&[
+            ("d", None),
+            ("d/old", None),
+            ("d/old/x", None),
+            ("d/mixed", None),
+            ("d/mixed/old", None),
+            ("d-e", None),
+        ]);
+        let mut own = Node::directory();
+        own.mode = 0o700;
+        tree.next_layer();
+        tree.insert(b"d/mixed/new".to_vec(), own.clone());
+        tree.insert(b"d/new".to_vec(), own);
+        let mut all = tree.clone();
+        tree.hide_below(b"d");
+        assert_eq!(tree.children(b"d"), [b"mixed".to_vec(), b"new".to_vec()]);
+        assert_eq!(tree.children(b"d/mixed"), [b"new".to_vec()]);
+        assert_eq!(tree.children(b""), [b"d".to_vec(), b"d-e".to_vec()]);
+        all.hide(b"d/old");
+        all.hide(b"d/new");
+        all.hide(b"d/mixed");
+        assert_eq!(all.children(b"d"), [b"mixed".to_vec(), b"new".to_vec()]);
+        assert_eq!(all.children(b"d/mixed"), [b"new".to_vec()]);
+        all.remove(b"d");
+        all.remove(b"d-e");
+        assert_eq!(all.weight, 0);
+    }
+
+    #[test]
+    fn impossible_paths_are_refused() {
+        assert!(possible(&b"a/".repeat(255)).is_ok());
+        assert!(possible(&b"a/".repeat(256)).is_err());
+        assert!(possible(&b"a".repeat(4096)).is_ok());
+        assert!(possible(&b"a".repeat(4097)).is_err());
     }
 
     #[test]

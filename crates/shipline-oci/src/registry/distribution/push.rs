@@ -111,10 +111,46 @@ impl DistributionRegistry {
         }
     }
 
+    /// A blob of at most `limit` bytes, verified; `None` where the registry does not have it.
+    ///
+    /// # Errors
+    /// `Conflict` where its bytes are others, `Invalid` where there are more; those of the registry.
+    pub(crate) async fn small_blob(
+        &self,
+        repository: &RepositoryName,
+        blob: &Descriptor,
+        limit: u64,
+        task: &TaskContext,
+    ) -> Result<Option<Vec<u8>>, BackendError> {
+        let attempted = format!("read blob {} of {repository}", blob.digest);
+        let limit = usize::try_from(limit.min(blob.size)).unwrap_or(usize::MAX);
+        let mut tries = self.client.tries(Some(task));
+        loop {
+            let answer = match self.get_blob(repository, &blob.digest, 0, &attempted).await {
+                Ok(response) => self
+                    .client
+                    .read(response, limit, &attempted)
+                    .await
+                    .map_err(Into::into),
+                Err(failed) => Err(failed),
+            };
+            match answer {
+                Ok(bytes) if image::digest_of(&bytes) == blob.digest => return Ok(Some(bytes)),
+                Ok(_) => {
+                    return Err(BackendError::new(ErrorClass::Conflict, attempted)
+                        .because("the registry gave other bytes"));
+                }
+                Err(failed) if failed.error.class == ErrorClass::NotFound => return Ok(None),
+                Err(failed) => tries.after(failed).await?,
+            }
+        }
+    }
+
     /// Pulls an image manifest that is known by its bytes, with all its blobs, into the store.
     ///
     /// # Errors
-    /// `Invalid` where the bytes are no image manifest; `Conflict` where a blob has another digest; `Cancelled`.
+    /// `Invalid` where the bytes are no image manifest; `Conflict` where a blob has another digest or the layers are not those of
+    /// the config; `Cancelled`.
     pub async fn pull(
         &self,
         repository: &RepositoryName,
@@ -127,7 +163,9 @@ impl DistributionRegistry {
         let attempted = format!("pull {} of {repository}", manifest.descriptor.digest);
         let fetching = async {
             let blobs = blobs(&manifest);
-            let total = blobs.iter().map(|blob| blob.size).sum();
+            // The sizes are a stranger's word.
+            let sizes = blobs.iter().map(|blob| blob.size);
+            let total = sizes.fold(0, u64::saturating_add);
             let progress = Progress::new(format!("pull {repository}"), total, Some(task));
             let mut fetches = Vec::with_capacity(blobs.len());
             for blob in &blobs {
@@ -138,7 +176,12 @@ impl DistributionRegistry {
                 .try_fold(0, |sum, fetched| async move { Ok(sum + fetched) })
                 .await?;
             let (writer, media_type) = (Arc::clone(store), media_type.to_owned());
-            blocking(&attempted, move || writer.put_manifest(&media_type, &bytes)).await
+            let pulled = manifest.clone();
+            blocking(&attempted, move || {
+                crate::pull::verify::layers(writer.as_ref(), &pulled)?;
+                writer.put_manifest(&media_type, &bytes)
+            })
+            .await
         };
         cancelled(task, attempted.clone(), fetching).await
     }

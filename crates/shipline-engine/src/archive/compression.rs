@@ -1,12 +1,16 @@
 //! How archives are compressed, told by how they begin, and read without it. All of it streams: what is held is the window that
 //! the archive asks for, up to a limit.
 
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Cursor, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 use lzma_rust2::XzReader;
-use shipline_engine::zstd::{self, ZstdReader};
+
+use super::expansion;
+use crate::zstd::{self, ZstdReader};
 
 /// What is read at once of a compressed archive.
 const BUFFER: usize = 128 * 1024;
@@ -15,11 +19,11 @@ const BUFFER: usize = 128 * 1024;
 const WINDOW: u32 = 256 * 1024;
 
 /// How many bytes tell a compression.
-pub(crate) const MAGIC: usize = 6;
+pub const MAGIC: usize = 6;
 
 /// A compression that Docker unpacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Compression {
+pub enum Compression {
     /// None, or one that nobody knows.
     None,
     /// RFC 1952.
@@ -33,27 +37,97 @@ pub(crate) enum Compression {
 }
 
 impl Compression {
-    /// What begins like this.
-    pub(crate) fn of(magic: &[u8]) -> Self {
-        match magic {
-            [0x1f, 0x8b, ..] => Self::Gzip,
+    /// What begins like this ([`MAGIC`] bytes of it are enough).
+    #[must_use]
+    pub fn of(start: &[u8]) -> Self {
+        match start {
             [b'B', b'Z', b'h', ..] => Self::Bzip2,
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            start => Self::of_layer(start),
+        }
+    }
+
+    /// The same for a layer, of which only some compressions are allowed (OCI image specification, "Image Layer").
+    #[must_use]
+    pub fn of_layer(start: &[u8]) -> Self {
+        match start {
+            [0x1f, 0x8b, ..] => Self::Gzip,
             start if zstd::begins(start) => Self::Zstd,
             _ => Self::None,
         }
     }
 
-    /// What `raw` holds. Streams behind each other are one, as every tool reads them.
-    pub(crate) fn reader<'a>(self, raw: impl Read + 'a) -> Box<dyn Read + 'a> {
-        let buffered = BufReader::with_capacity(BUFFER, raw);
-        match self {
+    /// What `raw` holds. Streams behind each other are one, as every tool reads them. Where more comes out than an honest archive
+    /// holds, and where one asks for more memory than any tool makes it ask for (`OutOfMemory`), reading fails.
+    pub fn reader<'a>(self, raw: impl Read + Send + 'a) -> Box<dyn Read + Send + 'a> {
+        if self == Self::None {
+            return Box::new(BufReader::with_capacity(BUFFER, raw));
+        }
+        let went_in = Arc::new(AtomicU64::new(0));
+        let counted = Counted {
+            from: raw,
+            count: Arc::clone(&went_in),
+        };
+        let buffered = BufReader::with_capacity(BUFFER, counted);
+        let from: Box<dyn Read + Send + 'a> = match self {
             Self::None => Box::new(buffered),
             Self::Gzip => Box::new(MultiGzDecoder::new(buffered)),
             Self::Bzip2 => Box::new(MultiBzDecoder::new(buffered)),
             Self::Xz => Box::new(XzReader::new_mem_limit(buffered, true, WINDOW)),
             Self::Zstd => Box::new(ZstdReader::new(buffered)),
-        }
+        };
+        Box::new(Bounded {
+            from,
+            went_in,
+            came: 0,
+        })
+    }
+}
+
+/// What a stream holds, whatever compressed it, and what that was.
+///
+/// # Errors
+/// Those of reading its first bytes.
+pub fn decompressed<'a>(
+    mut raw: impl Read + Send + 'a,
+    told: fn(&[u8]) -> Compression,
+) -> io::Result<(Compression, Box<dyn Read + Send + 'a>)> {
+    let mut start = Vec::with_capacity(MAGIC);
+    raw.by_ref().take(MAGIC as u64).read_to_end(&mut start)?;
+    let compression = told(&start);
+    Ok((
+        compression,
+        compression.reader(Cursor::new(start).chain(raw)),
+    ))
+}
+
+/// Counts what goes into a decoder.
+struct Counted<R> {
+    from: R,
+    count: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(buffer)?;
+        self.count.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+/// What comes out of a decoder, as long as it is in proportion.
+struct Bounded<'a> {
+    from: Box<dyn Read + Send + 'a>,
+    went_in: Arc<AtomicU64>,
+    came: u64,
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(buffer)?;
+        self.came = self.came.saturating_add(read as u64);
+        expansion::check(self.came, self.went_in.load(Ordering::Relaxed))?;
+        Ok(read)
     }
 }
 
@@ -143,12 +217,31 @@ mod tests {
         }
     }
 
+    /// Zeros without end, a block of each compression at a time.
+    #[test]
+    fn a_bomb_is_refused_whatever_compressed_it() {
+        let zeros = vec![0; 64 << 20];
+        for compression in [Compression::Bzip2, Compression::Zstd] {
+            let member = compressed(compression, &zeros);
+            let bomb = member.repeat(20);
+            let error = io::copy(&mut compression.reader(&bomb[..]), &mut io::sink()).unwrap_err();
+            assert!(error.to_string().contains("400 times"), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_what_layers_may_be_is_told_of_layers() {
+        assert_eq!(Compression::of_layer(b"BZh91A"), Compression::None);
+        assert_eq!(Compression::of_layer(&[0x1f, 0x8b]), Compression::Gzip);
+    }
+
     #[test]
     fn a_window_beyond_the_limit_is_refused() {
         let mut options = lzma_rust2::XzOptions::with_preset(1);
         options.lzma_options.dict_size = 2 * WINDOW * 1024;
         let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
         encoder.write_all(b"text").unwrap();
-        assert!(read(&encoder.finish().unwrap()).is_err());
+        let error = read(&encoder.finish().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
     }
 }
