@@ -21,11 +21,11 @@ use shipline_oci::registry::distribution::{RegistryAddress, Security};
 use shipline_oci::registry::ecr;
 
 use crate::ci::{BaseBranch, PullRequest, Trigger};
-use crate::shown::print_error;
 use crate::locking;
 use crate::secrets;
 use crate::session::FILE;
 use crate::settings::Settings;
+use crate::shown::print_error;
 
 /// What to do where the base is not in the clone.
 const FETCH: &str = "fetch the branch that it goes into, with its history (in GitHub Actions `fetch-depth: 0`, in GitLab `GIT_DEPTH: 0`)";

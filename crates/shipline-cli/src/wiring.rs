@@ -496,30 +496,6 @@ pub(crate) fn gitops_signed(
     }
 }
 
-/// A path of the repository. A link that leads out of it would let a commit choose what is written on this machine.
-fn within(root: &Path, path: &str) -> Result<PathBuf, CommandError> {
-    let canonical = |path: &Path| path.canonicalize();
-    let mut at = root.to_path_buf();
-    for part in path.split('/') {
-        at.push(part);
-        let is_link = at
-            .symlink_metadata()
-            .is_ok_and(|metadata| metadata.is_symlink());
-        let inside = || match (canonical(&at), canonical(root)) {
-            (Ok(leads), Ok(root)) => leads.starts_with(root),
-            (Err(_), _) | (_, Err(_)) => false,
-        };
-        if is_link && !inside() {
-            return Err(CommandError::usage(format!(
-                "`{path}` of pipeline.yaml leads out of the repository: {} is a link",
-                at.display()
-            ))
-            .hint("remove the link, or name the place itself: `url: file:///PATH`"));
-        }
-    }
-    Ok(at)
-}
-
 /// The GitOps repository at a place that need not be in pipeline.yaml.
 pub(crate) fn gitops_at(
     session: &Session,

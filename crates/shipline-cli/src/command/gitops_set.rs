@@ -18,9 +18,9 @@ use crate::planning;
 use crate::secrets;
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::shown::{print, print_error};
 use crate::signing::Person;
 use crate::waits;
-use crate::shown::{print, print_error};
 use crate::wiring;
 
 /// Runs the command.

@@ -248,7 +248,10 @@ async fn what_runs_and_is_about_to_be_removed_is_told() {
         image.unwrap().tag.clone()
     };
     world.registry = Arc::default();
-    for tag in [running("web"), "abc12345-20200101000000".to_owned()] {
+    for tag in [
+        running("web").to_string(),
+        "abc12345-20200101000000".to_owned(),
+    ] {
         let rule = "rule 1".to_owned();
         world
             .registry

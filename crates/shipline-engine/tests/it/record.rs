@@ -123,7 +123,7 @@ async fn of_output_beyond_the_limit_the_beginning_and_the_end_are_kept() {
     let longest = lines.iter().map(String::len).max().unwrap();
     assert!(longest <= 64 * 1024, "{longest}");
     assert!(lines.last().unwrap().ends_with("00000"));
-    let stored = record::find(&world.state(), "last").unwrap();
+    let stored = record::find(&world.place(), "last").unwrap();
     let size = |file: &str| fs::metadata(stored.folder().join(file)).unwrap().len();
     assert!(size("logs/unit.web.log") < 400_000);
     assert!(size("events.jsonl") < 1_500_000);

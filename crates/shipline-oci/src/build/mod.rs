@@ -17,7 +17,6 @@ use async_trait::async_trait;
 use shipline_engine::backend::{BuildRequest, ImageBuilder, ImageStore};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::BuiltImage;
-use shipline_engine::folder::Place;
 use shipline_engine::task::TaskContext;
 use shipline_model::config::{BuildEngine, Platform};
 use shipline_model::value::Value;
@@ -294,8 +293,7 @@ impl ImageBuilder for Builders {
             && let Ok(dockerfile) = Dockerfile::parse(&read_text(request)?)
         {
             // One that cannot be read is refused by whoever builds it.
-            caches::refuse_copies(request, &dockerfile)
-                .map_err(|error| embedded::wrong(request, &shown(request), error))?;
+            caches::refuse_copies(request, &dockerfile).map_err(|error| wrong(request, error))?;
         }
         let why = match request.engine {
             BuildEngine::Embedded => return self.embedded.build(request, store, task).await,

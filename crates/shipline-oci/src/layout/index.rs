@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use shipline_engine::error::{BackendError, ErrorClass};
 
 use super::disk::{disk_error, sync_directory};
-use super::{Layout, Lock};
+use super::{Layout, Lock, read_document};
 use crate::image::{self, RawIndex};
 
 /// The name of the index.

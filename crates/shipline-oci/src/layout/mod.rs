@@ -6,7 +6,7 @@ mod disk;
 mod index;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -281,7 +281,8 @@ pub(crate) enum Lock {
     Shared,
     /// Alone.
     Exclusive,
-}/// A file's bytes.
+}
+/// A file's bytes.
 ///
 /// # Errors
 /// `FileTooLarge` where it is larger than any document of an image.
@@ -295,5 +296,3 @@ fn read_document(place: &Place) -> io::Result<Vec<u8>> {
     }
     Ok(bytes)
 }
-
-

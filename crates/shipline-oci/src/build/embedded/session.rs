@@ -277,9 +277,6 @@ pub(super) fn cancelled(request: &BuildRequest) -> BackendError {
     BackendError::new(ErrorClass::Cancelled, format!("build {}", request.id))
 }
 
-/// How many bytes the config of an image may have.
-const MAX_CONFIG: u64 = 8 << 20;
-
 /// The manifest and the config of an image of the store.
 fn read_config(
     reference: &str,

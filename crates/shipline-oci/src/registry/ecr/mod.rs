@@ -25,7 +25,7 @@ pub use identity::{AwsIdentity, InstanceMetadata};
 pub use login::EcrLogin;
 
 use super::distribution::{
-    DistributionRegistry, RegistryAddress, RetryPolicy, Security, Transport, all_of, is_loopback,
+    DistributionRegistry, RegistryAddress, RetryPolicy, Security, Transport, all_of,
 };
 use super::tags::{TagConflicts, check_tags};
 use crate::http::is_loopback_url;
@@ -84,13 +84,6 @@ impl EcrRegistry {
         retries: RetryPolicy,
         faults: Faults,
     ) -> Result<Self, BackendError> {
-        for (name, url) in [
-            ("endpoint", &settings.endpoint),
-            ("registry_endpoint", &settings.registry_endpoint),
-            ("AWS_ENDPOINT_URL_STS", &settings.sts_endpoint),
-        ] {
-            refuse_plain(name, url.as_deref())?;
-        }
         let host = host(&settings.account, &settings.region);
         let mut address = match &settings.registry_endpoint {
             // The account's password goes there.
@@ -275,26 +268,6 @@ impl EcrRegistry {
     }
 }
 
-/// Signatures, tokens and images do not go over a network in the clear.
-fn refuse_plain(name: &str, url: Option<&str>) -> Result<(), BackendError> {
-    let plain = url.and_then(|url| {
-        let (scheme, rest) = url.split_once("://")?;
-        scheme.eq_ignore_ascii_case("http").then_some(rest)
-    });
-    let host = |rest: &str| {
-        rest.split(['/', '?', '#'])
-            .next()
-            .unwrap_or_default()
-            .to_owned()
-    };
-    match plain.map(host) {
-        Some(host) if host.contains('@') || !is_loopback(&host) => Err(BackendError::new(
-            ErrorClass::Invalid,
-            format!("use `{}` as `{name}` of ECR", url.unwrap_or_default()),
-        )
-        .because("plain HTTP would send credentials and images unprotected")
-        .hint("Write `https://…`; plain HTTP is for this machine only.")),
-        Some(_) | None => Ok(()),
 /// An address that was given instead of AWS's, if nobody on its way can read what goes there and comes back.
 fn encrypted(url: &str, name: &str) -> Result<String, BackendError> {
     let invalid = |why: &str| {
