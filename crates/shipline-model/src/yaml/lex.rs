@@ -119,6 +119,13 @@ fn plain_end(text: &str, start: usize, value: &str) -> Option<usize> {
             }
             done += folded.len();
             at += run;
+        } else if run > 0 {
+            // Whole runs at once: to look at each blank's rest of the run again would take the square of its length.
+            if !wanted[done..].starts_with(&bytes[at..at + run]) {
+                return None;
+            }
+            done += run;
+            at += run;
         } else if bytes.get(at) == wanted.get(done) {
             done += 1;
             at += 1;

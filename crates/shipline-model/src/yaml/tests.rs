@@ -538,3 +538,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_long_run_of_blanks_takes_no_square_of_time() {
+    let value = format!("a{}b", " ".repeat(1_000_000));
+    let text = format!("key: {value}\n");
+    let stream = parse(&text).unwrap();
+    assert_eq!(
+        stream.documents[0].get("key").unwrap().text(),
+        Some(value.as_str())
+    );
+}

@@ -301,20 +301,22 @@ impl ImageBuilder for Builders {
             BuildEngine::Auto => {
                 let planned = plan_builder(&read_text(request)?, request.target.as_deref())
                     .map_err(|error| wrong(request, error))?;
-                let (why, line) = match planned {
-                    PlannedBuilder::Docker { why, line } => (why, line),
+                let at = |line: usize, why: &str| format!("{} line {line}: {why}", shown(request));
+                match planned {
+                    PlannedBuilder::Docker { why, line } => at(line, &why),
                     // What a base or an arg brings is known only on the way.
                     PlannedBuilder::Embedded => {
                         match self.embedded.attempt(request, store, task).await {
                             Ok(built) => return Ok(built),
                             Err(Failure::Stopped(error)) => return Err(error),
-                            Err(Failure::NeedsEngine(error)) => (error.why, error.line),
+                            Err(Failure::NeedsEngine(error)) => {
+                                let why = at(error.line, &error.why);
+                                task.note(format!("needs an engine: {why}")).await;
+                                why
+                            }
                         }
                     }
-                };
-                let why = format!("{} line {line}: {why}", shown(request));
-                task.note(format!("needs an engine: {why}")).await;
-                why
+                }
             }
         };
         match &self.docker {
