@@ -217,16 +217,13 @@ mod tests {
         }
     }
 
-    /// Zeros without end, a block of each compression at a time.
     #[test]
-    fn a_bomb_is_refused_whatever_compressed_it() {
-        let zeros = vec![0; 64 << 20];
-        for compression in [Compression::Bzip2, Compression::Zstd] {
-            let member = compressed(compression, &zeros);
-            let bomb = member.repeat(20);
-            let error = io::copy(&mut compression.reader(&bomb[..]), &mut io::sink()).unwrap_err();
-            assert!(error.to_string().contains("400 times"), "{error}");
-        }
+    fn a_bomb_is_refused() {
+        let member = compressed(Compression::Zstd, &vec![0; 16 << 20]);
+        let bomb = member.repeat(80);
+        let mut reader = Compression::Zstd.reader(&bomb[..]);
+        let error = io::copy(&mut reader, &mut io::sink()).unwrap_err();
+        assert!(error.to_string().contains("400 times"), "{error}");
     }
 
     #[test]

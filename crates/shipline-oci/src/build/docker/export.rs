@@ -263,9 +263,11 @@ fn form(head: &[u8]) -> Form {
     if block && (&head[257..262] == b"ustar" || head.iter().all(|byte| *byte == 0)) {
         return Form::Tar;
     }
-    match Compression::of_layer(head) {
-        Compression::None => Form::Document,
-        compression => Form::Packed(compression),
+    let compression = Compression::of_layer(head);
+    if compression == Compression::None {
+        Form::Document
+    } else {
+        Form::Packed(compression)
     }
 }
 

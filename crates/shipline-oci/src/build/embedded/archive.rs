@@ -20,6 +20,9 @@ use super::tree::{
     join, name, possible, resolve_within, show,
 };
 
+/// Bytes of an entry's path that an error shows.
+const LONGEST_SHOWN: usize = 200;
+
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
@@ -129,7 +132,8 @@ impl Unpacking<'_> {
             self.entry(entry)
                 .and_then(|()| self.tree.fits())
                 .map_err(|why| {
-                    io::Error::other(format!("`{}`: {why}", String::from_utf8_lossy(&path)))
+                    let cut = &path[..path.len().min(LONGEST_SHOWN)];
+                    io::Error::other(format!("`{}`: {why}", String::from_utf8_lossy(cut)))
                 })?;
         }
         Ok(())
@@ -165,7 +169,7 @@ impl Unpacking<'_> {
             )
         );
         if skipped {
-            self.left_out.push(join(self.root, &path));
+            self.left_out.push(below(self.root, &path));
             return Ok(());
         }
         let folder = self.folder(folder)?;
@@ -259,14 +263,14 @@ impl Unpacking<'_> {
     /// Where a path of the archive lies in the tree, over the links that lie there.
     fn real(&self, path: &[u8]) -> Result<ImagePath, String> {
         // Nothing lies below what is no directory: where one is found, no link leads there.
-        let straight = join(self.root, path);
+        let straight = below(self.root, path);
         if self.tree.has_directory(&straight) {
             return Ok(straight);
         }
         let (tree, root) = (&*self.tree, self.root);
-        let link = &mut |path: &[u8]| Ok(tree.link(&join(root, path)));
+        let link = &mut |path: &[u8]| Ok(tree.link(&below(root, path)));
         let found = resolve_within(path, LastLink::Follow, self.outside(), link)?;
-        Ok(join(self.root, &found))
+        Ok(below(self.root, &found))
     }
 
     /// The directory of an entry; a tar need not list those above its entries.
@@ -285,7 +289,7 @@ impl Unpacking<'_> {
                 Some(node) if node.is_directory() => {}
                 Some(_) => {
                     return Err(format!(
-                        "it lies below `{}`, which is not a directory",
+                        "`{}` is not a directory, and an archive has entries below it",
                         show(above)
                     ));
                 }
@@ -317,6 +321,14 @@ impl Unpacking<'_> {
                 changes.remove(&path);
             }
         }
+    }
+}
+
+/// A path of an archive, seen from the root of the image.
+fn below(root: &[u8], path: &[u8]) -> ImagePath {
+    match path {
+        b"" => root.to_vec(),
+        path => join(root, path),
     }
 }
 

@@ -383,14 +383,12 @@ impl Copying<'_> {
         self.made(target, Way::Unpacked)?;
         let left_out = archive.unpack(self.tree, &mut self.changes, target, self.rules.owner)?;
         if let Some(first) = left_out.first() {
-            let more = match left_out.len() {
-                1 => String::new(),
-                count => format!(" and {} more", count - 1),
+            let which = match left_out.len() {
+                1 => "is a device, which ADD leaves".to_owned(),
+                count => format!("and {} more are devices, which ADD leaves", count - 1),
             };
-            self.notes.push(format!(
-                "`{}`{more} is a device, which ADD leaves out (as BuildKit does)",
-                show(first)
-            ));
+            self.notes
+                .push(format!("`{}` {which} out (as BuildKit does)", show(first)));
         }
         Ok(())
     }
