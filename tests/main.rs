@@ -18,6 +18,7 @@ mod leaks;
 mod lock;
 mod output;
 mod pipeline;
+mod planning;
 mod platform;
 mod recipes;
 mod recovery;

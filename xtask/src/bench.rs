@@ -203,6 +203,12 @@ impl Series {
         Ok(())
     }
 
+    /// The median in seconds, once [`Series::line`] has been made.
+    fn median(&self) -> f64 {
+        let median = self.times.get(self.times.len() / 2);
+        median.map_or(f64::NAN, Duration::as_secs_f64)
+    }
+
     /// Median, best and worst, processor time on average and memory as one line.
     fn line(&mut self) -> String {
         self.times.sort();

@@ -16,6 +16,8 @@ mod fingerprint;
 mod helpers;
 mod locking;
 mod logins;
+mod looking;
+mod nogitops;
 mod output;
 mod planning;
 mod recipes;
@@ -28,6 +30,7 @@ mod signing;
 mod size;
 mod trust;
 mod waits;
+mod waiting;
 mod wiring;
 
 use std::process::ExitCode;

@@ -210,7 +210,7 @@ impl<'r> LockedBases<'r> {
         let Base::Commit { id, rule: _ } = &change.base else {
             return Ok(Vec::new());
         };
-        if !change.paths.iter().any(|path| path.path == LOCK_FILE) {
+        if change.paths.at(LOCK_FILE).is_none() {
             return Ok(Vec::new());
         }
         // A lock that cannot be read, or is not in this clone (a partial one), locked nothing: everything counts as moved.

@@ -24,6 +24,7 @@ use crate::ci::{PullRequest as Merging, Trigger};
 use crate::error::{CommandError, ErrorKind};
 use crate::fingerprint::Fingerprints;
 use crate::locking::LockedBases;
+use crate::looking;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::trust::Trust;
@@ -48,6 +49,13 @@ pub(crate) fn select<'s>(
     selection: &Selection,
 ) -> Result<Selected<'s>, CommandError> {
     let config = &session.config;
+    if config.pipelines.is_empty() {
+        return Err(CommandError::usage(format!(
+            "there is no pipeline `{}`: pipeline.yaml declares none",
+            selection.pipeline
+        ))
+        .hint("add it: `pipelines: { NAME: { components: […], stages: { … } } }`; `gitops set` needs none"));
+    }
     let pipeline = config.pipelines.get(&selection.pipeline).ok_or_else(|| {
         unknown(
             "there is no pipeline",
@@ -136,6 +144,30 @@ pub(crate) fn tag_prefix(component: &Component, environment: &EnvironmentName) -
     }
 }
 
+/// Whether a pipeline asks the GitOps repository what environments run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asking {
+    /// It writes it.
+    AsItMust,
+    /// It publishes images and leaves their delivery to somebody else. What is deployed is the best base then too, but the
+    /// pipeline can do without.
+    IfItCan,
+    /// Nothing that it does has to do with it.
+    NotAtAll,
+}
+
+impl Asking {
+    pub(crate) fn of(pipeline: &Pipeline) -> Self {
+        if pipeline.has(|kind| matches!(kind, StageKind::Gitops { environment: _ })) {
+            Self::AsItMust
+        } else if pipeline.has(|kind| *kind == StageKind::Push) {
+            Self::IfItCan
+        } else {
+            Self::NotAtAll
+        }
+    }
+}
+
 /// Finds what changed, measured from what the automatic environment runs. Gives notes for people beside it.
 pub(crate) fn changes(
     session: &Session,
@@ -144,6 +176,7 @@ pub(crate) fn changes(
     settings: &Settings,
     source: &dyn SourceRepo,
     gitops: &dyn GitopsRepo,
+    waiting: &Waiting,
 ) -> Result<(ChangeSet, Vec<String>), CommandError> {
     let mut notes = Vec::new();
     let asked = match (&selection.base, selection.all) {
@@ -165,6 +198,8 @@ pub(crate) fn changes(
         Trigger::PullRequest(pull_request) => (
             Some(PullRequest {
                 into: pull_request.names(&selected.pipeline.branch),
+                tips: pull_request.commits.clone(),
+                head: pull_request.head.clone(),
             }),
             None,
         ),
@@ -181,7 +216,10 @@ pub(crate) fn changes(
         push_before,
         default_branch: Some(selected.pipeline.branch.clone()),
     };
-    let changes = change_set(source, &request).map_err(|error| {
+    let changes = waiting.during("looking at the work tree and at what changed", || {
+        change_set(source, &request)
+    });
+    let changes = changes.map_err(|error| {
         let asked = selection.base.is_some() && error.class == ErrorClass::NotFound;
         let mut error = CommandError::from(error);
         if asked {
@@ -224,8 +262,26 @@ fn deployed(
         .iter()
         .map(|component| target(component, &environment.name))
         .collect();
+    let asking = Asking::of(selected.pipeline);
+    if asking == Asking::NotAtAll || selected.profile.gitops.is_none() {
+        return Ok(BTreeMap::new());
+    }
     let state: DesiredState = match waits::watch(gitops, || gitops.read(&targets)) {
         Ok(state) => state,
+        Err(error) if asking == Asking::IfItCan && error.class != ErrorClass::NotFound => {
+            let why = format!(
+                "what {} runs is not known: {}",
+                environment.name,
+                chain(&error)
+            );
+            let unknown = |component: &&Component| {
+                (
+                    component.name.clone(),
+                    Deployed::Unknown { why: why.clone() },
+                )
+            };
+            return Ok(selected.components.iter().map(unknown).collect());
+        }
         Err(error) if error.class == ErrorClass::NotFound => {
             notes.push(format!(
                 "{} does not exist yet: nothing is known to be deployed",
@@ -291,6 +347,8 @@ pub(crate) struct Facts<'f> {
     pub(crate) fingerprints: &'f Fingerprints,
     /// What pins base images.
     pub(crate) pins: &'f Pins,
+    /// Says what is waited for.
+    pub(crate) waiting: &'f Waiting,
 }
 
 /// Finds everything out and makes the plan.
@@ -317,7 +375,15 @@ pub(crate) fn plan(
         settings,
         facts.source,
         facts.gitops,
+        facts.waiting,
     )?;
+    let mut found = looking::misplaced(&selected.components, facts.source)?;
+    if publishing(&selected, settings) == Publishing::Publish {
+        found.extend(looking::unwritable(&selected, &session.root));
+    }
+    if !found.is_empty() {
+        return Err(session.objection(found, settings));
+    }
     refuse_dirty(&selected, &changes)?;
     let mut stages = selected.pipeline.stages.values();
     let builds = stages.any(|stage| stage.kind == StageKind::Build);
@@ -335,7 +401,9 @@ pub(crate) fn plan(
                 .is_some_and(|reasons| !reasons.is_empty())
         })
         .collect();
-    let bases = locked.digests(|name| affected.iter().any(|component| component.name == *name))?;
+    notes.extend(looking::scripts(&affected, facts.source)?);
+    let names: BTreeSet<&ComponentName> = affected.iter().map(|it| &it.name).collect();
+    let bases = locked.digests(|name| names.contains(name))?;
     let mut trees = BTreeMap::new();
     let mut tools = BTreeMap::new();
     let environment = &settings.command_environment;
@@ -418,7 +486,7 @@ fn refuse_dirty(selected: &Selected<'_>, changes: &ChangeSet) -> Result<(), Comm
     if selected.profile.name.as_str() == LOCAL || dirty.is_empty() {
         return Ok(());
     }
-    let shown: Vec<&str> = dirty.iter().take(5).map(String::as_str).collect();
+    let shown: Vec<String> = dirty.iter().take(5).map(ToString::to_string).collect();
     Err(CommandError::usage(format!(
         "the work tree has changes that are in no commit: {}",
         shown.join(", ")

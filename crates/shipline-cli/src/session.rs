@@ -8,7 +8,7 @@ use std::time::Duration;
 use shipline_engine::error::ErrorClass;
 use shipline_engine::folder::{Folder, Obstacle, Owner, Place};
 use shipline_engine::lock::{Holder, StateLock, Wait};
-use shipline_model::config::{self, Config};
+use shipline_model::config::{self, Config, Objection};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::again::shown;
@@ -37,6 +37,8 @@ pub(crate) struct Session {
     state: Place,
     /// What it is trusted with.
     pub(crate) trust: Trust,
+    /// The text of `pipeline.yaml`.
+    text: String,
     runtime: OnceLock<Runtime>,
 }
 
@@ -74,8 +76,21 @@ impl Session {
             root,
             config,
             trust,
+            text: text.to_owned(),
             runtime: OnceLock::new(),
         })
+    }
+
+    /// The error for what is wrong with `pipeline.yaml`, each drawn at its place.
+    pub(crate) fn objection(&self, found: Vec<Objection>, settings: &Settings) -> CommandError {
+        let errors = config::objections(FILE, &self.text, found);
+        let redactor = secrets::redactor();
+        CommandError::drawn(drawing::draw(
+            &errors,
+            &self.text,
+            settings.screen,
+            &redactor,
+        ))
     }
 
     /// The threads of everything that waits, started when they are first needed.

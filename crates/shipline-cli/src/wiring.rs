@@ -11,12 +11,12 @@ use shipline_engine::backend::{
 };
 use shipline_engine::error::ErrorClass;
 use shipline_engine::folder::{Obstacle, Place};
-use shipline_git::{GitSource, WorkTree};
+use shipline_git::{GitSource, Memory, WorkTree};
 use shipline_gitops::{
     CommitSigner, LocalGitops, LocalSettings, Location, RemoteGitops, RemoteSettings,
 };
 use shipline_model::config::{
-    DistributionSpec, EcrSpec, GitopsSpec, Login, Profile, RegistrySpec, did_you_mean,
+    DistributionSpec, EcrSpec, GitopsSpec, Login, Profile, RegistrySpec, StageKind, did_you_mean,
 };
 use shipline_model::name::ProfileName;
 use shipline_model::value::{Secret, Template};
@@ -37,12 +37,16 @@ use shipline_oci::store::LayoutStore;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::command::print_error;
 use crate::error::{CommandError, ErrorKind};
 use crate::exchange::GitExchange;
 use crate::helpers::Helpers;
 use crate::logins::Logins;
+use crate::nogitops::NoGitops;
+use crate::planning::{Asking, Selected};
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::waiting::{PATIENCE, Waiting};
 
 /// How long a deployment commit is tried while other writers move the branch.
 const GITOPS_DEADLINE: Duration = Duration::from_secs(120);
@@ -54,6 +58,7 @@ const GITOPS_PACK: u64 = 1024 * 1024 * 1024;
 pub(crate) fn source(
     session: &Session,
     settings: &Settings,
+    waiting: &Waiting,
 ) -> Result<Arc<dyn SourceRepo>, CommandError> {
     let source = GitSource::open(&session.root, WorkTree::Scan, settings.faults.clone());
     let source = source.map_err(|error| {
@@ -73,7 +78,15 @@ pub(crate) fn source(
         ))
         .hint("move pipeline.yaml to the root of the repository: its paths are paths of the repository"));
     }
-    Ok(Arc::new(source))
+    Ok(Arc::new(source.remembering(Memory {
+        file: Some(session.state().join("cache/files")),
+        telling: Some(waiting.telling()),
+    })))
+}
+
+/// What says on standard error what a command waits for.
+pub(crate) fn waiting() -> Waiting {
+    Waiting::new(PATIENCE, |what| print_error(&format!("note: {what}\n")))
 }
 
 /// The image store of a clone.
@@ -261,6 +274,18 @@ fn certificates(
         session.place(&ca)?;
     }
     Ok(session.root.join(path))
+/// The registry as far as a pipeline needs one: what builds nothing asks none, and needs none of its variables.
+pub(crate) fn registry_of(
+    session: &Session,
+    selected: &Selected<'_>,
+    settings: &Settings,
+) -> Result<Arc<dyn Registry>, CommandError> {
+    if selected.pipeline.has(|kind| *kind == StageKind::Build) {
+        registry(session, selected.profile, settings)
+    } else {
+        let path = session.state().join("registry");
+        Ok(Arc::new(LayoutRegistry::new(path, settings.faults.clone())))
+    }
 }
 
 /// The registry of a profile.
@@ -466,7 +491,17 @@ pub(crate) fn gitops_signed(
         CommandError::usage(format!("there is no profile `{profile}`"))
             .hint(did_you_mean(profile.as_str(), known))
     })?;
-    match &profile.gitops {
+    let Some(gitops) = &profile.gitops else {
+        return Err(CommandError::usage(format!(
+            "profile `{}` names no GitOps repository",
+            profile.name
+        ))
+        .hint(format!(
+            "add it to `profiles.{}`: `gitops: {{ url: https://HOST/REPOSITORY.git, branch: main }}`",
+            profile.name
+        )));
+    };
+    match gitops {
         GitopsSpec::Local { path, seed, branch } => {
             let place = session.place(path.as_str())?;
             shipline_gitops::refuse_links(&place)?;
@@ -493,6 +528,25 @@ pub(crate) fn gitops_signed(
             let location = Location::parse(&resolve(url, settings)?)?;
             gitops_at(session, location, branch, token, signer, settings)
         }
+    }
+}
+
+/// The GitOps repository as far as a pipeline needs one: without a `gitops` stage it does without what cannot be had.
+pub(crate) fn gitops_of(
+    session: &Session,
+    selected: &Selected<'_>,
+    settings: &Settings,
+) -> Result<Arc<dyn GitopsRepo>, CommandError> {
+    let profile = selected.profile;
+    match Asking::of(selected.pipeline) {
+        Asking::AsItMust => gitops(session, &profile.name, settings),
+        Asking::IfItCan if profile.gitops.is_some() => {
+            Ok(match gitops(session, &profile.name, settings) {
+                Ok(gitops) => gitops,
+                Err(error) => Arc::new(NoGitops::because(error.in_one_line())),
+            })
+        }
+        Asking::IfItCan | Asking::NotAtAll => Ok(Arc::new(NoGitops::wanted())),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all, and what an operation on them runs into.
+//! Files that are there whole or not at all, and what is in the way of an operation on one.
 
 use std::io;
 use std::path::Path;
@@ -79,6 +79,20 @@ fn hint(kind: io::ErrorKind, path: &std::path::Display<'_>) -> Option<String> {
         )),
         _ => None,
     }
+}
+
+/// Why a folder can neither be made at `path` nor written, if that is so: lower case, no period.
+#[must_use]
+pub fn obstacle(path: &Path) -> Option<String> {
+    let there = path
+        .ancestors()
+        .find(|folder| folder.symlink_metadata().is_ok())?;
+    if !there.is_dir() {
+        return Some(format!("{} is not a folder", there.display()));
+    }
+    nix::unistd::access(there, nix::unistd::AccessFlags::W_OK)
+        .err()
+        .map(|error| format!("{}: {}", there.display(), error.desc()))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 pub mod archive;
 pub mod backend;
 pub mod cache;
-mod disk;
+pub mod disk;
 pub mod error;
 pub mod event;
 pub mod fault;

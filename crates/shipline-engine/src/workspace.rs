@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use shipline_model::config::{Component, Config};
 use shipline_model::name::{ComponentName, RepoPath};
+use shipline_model::path::GitPath;
 use shipline_model::plan::{Plan, sources};
 
 use crate::backend::{Materialized, Outside, SourceRepo, SourceSet};
@@ -52,7 +53,7 @@ pub(crate) struct Workspace {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     /// Whether `setup` is through, and what it made.
-    pub(crate) setup: Option<Vec<RepoPath>>,
+    pub(crate) setup: Option<Vec<GitPath>>,
     /// Whether a command has run since the part was last equal to the sources.
     pub(crate) touched: bool,
 }
@@ -188,7 +189,7 @@ impl Workspace {
                 let paths: BTreeSet<RepoPath> = self.parts.values().flatten().cloned().collect();
                 let set = SourceSet {
                     paths: paths.into_iter().collect(),
-                    keep: self.caches.clone(),
+                    keep: self.caches.iter().map(GitPath::from).collect(),
                     outside: Outside::Removed,
                 };
                 done = Some(crate::stage::blocking(move || this.materialize(&set)).await?);
@@ -218,7 +219,7 @@ impl Workspace {
     pub(crate) async fn extras(
         self: &Arc<Self>,
         component: &ComponentName,
-    ) -> Result<Vec<RepoPath>, BackendError> {
+    ) -> Result<Vec<GitPath>, BackendError> {
         let this = Arc::clone(self);
         let component = component.clone();
         crate::stage::blocking(move || {
@@ -232,7 +233,7 @@ impl Workspace {
     pub(crate) async fn restore(
         self: &Arc<Self>,
         component: &ComponentName,
-        extras: &[RepoPath],
+        extras: &[GitPath],
     ) -> Result<Materialized, BackendError> {
         let this = Arc::clone(self);
         let component = component.clone();
@@ -246,9 +247,10 @@ impl Workspace {
     }
 
     /// A component's sources; kept is what in them is not this component's alone.
-    fn part(&self, component: &ComponentName, extras: &[RepoPath]) -> SourceSet {
+    fn part(&self, component: &ComponentName, extras: &[GitPath]) -> SourceSet {
         let own = self.parts.get(component).cloned().unwrap_or_default();
-        let mut keep: BTreeSet<RepoPath> = self.caches.iter().chain(extras).cloned().collect();
+        let caches = self.caches.iter().map(GitPath::from);
+        let mut keep: BTreeSet<GitPath> = caches.chain(extras.iter().cloned()).collect();
         for (other, paths) in &self.parts {
             if other != component {
                 // A path around ours is not kept as a whole: what is beside ours in it is outside.
@@ -256,7 +258,7 @@ impl Workspace {
                     !own.iter()
                         .any(|mine| mine != *path && path.contains(mine.as_str()))
                 };
-                keep.extend(paths.iter().filter(around).cloned());
+                keep.extend(paths.iter().filter(around).map(GitPath::from));
             }
         }
         SourceSet {

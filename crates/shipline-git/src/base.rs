@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use shipline_engine::backend::{Ancestry, SourceRepo};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_model::name::{CommitId, ComponentName, EnvironmentName};
+use shipline_model::path::ByPath;
 use shipline_model::plan::{Base, BaseRule, ChangeSet, ComponentChange, PathChange};
 use shipline_model::tag::ImageTag;
 
@@ -26,8 +27,12 @@ pub enum Asked {
 /// The pull request that is being checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullRequest {
-    /// Names of what it wants to be merged into, the best first (its commit, `origin/main`, `main`).
+    /// Names of what it wants to be merged into, the best first (`origin/main`, `main`).
     pub into: Vec<String>,
+    /// Commits at the tip of that branch, the best first, where the event tells.
+    pub tips: Vec<String>,
+    /// The commit that it wants to merge, where the event tells.
+    pub head: Option<String>,
 }
 
 /// What the automatic environment runs of a component.
@@ -84,7 +89,10 @@ pub fn change_set(
         request,
         head: &head.commit,
         branch: head.branch.as_deref(),
+        asked: None,
         shared: None,
+        pull_request: None,
+        ancestry: BTreeMap::new(),
         deployed: BTreeMap::new(),
         changes: BTreeMap::new(),
     };
@@ -113,11 +121,17 @@ struct Finder<'s> {
     request: &'s BaseRequest,
     head: &'s CommitId,
     branch: Option<&'s str>,
+    /// What `--base` names, and what changed since.
+    asked: Option<(CommitId, ByPath<PathChange>)>,
     /// The answers of the last two rules, the same for all components.
     shared: Option<(Answer, Answer)>,
+    /// The pull request's answer, the same for all components.
+    pull_request: Option<Answer>,
+    /// What is known of commits: each takes a walk through the history.
+    ancestry: BTreeMap<CommitId, Ancestry>,
     /// Answers by tag: components share commits.
     deployed: BTreeMap<(String, String), Answer>,
-    changes: BTreeMap<CommitId, Result<Vec<PathChange>, String>>,
+    changes: BTreeMap<CommitId, Result<ByPath<PathChange>, String>>,
 }
 
 impl Finder<'_> {
@@ -125,16 +139,18 @@ impl Finder<'_> {
         match &self.request.asked {
             Asked::All => Ok(ComponentChange {
                 base: Base::All,
-                paths: Vec::new(),
+                paths: ByPath::default(),
                 moved_bases: Vec::new(),
             }),
             Asked::Base(revision) => {
-                let id = self.source.resolve(revision)?;
-                let paths = match self.changes.get(&id) {
-                    Some(Ok(paths)) => paths.clone(),
-                    Some(Err(_)) | None => self.source.changes(&id)?,
+                let (id, paths) = match &self.asked {
+                    Some(known) => known.clone(),
+                    None => {
+                        let id = self.source.resolve(revision)?;
+                        let paths = self.source.changes(&id)?;
+                        self.asked.insert((id, paths)).clone()
+                    }
                 };
-                self.changes.insert(id.clone(), Ok(paths.clone()));
                 Ok(ComponentChange {
                     base: Base::Commit {
                         id,
@@ -151,7 +167,13 @@ impl Finder<'_> {
     fn by_rules(&mut self, component: &ComponentName) -> Result<ComponentChange, BackendError> {
         let mut reasons = Vec::new();
         let answer = match &self.request.pull_request {
-            Some(pull_request) => self.pull_request(pull_request)?,
+            Some(pull_request) => match &self.pull_request {
+                Some(known) => known.clone(),
+                None => {
+                    let answer = self.pull_request(pull_request)?;
+                    self.pull_request.insert(answer).clone()
+                }
+            },
             None => self.pushed(component, &mut reasons)?,
         };
         match answer {
@@ -175,22 +197,43 @@ impl Finder<'_> {
         }
     }
 
+    /// Where the history is cut off, the branch is seldom there, and still the base is known: what is checked out is mostly
+    /// the merge of the pull request, whose first parent is what it goes into, and the event names the branch's tip.
     fn pull_request(&self, pull_request: &PullRequest) -> Result<Answer, BackendError> {
-        let Some(into) = self.first_of(&pull_request.into)? else {
-            return Ok(Answer::Unsafe(format!(
-                "what the pull request goes into ({}) is not in this clone; {}",
-                pull_request.into.join(", "),
-                crate::error::FETCH_ALL
-            )));
-        };
-        Ok(match self.source.merge_base(&into)? {
-            Some(id) => Answer::Base(id, BaseRule::PullRequest),
-            None => Answer::Unsafe(format!(
+        let PullRequest { into, tips, head } = pull_request;
+        let mut found = Vec::new();
+        if let Some(head) = head
+            && let Some(merged) = self.found("HEAD^2")?
+            && merged.as_str() == head
+        {
+            found.extend(self.found("HEAD^1")?);
+        }
+        for revision in into.iter().chain(tips) {
+            found.extend(self.found(revision)?);
+        }
+        for id in &found {
+            if let Some(base) = self.source.merge_base(id)? {
+                return Ok(Answer::Base(base, BaseRule::PullRequest));
+            }
+        }
+        // Their common history is cut off. What differs from the branch's tip is all that the pull request would change in it.
+        for tip in tips {
+            if let Some(id) = self.found(tip)? {
+                return Ok(Answer::Base(id, BaseRule::PullRequestBase));
+            }
+        }
+        Ok(Answer::Unsafe(match found.first() {
+            Some(id) => format!(
                 "the pull request's merge base with {} is not in this clone; {}",
-                into.short(),
+                id.short(),
                 crate::error::FETCH_ALL
-            )),
-        })
+            ),
+            None => format!(
+                "what the pull request goes into ({}) is not in this clone; {}",
+                into.join(", "),
+                crate::error::FETCH_ALL
+            ),
+        }))
     }
 
     fn pushed(
@@ -234,7 +277,16 @@ impl Finder<'_> {
         Ok(answer)
     }
 
-    fn deployed_tag(&self, deployed: &DeployedTag) -> Result<Answer, BackendError> {
+    fn ancestry(&mut self, id: &CommitId) -> Result<Ancestry, BackendError> {
+        if let Some(known) = self.ancestry.get(id) {
+            return Ok(known.clone());
+        }
+        let found = self.source.ancestry(id)?;
+        self.ancestry.insert(id.clone(), found.clone());
+        Ok(found)
+    }
+
+    fn deployed_tag(&mut self, deployed: &DeployedTag) -> Result<Answer, BackendError> {
         let DeployedTag {
             tag,
             prefix,
@@ -273,7 +325,7 @@ impl Finder<'_> {
             }
             Err(error) => return Err(error),
         };
-        Ok(match self.source.ancestry(&id)? {
+        Ok(match self.ancestry(&id)? {
             Ancestry::Ancestor => Answer::Base(
                 id,
                 BaseRule::Deployed {
@@ -382,18 +434,25 @@ impl Finder<'_> {
 
     fn first_of(&self, revisions: &[String]) -> Result<Option<CommitId>, BackendError> {
         for revision in revisions {
-            match self.source.resolve(revision) {
-                Ok(id) => return Ok(Some(id)),
-                Err(error) if matches!(error.class, ErrorClass::NotFound | ErrorClass::Invalid) => {
-                }
-                Err(error) => return Err(error),
+            if let Some(id) = self.found(revision)? {
+                return Ok(Some(id));
             }
         }
         Ok(None)
     }
 
+    fn found(&self, revision: &str) -> Result<Option<CommitId>, BackendError> {
+        match self.source.resolve(revision) {
+            Ok(id) => Ok(Some(id)),
+            Err(error) if matches!(error.class, ErrorClass::NotFound | ErrorClass::Invalid) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// The changes since `id`, found once; a base that cannot be compared with is no base.
-    fn paths(&mut self, id: &CommitId) -> Result<Result<Vec<PathChange>, String>, BackendError> {
+    fn paths(&mut self, id: &CommitId) -> Result<Result<ByPath<PathChange>, String>, BackendError> {
         if let Some(known) = self.changes.get(id) {
             return Ok(known.clone());
         }
@@ -414,7 +473,7 @@ impl Finder<'_> {
 fn unknown(reason: String) -> ComponentChange {
     ComponentChange {
         base: Base::Unknown { reason },
-        paths: Vec::new(),
+        paths: ByPath::default(),
         moved_bases: Vec::new(),
     }
 }

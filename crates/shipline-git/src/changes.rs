@@ -4,22 +4,24 @@ use std::collections::BTreeMap;
 
 use git2::Oid;
 use shipline_engine::error::BackendError;
+use shipline_model::path::{ByPath, GitPath};
 use shipline_model::plan::{ChangeKind, PathChange};
 
 use crate::status::{Dirty, is_state};
-use crate::tree::{Committed, Leaf, Trees};
+use crate::tree::{Committed, DEEPEST, Leaf, Trees, too_deep};
 
-/// All paths that differ between the tree `base` and the tree `head` with `dirty` over it, sorted.
+/// All paths that differ between the tree `base` and the tree `head` with `dirty` over it.
 pub(crate) fn between(
     trees: &Trees,
     base: Oid,
     head: Oid,
     dirty: &Dirty,
-) -> Result<Vec<PathChange>, BackendError> {
+) -> Result<ByPath<PathChange>, BackendError> {
     let mut changes = BTreeMap::new();
     let mut compare = Compare {
         trees,
         path: Vec::new(),
+        depth: 0,
         changes: &mut changes,
     };
     compare.folders(Some(base), Some(head))?;
@@ -33,7 +35,7 @@ pub(crate) fn between(
         .into_iter()
         .filter(|(path, _)| !is_state(path))
         .map(|(path, kind)| PathChange {
-            path: String::from_utf8_lossy(&path).into_owned(),
+            path: GitPath::new(path),
             kind,
         })
         .collect())
@@ -59,6 +61,8 @@ struct Sides {
 struct Compare<'t> {
     trees: &'t Trees,
     path: Vec<u8>,
+    /// Folders that the path is in.
+    depth: usize,
     changes: &'t mut BTreeMap<Vec<u8>, ChangeKind>,
 }
 
@@ -67,6 +71,10 @@ impl Compare<'_> {
         if old == new {
             return Ok(());
         }
+        if self.depth > DEEPEST {
+            return Err(too_deep(&self.path));
+        }
+        self.depth += 1;
         let mut names: BTreeMap<Box<[u8]>, Sides> = BTreeMap::new();
         if let Some(old) = old {
             for (name, entry) in self.trees.read(old)?.iter() {
@@ -99,6 +107,7 @@ impl Compare<'_> {
             self.folders(old_tree, new_tree)?;
             self.path.truncate(length);
         }
+        self.depth -= 1;
         Ok(())
     }
 }

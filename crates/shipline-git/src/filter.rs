@@ -9,10 +9,10 @@ use shipline_engine::error::BackendError;
 use crate::error;
 
 /// The filter that is known by what it does (see [`crate::lfs`]).
-pub(crate) const LFS: &str = "lfs";
+pub(crate) const LFS: &[u8] = b"lfs";
 
 /// The names of the filters, but for LFS, by which this clone's git makes other bytes of a file when it checks it out.
-pub(crate) fn smudging(repo: &Repository) -> Result<BTreeSet<String>, BackendError> {
+pub(crate) fn smudging(repo: &Repository) -> Result<BTreeSet<Vec<u8>>, BackendError> {
     let failed = |cause| error::git("read git's configuration", cause);
     let config = repo
         .config()
@@ -31,10 +31,10 @@ pub(crate) fn smudging(repo: &Repository) -> Result<BTreeSet<String>, BackendErr
         });
         let program = entry.value_bytes().trim_ascii();
         if let Some(name) = name
-            && name != LFS.as_bytes()
+            && name != LFS
             && !matches!(program, b"" | b"cat")
         {
-            names.insert(String::from_utf8_lossy(name).into_owned());
+            names.insert(name.to_vec());
         }
     }
     Ok(names)

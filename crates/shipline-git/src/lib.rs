@@ -8,7 +8,10 @@ pub mod error;
 mod filter;
 mod identity;
 mod index;
+mod large;
 mod lfs;
+mod manifest;
+mod open;
 mod scan;
 mod source;
 mod status;
@@ -17,4 +20,5 @@ mod workspace;
 
 pub use base::{Asked, BaseRequest, Deployed, DeployedTag, PullRequest, change_set};
 pub use identity::{Identity, Signing, SigningFormat};
+pub use large::{Memory, Telling};
 pub use source::{GitSource, WorkTree};

@@ -1,21 +1,24 @@
 //! The repository that holds the sources.
 
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use git2::{ErrorCode, Oid, Repository, RepositoryOpenFlags};
 use sha2::{Digest as _, Sha256};
-use shipline_engine::backend::{Ancestry, Materialized, SourceRepo, SourceSet};
+use shipline_engine::backend::{Ancestry, Materialized, SourceRepo, SourceSet, Standing};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::Faults;
 use shipline_engine::folder::Place;
 use shipline_model::name::{CommitId, RepoPath};
+use shipline_model::path::{ByPath, GitPath};
 use shipline_model::plan::{Head, PathChange};
 
+use crate::index::Index;
+use crate::large::Memory;
 use crate::status::{self, Dirty};
 use crate::tree::{Leaf, Mode, Node, Origin, Overlay, Sources, Trees, not_there};
-use crate::{changes, error, workspace};
+use crate::{changes, error, open, workspace};
 
 /// How far symlinks are followed by [`SourceRepo::read`].
 const LINKS: usize = 8;
@@ -37,12 +40,15 @@ pub struct GitSource {
     root: PathBuf,
     work_tree: WorkTree,
     faults: Faults,
+    memory: Memory,
     state: Mutex<State>,
 }
 
 struct State {
     trees: Trees,
     snapshot: Option<Arc<Snapshot>>,
+    /// What stands at paths that were asked for: components share folders, and of a dirty one the ID takes long.
+    ids: HashMap<RepoPath, Option<(&'static str, Oid)>>,
 }
 
 /// What the sources are, found once.
@@ -74,7 +80,7 @@ impl GitSource {
         let nowhere: [&Path; 0] = [];
         // No flag: discovery upwards, and nothing from the environment.
         let repo = Repository::open_ext(directory, RepositoryOpenFlags::empty(), nowhere)
-            .map_err(|cause| cannot_open(directory, cause))?;
+            .map_err(|cause| open::refused(directory, cause))?;
         let root = match repo.workdir() {
             Some(root) if !repo.is_bare() => root.to_owned(),
             Some(_) | None => {
@@ -96,11 +102,19 @@ impl GitSource {
             root,
             work_tree,
             faults,
+            memory: Memory::default(),
             state: Mutex::new(State {
                 trees: Trees::new(repo),
                 snapshot: None,
+                ids: HashMap::new(),
             }),
         })
+    }
+
+    /// With a memory of what large files that are in no commit hold.
+    #[must_use]
+    pub fn remembering(self, memory: Memory) -> Self {
+        Self { memory, ..self }
     }
 
     /// The work tree's root, absolute.
@@ -152,13 +166,16 @@ impl GitSource {
             return Err(status::tracked(entry.name_bytes()));
         }
         let dirty = match self.work_tree {
-            WorkTree::Scan => status::scan(trees, &self.root, tree.id())?,
-            WorkTree::KnownClean => Dirty::default(),
+            WorkTree::Scan => status::scan(trees, &self.root, tree.id(), &self.memory)?,
+            WorkTree::KnownClean => {
+                status::attributes(repo, &Index::read(&repo.path().join("index"))?)?;
+                Dirty::default()
+            }
         };
         let paths = dirty
             .paths
             .iter()
-            .map(|(path, _)| String::from_utf8_lossy(path).into_owned())
+            .map(|(path, _)| GitPath::new(path))
             .collect();
         Ok(Snapshot {
             head: Head {
@@ -263,7 +280,7 @@ impl SourceRepo for GitSource {
         found.map(commit_id).transpose()
     }
 
-    fn changes(&self, base: &CommitId) -> Result<Vec<PathChange>, BackendError> {
+    fn changes(&self, base: &CommitId) -> Result<ByPath<PathChange>, BackendError> {
         let mut state = self.state();
         let snapshot = self.snapshot(&mut state)?;
         let tree = tree_of(&state, base)?;
@@ -287,22 +304,44 @@ impl SourceRepo for GitSource {
         outermost.sort();
         outermost.dedup();
         let mut hash = Sha256::new();
+        let mut ids = Vec::new();
         hash.update(b"shipline sources 1\n");
         for path in outermost {
-            let node = if path.as_str() == "." {
-                Some(Node::Folder(sources.root()))
-            } else {
-                sources.find(path.as_str().as_bytes())?
-            };
-            let found = match node {
-                Some(Node::Leaf(leaf)) => Some((leaf.mode.octal(), leaf.id)),
-                Some(Node::Folder(folder)) => sources.id(folder)?.map(|id| ("040000", id)),
-                None => None,
+            let found = match state.ids.get(path) {
+                Some(known) => *known,
+                None => {
+                    let found = found(&sources, path)?;
+                    ids.push((path.clone(), found));
+                    found
+                }
             };
             let (mode, id) = found.ok_or_else(|| not_there(path.as_str()))?;
             hash.update(format!("{mode} {id} {}\0", path.as_str()));
         }
+        state.ids.extend(ids);
         Ok(hex::encode(hash.finalize()))
+    }
+
+    fn standing(&self, path: &RepoPath) -> Result<Option<Standing>, BackendError> {
+        let mut state = self.state();
+        let snapshot = self.snapshot(&mut state)?;
+        let sources = Sources::new(&state.trees, snapshot.tree, &snapshot.dirty.overlay);
+        if path.as_str() == "." {
+            return Ok(Some(Standing::Folder));
+        }
+        let Some(node) = sources.find(path.as_str().as_bytes())? else {
+            return Ok(None);
+        };
+        Ok(Some(match node {
+            Node::Folder(_) => Standing::Folder,
+            Node::Leaf(leaf) => match leaf.mode {
+                Mode::Submodule => Standing::Folder,
+                Mode::File | Mode::Executable => Standing::File,
+                Mode::Link => Standing::Link {
+                    to: leads(path, &self.bytes(&sources, path, leaf)?),
+                },
+            },
+        }))
     }
 
     fn read(&self, path: &RepoPath) -> Result<Option<Vec<u8>>, BackendError> {
@@ -333,7 +372,7 @@ impl SourceRepo for GitSource {
         )
     }
 
-    fn extras(&self, set: &SourceSet, workspace: &Place) -> Result<Vec<RepoPath>, BackendError> {
+    fn extras(&self, set: &SourceSet, workspace: &Place) -> Result<Vec<GitPath>, BackendError> {
         let mut state = self.state();
         let snapshot = self.snapshot(&mut state)?;
         let sources = Sources::new(&state.trees, snapshot.tree, &snapshot.dirty.overlay);
@@ -361,13 +400,7 @@ impl GitSource {
                 }
                 Mode::Link => {
                     let target = self.bytes(sources, &path, leaf)?;
-                    let folder = match path.as_str().rsplit_once('/') {
-                        Some((folder, _)) => RepoPath::new(folder).ok(),
-                        None => Some(RepoPath::root()),
-                    };
-                    path = folder
-                        .zip(std::str::from_utf8(&target).ok())
-                        .and_then(|(folder, target)| RepoPath::resolve(&folder, target))
+                    path = leads(&path, &target)
                         .ok_or_else(|| no_file(&path, "a symlink that leaves the repository"))?;
                 }
             }
@@ -400,6 +433,32 @@ impl GitSource {
     }
 }
 
+/// Mode and object ID of what stands at a path.
+fn found(
+    sources: &Sources<'_>,
+    path: &RepoPath,
+) -> Result<Option<(&'static str, Oid)>, BackendError> {
+    let node = if path.as_str() == "." {
+        Some(Node::Folder(sources.root()))
+    } else {
+        sources.find(path.as_str().as_bytes())?
+    };
+    Ok(match node {
+        Some(Node::Leaf(leaf)) => Some((leaf.mode.octal(), leaf.id)),
+        Some(Node::Folder(folder)) => sources.id(folder)?.map(|id| ("040000", id)),
+        None => None,
+    })
+}
+
+/// Where a symlink at `path` leads, inside of the repository.
+fn leads(path: &RepoPath, target: &[u8]) -> Option<RepoPath> {
+    let folder = match path.as_str().rsplit_once('/') {
+        Some((folder, _)) => RepoPath::new(folder).ok()?,
+        None => RepoPath::root(),
+    };
+    RepoPath::resolve(&folder, std::str::from_utf8(target).ok()?)
+}
+
 fn tree_of(state: &State, commit: &CommitId) -> Result<Oid, BackendError> {
     let found = state
         .trees
@@ -416,39 +475,6 @@ fn no_file(path: &RepoPath, what: &str) -> BackendError {
         ErrorClass::Invalid,
         format!("read {path} as a file: it is {what}"),
     )
-}
-
-fn cannot_open(directory: &Path, cause: git2::Error) -> BackendError {
-    let what = format!("open the git repository at {}", directory.display());
-    let code = cause.code();
-    let error = error::git(what, cause);
-    if code == ErrorCode::NotFound {
-        error.hint("run in a clone of the repository, or make one: `git init`, then a first commit")
-    } else if code == ErrorCode::Owner {
-        let root = directory
-            .ancestors()
-            .find(|folder| folder.join(".git").exists())
-            .unwrap_or(directory);
-        error.hint(format!(
-            "it belongs to another user; if you trust it: `git config --global --add safe.directory {}`",
-            root.display()
-        ))
-    } else if is_old_partial(directory) {
-        error.hint(
-            "partial clones (`--filter`) of this form cannot be read: clone without `--filter`",
-        )
-    } else {
-        error
-    }
-}
-
-/// Whether the clone says that it is a partial one in a way that libgit2 refuses to read.
-fn is_old_partial(directory: &Path) -> bool {
-    let root = directory
-        .ancestors()
-        .find(|folder| folder.join(".git").exists());
-    root.and_then(|root| git2::Config::open(&root.join(".git/config")).ok())
-        .is_some_and(|config| config.get_entry("extensions.partialclone").is_ok())
 }
 
 /// Whether `wanted` can be reached from `head`.
@@ -504,21 +530,4 @@ fn commit_id(id: Oid) -> Result<CommitId, BackendError> {
 fn oid(commit: &CommitId) -> Result<Oid, BackendError> {
     Oid::from_str(commit.as_str())
         .map_err(|cause| error::git(format!("read the commit ID {commit}"), cause))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_repository_of_another_user_says_how_to_trust_it() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(folder.path().join(".git")).unwrap();
-        std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
-        let cause = git2::Error::new(ErrorCode::Owner, git2::ErrorClass::Config, "not owned");
-        let error = cannot_open(&folder.path().join("a/b"), cause);
-        assert_eq!(error.class, ErrorClass::Denied);
-        let command = format!("safe.directory {}`", folder.path().display());
-        assert!(error.hints[0].ends_with(&command), "{:?}", error.hints);
-    }
 }

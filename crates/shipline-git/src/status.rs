@@ -1,6 +1,6 @@
 //! What is uncommitted: the work tree as `git add --all` would take it, without writing anything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::{FileType, Metadata};
 use std::io::Read;
@@ -13,8 +13,9 @@ use sha2::{Digest as _, Sha256};
 use shipline_engine::error::{BackendError, ErrorClass};
 
 use crate::index::{CachedTree, Entry, Index, Told};
+use crate::large::{Content, LargeFiles, Memory};
 use crate::scan::{self, Trust, absolute};
-use crate::tree::{Committed, Leaf, Mode, Origin, Overlay, Trees, lay};
+use crate::tree::{Committed, DEEPEST, Leaf, Mode, Origin, Overlay, Trees, lay, too_deep};
 use crate::{error, lfs};
 
 /// Shipline's own folder: never part of the sources.
@@ -65,10 +66,15 @@ pub(crate) fn tracked(name: &[u8]) -> BackendError {
 }
 
 /// Finds what is uncommitted over `head` (a tree).
-pub(crate) fn scan(trees: &Trees, root: &Path, head: Oid) -> Result<Dirty, BackendError> {
+pub(crate) fn scan(
+    trees: &Trees,
+    root: &Path,
+    head: Oid,
+    memory: &Memory,
+) -> Result<Dirty, BackendError> {
     let repo = trees.repo();
     let settings = Settings::new(repo)?;
-    let index = Index::read(&repo.path().join("index"))?;
+    let mut index = Index::read(&repo.path().join("index"))?;
     let first = |entry: &Entry| {
         let end = entry.path.iter().position(|byte| *byte == b'/');
         let end = end.unwrap_or(entry.path.len());
@@ -77,14 +83,18 @@ pub(crate) fn scan(trees: &Trees, root: &Path, head: Oid) -> Result<Dirty, Backe
     if let Some(name) = index.entries.iter().find_map(first) {
         return Err(tracked(&name));
     }
+    index.unfold(trees, head, root)?;
+    let index = index;
+    attributes(repo, &index)?;
     let seen = scan::scan(root, &index, settings.trust)?;
 
     let mut candidates = BTreeSet::new();
     let mut staged = Staged {
         trees,
+        whole: &index.folders,
         paths: &mut candidates,
     };
-    staged.compare(Some(head), index.trees.as_ref(), &index.entries, 0)?;
+    staged.compare(Some(head), index.trees.as_ref(), &index.entries, 0, 0)?;
     candidates.extend(seen.differing);
     let mut untracked = BTreeSet::new();
     for (path, kind) in seen.untracked {
@@ -97,6 +107,7 @@ pub(crate) fn scan(trees: &Trees, root: &Path, head: Oid) -> Result<Dirty, Backe
         root,
         index: &index,
         settings: &settings,
+        large: LargeFiles::new(memory),
     };
     for path in candidates.union(&untracked) {
         if is_state(path) {
@@ -113,12 +124,45 @@ pub(crate) fn scan(trees: &Trees, root: &Path, head: Oid) -> Result<Dirty, Backe
             dirty.paths.push((path.clone(), leaf));
         }
     }
+    now.large.finish();
     Ok(dirty)
+}
+
+/// Gives libgit2 what the index has of `.gitattributes`. It would read all of the index for that, which takes it long, and
+/// cannot read one that is split or sparse.
+pub(crate) fn attributes(repo: &Repository, index: &Index) -> Result<(), BackendError> {
+    let failed = |cause| error::git("read git's attributes", cause);
+    let mut known = git2::Index::new().map_err(failed)?;
+    let name = |path: &[u8]| path.rsplit(|byte| *byte == b'/').next() == Some(b".gitattributes");
+    for entry in index.entries.iter().filter(|entry| name(&entry.path)) {
+        if entry.told == Told::Unmerged || !matches!(entry.mode, Mode::File | Mode::Executable) {
+            continue;
+        }
+        let zero = git2::IndexTime::new(0, 0);
+        let entry = git2::IndexEntry {
+            ctime: zero,
+            mtime: zero,
+            dev: 0,
+            ino: 0,
+            mode: 0o100_644,
+            uid: 0,
+            gid: 0,
+            file_size: 0,
+            id: entry.id,
+            flags: 0,
+            flags_extended: 0,
+            path: entry.path.to_vec(),
+        };
+        known.add(&entry).map_err(failed)?;
+    }
+    repo.set_index(&mut known).map_err(failed)
 }
 
 /// Compares the index with the head, by the trees that the index remembers where it does.
 struct Staged<'s> {
     trees: &'s Trees,
+    /// Folders that are in the index as a whole, with their trees.
+    whole: &'s HashMap<Vec<u8>, Oid>,
     paths: &'s mut BTreeSet<Vec<u8>>,
 }
 
@@ -130,12 +174,16 @@ impl Staged<'_> {
         cached: Option<&CachedTree>,
         entries: &[Entry],
         prefix: usize,
+        depth: usize,
     ) -> Result<(), BackendError> {
         if let Some((id, count)) = cached.and_then(|cached| cached.id)
             && tree == Some(id)
             && count == entries.len()
         {
             return Ok(());
+        }
+        if depth > DEEPEST {
+            return Err(too_deep(entries.first().map_or(&[], |entry| &entry.path)));
         }
         let mut committed: BTreeMap<Box<[u8]>, Committed> = match tree {
             Some(tree) => self.trees.read(tree)?.iter().cloned().collect(),
@@ -161,7 +209,7 @@ impl Staged<'_> {
             if !known.below.is_empty() {
                 let below = cached.and_then(|cached| cached.below(name));
                 let prefix = prefix + name.len() + 1;
-                self.compare(old_tree, below, known.below, prefix)?;
+                self.compare(old_tree, below, known.below, prefix, depth + 1)?;
             } else if old_tree.is_some() {
                 self.gone(&[folder.as_deref().unwrap_or_default(), name].concat(), old)?;
             }
@@ -179,7 +227,11 @@ impl Staged<'_> {
             Some(Committed::Leaf(_)) => {
                 self.paths.insert(path.to_vec());
             }
+            Some(Committed::Folder(tree)) if self.whole.get(path) == Some(&tree) => {}
             Some(Committed::Folder(tree)) => {
+                if path.split(|byte| *byte == b'/').count() > DEEPEST {
+                    return Err(too_deep(path));
+                }
                 for (name, entry) in self.trees.read(tree)?.iter() {
                     self.gone(&[path, b"/", name].concat(), Some(*entry))?;
                 }
@@ -261,6 +313,7 @@ struct Now<'r> {
     root: &'r Path,
     index: &'r Index,
     settings: &'r Settings,
+    large: LargeFiles<'r>,
 }
 
 impl Now<'_> {
@@ -326,8 +379,11 @@ impl Now<'_> {
             })?;
             return Ok((id, Origin::Objects));
         }
-        let id = Oid::hash_file(ObjectType::Blob, at)
-            .map_err(|cause| error::git(format!("read {}", relative.display()), cause))?;
+        let file = (relative.as_os_str().as_bytes(), at);
+        let id = self.large.find(file, Content::blob, Content::Blob, || {
+            Oid::hash_file(ObjectType::Blob, at)
+                .map_err(|cause| error::git(format!("read {}", relative.display()), cause))
+        })?;
         Ok((id, Origin::WorkTree))
     }
 
@@ -344,18 +400,20 @@ impl Now<'_> {
             // It is one: the content was never fetched.
             std::fs::read(at).map_err(failed)?
         } else {
-            let mut hash = Sha256::new_with_prefix(&start);
-            let mut size = start.len() as u64;
-            let mut buffer = vec![0; 64 * 1024];
-            loop {
-                let count = file.read(&mut buffer).map_err(failed)?;
-                if count == 0 {
-                    break;
+            let size = file.metadata().map_err(failed)?.len();
+            let name = (relative.as_os_str().as_bytes(), at);
+            let sha256 = self.large.find(name, Content::lfs, Content::Lfs, || {
+                let mut hash = Sha256::new_with_prefix(&start);
+                let mut buffer = vec![0; 64 * 1024];
+                loop {
+                    let count = file.read(&mut buffer).map_err(failed)?;
+                    if count == 0 {
+                        return Ok(hash.finalize().into());
+                    }
+                    hash.update(&buffer[..count]);
                 }
-                hash.update(&buffer[..count]);
-                size += count as u64;
-            }
-            lfs::pointer(&hash.finalize(), size)
+            })?;
+            lfs::pointer(&sha256, size)
         };
         let id = self.repo.blob(&text).map_err(|cause| {
             error::git(

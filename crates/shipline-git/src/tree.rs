@@ -156,6 +156,21 @@ impl Committed {
     }
 }
 
+/// How deep folders may be nested. No file system's paths are that deep, but a tree in the object database can be.
+pub(crate) const DEEPEST: usize = 512;
+
+/// The error for a folder that is nested deeper than [`DEEPEST`].
+pub(crate) fn too_deep(path: &[u8]) -> BackendError {
+    let start = path.get(..40).unwrap_or(path);
+    BackendError::new(
+        ErrorClass::Invalid,
+        format!(
+            "read the tree at {}…: its folders are nested more than {DEEPEST} deep",
+            String::from_utf8_lossy(start)
+        ),
+    )
+}
+
 /// A repository's trees, each read once: libgit2 forgets large ones.
 pub(crate) struct Trees {
     repo: Repository,
@@ -208,8 +223,7 @@ impl Trees {
         Ok(found.ok().map(|index| entries[index].1))
     }
 
-    /// The leaf that `tree` has at `path`, `None` where there is none or a folder.
-    pub(crate) fn leaf(&self, tree: Oid, path: &[u8]) -> Result<Option<Leaf>, BackendError> {
+    fn at(&self, tree: Oid, path: &[u8]) -> Result<Option<Committed>, BackendError> {
         let mut at = Some(Committed::Folder(tree));
         for name in path.split(|byte| *byte == b'/') {
             at = match at {
@@ -217,9 +231,22 @@ impl Trees {
                 Some(Committed::Leaf(_)) | None => return Ok(None),
             };
         }
-        Ok(match at {
+        Ok(at)
+    }
+
+    /// The leaf that `tree` has at `path`, `None` where there is none or a folder.
+    pub(crate) fn leaf(&self, tree: Oid, path: &[u8]) -> Result<Option<Leaf>, BackendError> {
+        Ok(match self.at(tree, path)? {
             Some(Committed::Leaf(leaf)) => Some(leaf),
             Some(Committed::Folder(_)) | None => None,
+        })
+    }
+
+    /// The tree that `tree` has at `path`, `None` where there is none or a leaf.
+    pub(crate) fn folder(&self, tree: Oid, path: &[u8]) -> Result<Option<Oid>, BackendError> {
+        Ok(match self.at(tree, path)? {
+            Some(Committed::Folder(tree)) => Some(tree),
+            Some(Committed::Leaf(_)) | None => None,
         })
     }
 }

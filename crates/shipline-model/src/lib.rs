@@ -6,6 +6,7 @@ pub mod config;
 pub mod finding;
 pub mod name;
 pub mod placeholder;
+pub mod path;
 pub mod plan;
 pub mod tag;
 pub mod tag_form;

@@ -149,10 +149,12 @@ impl RepoPath {
 
     /// Whether `path` is this path or lies below it.
     #[must_use]
-    pub fn contains(&self, path: &str) -> bool {
+    pub fn contains(&self, path: impl AsRef<[u8]>) -> bool {
         self.0 == "."
-            || path == self.0
-            || (path.starts_with(&self.0) && path.as_bytes().get(self.0.len()) == Some(&b'/'))
+            || path
+                .as_ref()
+                .strip_prefix(self.0.as_bytes())
+                .is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
     }
 }
 

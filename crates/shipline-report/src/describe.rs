@@ -44,6 +44,9 @@ pub(crate) fn since(base: &Base) -> String {
             let rule = match rule {
                 BaseRule::Asked => "as asked for".to_owned(),
                 BaseRule::PullRequest => "the pull request's merge base".to_owned(),
+                BaseRule::PullRequestBase => {
+                    "the tip of what the pull request goes into".to_owned()
+                }
                 BaseRule::Deployed { environment, .. } => format!("which {environment} runs"),
                 BaseRule::PushBefore => "the head before this push".to_owned(),
                 BaseRule::DefaultBranch { branch } => format!("the merge base with {branch}"),

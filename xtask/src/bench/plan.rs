@@ -14,13 +14,16 @@ const LARGE_TIMES: usize = 7;
 /// Components of the large repository, and files of each.
 const COMPONENTS: usize = 1_000;
 const FILES: usize = 102;
+/// Files of each component in the repository whose last commit changes all of them.
+const CHANGED: usize = 20;
 
 /// Measures on the platforms, with git's own look at the work tree beside it.
 pub(super) fn run() -> Result<(), String> {
     let program = shipline()?;
     seven(&program)?;
     nothing_changed(&program)?;
-    large(&program)
+    large(&program)?;
+    all_changed(&program)
 }
 
 /// Plans the sample platform's seven components.
@@ -88,7 +91,8 @@ fn nothing_changed(program: &str) -> Result<(), String> {
 fn large(program: &str) -> Result<(), String> {
     let scratch = Scratch::new("large")?;
     let repository = scratch.path("repository");
-    generate(&repository).map_err(|error| format!("cannot generate a repository: {error}"))?;
+    generate(&repository, FILES, "")
+        .map_err(|error| format!("cannot generate a repository: {error}"))?;
     commit_all(&repository)?;
     fs::write(repository.join("component-0500/file-050"), "changed\n")
         .map_err(|error| format!("cannot change a file: {error}"))?;
@@ -117,6 +121,49 @@ fn large(program: &str) -> Result<(), String> {
     in_turn(&repository, LARGE_TIMES, &mut all)
 }
 
+/// What a commit costs that changes every file of every component (a licence header).
+fn all_changed(program: &str) -> Result<(), String> {
+    let scratch = Scratch::new("header")?;
+    let repository = scratch.path("repository");
+    let failed = |error| format!("cannot generate a repository: {error}");
+    generate(&repository, CHANGED, "").map_err(failed)?;
+    commit_all(&repository)?;
+    generate(&repository, CHANGED, "licence\n").map_err(failed)?;
+    quiet(&mut git(
+        &repository,
+        &["commit", "--quiet", "--all", "--message=Header"],
+    ))?;
+    println!(
+        "\n{COMPONENTS} components with {CHANGED} files each, all changed by the last commit (target: at most twice git diff and 60 ms, 60 MB); {}",
+        load()
+    );
+    let mut all = [
+        (
+            Series::new("git diff --name-only HEAD~1"),
+            git(&repository, &["diff", "--name-only", "HEAD~1"]),
+        ),
+        (
+            Series::new("shipline plan all --base HEAD~1"),
+            command(program, &["plan", "all", "--base", "HEAD~1"]),
+        ),
+        (
+            Series::new("shipline explain all component-0500 --base HEAD~1"),
+            command(
+                program,
+                &["explain", "all", "component-0500", "--base", "HEAD~1"],
+            ),
+        ),
+    ];
+    in_turn(&repository, LARGE_TIMES, &mut all)?;
+    let [(git, _), (plan, _), (explain, _)] = &all;
+    println!(
+        "plan takes {:.2} times git diff, explain {:.2} times",
+        plan.median() / git.median(),
+        explain.median() / git.median()
+    );
+    Ok(())
+}
+
 /// Runs all commands in a directory, one after the other and again, so that what else goes on hits all alike.
 fn in_turn(directory: &Path, times: usize, all: &mut [(Series, Command)]) -> Result<(), String> {
     for (series, command) in &mut *all {
@@ -133,17 +180,18 @@ fn in_turn(directory: &Path, times: usize, all: &mut [(Series, Command)]) -> Res
     Ok(())
 }
 
-fn generate(repository: &Path) -> std::io::Result<()> {
+/// A repository of [`COMPONENTS`] components with that many files each, which begin with `head`.
+fn generate(repository: &Path, files: usize, head: &str) -> std::io::Result<()> {
     let mut components = String::new();
     let mut names = Vec::new();
     for component in 0..COMPONENTS {
         let name = format!("component-{component:04}");
         let directory = repository.join(&name);
         fs::create_dir_all(&directory)?;
-        for file in 0..FILES {
+        for file in 0..files {
             fs::write(
                 directory.join(format!("file-{file:03}")),
-                format!("{component} {file}\n"),
+                format!("{head}{component} {file}\n"),
             )?;
         }
         let _ = writeln!(

@@ -21,7 +21,8 @@ pub(super) fn trigger(said: Said<'_>) -> Option<Trigger> {
         .is_some_and(|name| name.starts_with("gh-readonly-queue/"));
     let event = said.get("GITHUB_EVENT_NAME").unwrap_or("unknown event");
     let pull_request = |branch: Option<&str>, commit: Option<&str>| {
-        Trigger::PullRequest(PullRequest::new("pull request", branch, &[commit]))
+        let head = text("/pull_request/head/sha");
+        Trigger::PullRequest(PullRequest::new("pull request", branch, &[commit]).of_head(head))
     };
     Some(match event {
         // `pull_request_target` sees the secrets of the base, and many check out the pull request in it.

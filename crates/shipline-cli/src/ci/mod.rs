@@ -44,6 +44,8 @@ pub(crate) struct PullRequest {
     pub(crate) called: &'static str,
     /// Commits of the branch that it wants to go into, as the CI tells them, the best first.
     pub(crate) commits: Vec<String>,
+    /// The commit that it wants to merge, where the CI tells.
+    pub(crate) head: Option<String>,
     /// That branch.
     pub(crate) branch: BaseBranch,
 }
@@ -84,8 +86,15 @@ impl PullRequest {
                 .filter(|commit| is_commit(commit))
                 .map(|commit| (*commit).to_owned())
                 .collect(),
+            head: None,
             branch: BaseBranch::of(branch),
         }
+    }
+
+    /// The same of this commit, where the CI tells it.
+    fn of_head(mut self, head: Option<&str>) -> Self {
+        self.head = head.filter(|head| is_commit(head)).map(str::to_owned);
+        self
     }
 
     /// Names of the base that nobody but the server and the CI can set, the best first. A branch of the clone's own may be the

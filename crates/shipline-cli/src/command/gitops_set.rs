@@ -148,7 +148,7 @@ fn token(args: &GitopsSetArgs, settings: &Settings) -> Result<Option<String>, Co
 /// A profile's repository that is yet to be made is not made for a look at it.
 fn refuse_missing(session: &Session, args: &GitopsSetArgs) -> Result<(), CommandError> {
     let profile = session.config.profiles.get(&args.profile);
-    match profile.map(|profile| &profile.gitops) {
+    match profile.and_then(|profile| profile.gitops.as_ref()) {
         Some(GitopsSpec::Local { path, .. }) if args.repository.is_none() => {
             let place = session.place(path.as_str())?;
             let path = place.path();

@@ -42,7 +42,8 @@ pub(crate) fn update(
 ) -> Result<u8, CommandError> {
     let session = Session::open(settings)?;
     let profile = planning::profile(&session, &args.profile)?;
-    let source = wiring::source(&session, settings)?;
+    let waiting = wiring::waiting();
+    let source = wiring::source(&session, settings, &waiting)?;
     let place = inside(&session.root, LOCK_FILE)?;
     let mut lock = read(&place, args)?;
     let wanted = wanted(&session, source.as_ref(), settings)?;

@@ -16,7 +16,7 @@ use crate::exit;
 use crate::fingerprint::Fingerprints;
 use crate::locking;
 use crate::output::{self, Data};
-use crate::planning::{self, Facts};
+use crate::planning::{self, Asking, Facts};
 use crate::secrets;
 use crate::session::{self, Session};
 use crate::settings::Settings;
@@ -95,11 +95,12 @@ fn prepare(
 ) -> Result<Prepared, CommandError> {
     let selection = &args.selection;
     let selected = planning::select(session, selection)?;
-    let source = wiring::source(session, settings)?;
+    let waiting = wiring::waiting();
+    let source = wiring::source(session, settings, &waiting)?;
     let store = wiring::store(session, settings)?;
-    let gitops = wiring::gitops(session, &selection.profile, settings)?;
-    // Nothing is delivered there.
-    if !session.trust.is_pull_request() {
+    let gitops = wiring::gitops_of(session, &selected, settings)?;
+    // In a pull request nothing is delivered there.
+    if Asking::of(selected.pipeline) == Asking::AsItMust && !session.trust.is_pull_request() {
         for note in waits::watch(gitops.as_ref(), || gitops.prepare())? {
             print_error(&format!("note: {note}\n"));
         }
@@ -114,13 +115,14 @@ fn prepare(
         cache: &cache,
         fingerprints: &fingerprints,
         pins: &pins,
+        waiting: &waiting,
     };
     let plan = planning::plan(session, selection, settings, &facts)?;
     let backends = Backends {
         source,
         store,
         builder: wiring::builder(session, selected.profile, pins, settings)?,
-        registry: wiring::registry(session, selected.profile, settings)?,
+        registry: wiring::registry_of(session, &selected, settings)?,
         scanners: wiring::scanners(session, settings)?,
         cataloguer: wiring::cataloguer(session)?,
         gitops,

@@ -3,7 +3,6 @@
 use shipline_engine::cache::Cache;
 use shipline_engine::error::ErrorClass;
 use shipline_engine::lock;
-use shipline_model::config::did_you_mean;
 use shipline_model::plan::Plan;
 
 use crate::args::{ExplainArgs, PlanArgs, Selection};
@@ -27,22 +26,12 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<u8, CommandEr
 /// `explain NAME COMPONENT`.
 pub(crate) fn explain(args: &ExplainArgs, settings: &Settings) -> Result<u8, CommandError> {
     let session = Session::open(settings)?;
-    let plan = make(&session, &args.selection, settings)?;
-    if !plan
-        .components
-        .iter()
-        .any(|component| component.name == args.component)
-    {
-        let known = plan
-            .components
-            .iter()
-            .map(|component| component.name.as_str());
-        return Err(CommandError::usage(format!(
-            "pipeline `{}` has no component `{}`",
-            plan.pipeline, args.component
-        ))
-        .hint(did_you_mean(args.component.as_str(), known)));
-    }
+    // The others are not looked at: what they depend on may be much.
+    let selection = Selection {
+        components: vec![args.component.clone()],
+        ..args.selection.clone()
+    };
+    let plan = make(&session, &selection, settings)?;
     print(&shipline_model::plan::explain(&plan, &args.component))
 }
 
@@ -58,12 +47,13 @@ pub(super) fn make(
         Err(error) if error.class == ErrorClass::Invalid => return Err(error.into()),
         Ok(()) | Err(_) => {}
     }
-    let source = wiring::source(session, settings)?;
-    let gitops = wiring::gitops(session, &selection.profile, settings)?;
+    let waiting = wiring::waiting();
+    let selected = planning::select(session, selection)?;
+    let source = wiring::source(session, settings, &waiting)?;
+    let gitops = wiring::gitops_of(session, &selected, settings)?;
     let store = wiring::store_as_it_is(session, settings);
     let cache = Cache::new(session.state());
     let fingerprints = Fingerprints::without_writing(session.state())?;
-    let selected = planning::select(session, selection)?;
     let pins = locking::pins(&selected.components, source.as_ref())?;
     let facts = Facts {
         source: source.as_ref(),
@@ -72,6 +62,7 @@ pub(super) fn make(
         cache: &cache,
         fingerprints: &fingerprints,
         pins: &pins,
+        waiting: &waiting,
     };
     let plan = planning::plan(session, selection, settings, &facts)?;
     Ok(secrets::redactor().mask_plan(plan))

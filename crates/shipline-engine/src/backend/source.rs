@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use shipline_model::name::{CommitId, RepoPath};
+use shipline_model::path::{ByPath, GitPath};
 use shipline_model::plan::{Head, PathChange};
 
 use crate::error::BackendError;
@@ -28,7 +29,7 @@ pub struct SourceSet {
     /// Paths to hold: every `path` and `uses` of the run's components.
     pub paths: Vec<RepoPath>,
     /// Paths that are left alone: every declared cache of the configuration.
-    pub keep: Vec<RepoPath>,
+    pub keep: Vec<GitPath>,
     /// What is done with what stands outside of `paths`.
     pub outside: Outside,
 }
@@ -51,6 +52,20 @@ pub struct Materialized {
     pub written: usize,
     /// Files and folders that were removed.
     pub removed: usize,
+}
+
+/// What stands at a path of the sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// A folder that holds something, or a submodule.
+    Folder,
+    /// A file.
+    File,
+    /// A symlink. What it leads to is not part of it.
+    Link {
+        /// Where it leads; `None` where that is outside of the repository or no path at all.
+        to: Option<RepoPath>,
+    },
 }
 
 /// The repository that holds the sources: git objects, and the dirty tree over them.
@@ -79,12 +94,12 @@ pub trait SourceRepo: Send + Sync {
     /// Where the repository cannot be read.
     fn merge_base(&self, commit: &CommitId) -> Result<Option<CommitId>, BackendError>;
 
-    /// All paths that differ between `base` and the sources (the head's tree with the dirty tree over it), sorted; a rename
-    /// is a deletion and an addition.
+    /// All paths that differ between `base` and the sources (the head's tree with the dirty tree over it); a rename is a
+    /// deletion and an addition.
     ///
     /// # Errors
     /// `NotFound` where the commit or one of its trees is not there (shallow or partial clone).
-    fn changes(&self, base: &CommitId) -> Result<Vec<PathChange>, BackendError>;
+    fn changes(&self, base: &CommitId) -> Result<ByPath<PathChange>, BackendError>;
 
     /// A hex SHA-256 over everything at `paths` (path, mode, content), the dirty tree included. Equal sources give equal
     /// keys in every clone.
@@ -97,6 +112,12 @@ pub trait SourceRepo: Send + Sync {
     fn folder(&self) -> Option<PathBuf> {
         None
     }
+    /// What stands at `path` in the sources (dirty tree over head), `None` where nothing does: symlinks on the way are not
+    /// followed.
+    ///
+    /// # Errors
+    /// Where the repository cannot be read.
+    fn standing(&self, path: &RepoPath) -> Result<Option<Standing>, BackendError>;
 
     /// A source file's bytes (dirty tree over head), `None` where it does not exist.
     ///
@@ -123,6 +144,6 @@ pub trait SourceRepo: Send + Sync {
     /// [`SourceRepo::materialize`] restore the sources and remove what `prepare` made, but leave what `setup` made.
     ///
     /// # Errors
-    /// Where the workspace cannot be read; `Invalid` where a path in it is not UTF-8.
-    fn extras(&self, set: &SourceSet, workspace: &Place) -> Result<Vec<RepoPath>, BackendError>;
+    /// Where the workspace cannot be read.
+    fn extras(&self, set: &SourceSet, workspace: &Place) -> Result<Vec<GitPath>, BackendError>;
 }

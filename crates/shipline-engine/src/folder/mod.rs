@@ -64,6 +64,8 @@ pub struct Seen {
     pub permissions: u32,
     /// Bytes.
     pub size: u64,
+    /// Its file system's number.
+    pub device: u64,
     /// Its number on its file system.
     pub inode: u64,
     /// When its content changed, in nanoseconds since 1970 UTC.
@@ -75,6 +77,14 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// What stands at a path, a link at its end as what it is.
+    ///
+    /// # Errors
+    /// Where it cannot be looked at.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        Ok(seen(&nix::sys::stat::lstat(path)?))
+    }
+
     /// How long ago the content changed; nothing where that lies in the future.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
@@ -590,6 +600,7 @@ fn seen(stat: &FileStat) -> Seen {
         },
         permissions: stat.st_mode & 0o7777,
         size: u64::try_from(stat.st_size).unwrap_or(0),
+        device: stat.st_dev,
         inode: stat.st_ino,
         modified_ns: ns(stat.st_mtime, stat.st_mtime_nsec),
         changed_ns: ns(stat.st_ctime, stat.st_ctime_nsec),

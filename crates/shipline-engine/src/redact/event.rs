@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use shipline_model::finding::{Finding, Location, Suppression};
+use shipline_model::path::GitPath;
 use shipline_model::plan::{
     Base, BaseRule, Decision, ImageAction, MovedBase, PathChange, Plan, PlannedComponent,
     PlannedImage, Reason, Task,
@@ -139,12 +140,23 @@ impl Redactor {
         }
     }
 
+    /// A path that would show nothing secret stays as it is, whatever its bytes are.
+    fn mask_path(&self, path: &GitPath) -> GitPath {
+        let shown = path.to_string();
+        let masked = self.own(shown.clone());
+        if masked == shown {
+            path.clone()
+        } else {
+            GitPath::new(masked)
+        }
+    }
+
     /// The plan as it may be shown.
     #[must_use]
     pub fn mask_plan(&self, plan: Plan) -> Plan {
         let mut head = plan.head;
         head.branch = head.branch.map(|branch| self.own(branch));
-        head.dirty = self.each(head.dirty);
+        head.dirty = head.dirty.iter().map(|path| self.mask_path(path)).collect();
         Plan {
             head,
             components: plan
@@ -213,7 +225,7 @@ impl Redactor {
 
     fn mask_reason(&self, reason: Reason) -> Reason {
         let file = |file: PathChange| PathChange {
-            path: self.own(file.path),
+            path: self.mask_path(&file.path),
             kind: file.kind,
         };
         match reason {

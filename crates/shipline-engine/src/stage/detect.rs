@@ -30,6 +30,7 @@ fn line(component: &PlannedComponent) -> String {
             let rule = match rule {
                 BaseRule::Asked => "as asked".to_owned(),
                 BaseRule::PullRequest => "merge base of the pull request".to_owned(),
+                BaseRule::PullRequestBase => "tip of what the pull request goes into".to_owned(),
                 BaseRule::Deployed { tag, environment } => format!("{environment} runs {tag}"),
                 BaseRule::PushBefore => "before the push".to_owned(),
                 BaseRule::DefaultBranch { branch } => format!("merge base with {branch}"),

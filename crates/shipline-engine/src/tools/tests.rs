@@ -2,10 +2,11 @@ use std::os::unix::fs::symlink;
 
 use shipline_model::config;
 use shipline_model::name::CommitId;
+use shipline_model::path::{ByPath, GitPath};
 use shipline_model::plan::{Head, PathChange};
 
 use super::*;
-use crate::backend::{Ancestry, Materialized, SourceSet};
+use crate::backend::{Ancestry, Materialized, SourceSet, Standing};
 use crate::folder::Place;
 
 fn program(path: &Path, text: &str) {
@@ -41,10 +42,13 @@ impl SourceRepo for Taken {
     fn merge_base(&self, _: &CommitId) -> Result<Option<CommitId>, BackendError> {
         unreachable!()
     }
-    fn changes(&self, _: &CommitId) -> Result<Vec<PathChange>, BackendError> {
+    fn changes(&self, _: &CommitId) -> Result<ByPath<PathChange>, BackendError> {
         unreachable!()
     }
     fn key(&self, _: &[RepoPath]) -> Result<String, BackendError> {
+        unreachable!()
+    }
+    fn standing(&self, _: &RepoPath) -> Result<Option<Standing>, BackendError> {
         unreachable!()
     }
     fn read_at(&self, _: &CommitId, _: &RepoPath) -> Result<Option<Vec<u8>>, BackendError> {
@@ -53,7 +57,7 @@ impl SourceRepo for Taken {
     fn materialize(&self, _: &SourceSet, _: &Place) -> Result<Materialized, BackendError> {
         unreachable!()
     }
-    fn extras(&self, _: &SourceSet, _: &Place) -> Result<Vec<RepoPath>, BackendError> {
+    fn extras(&self, _: &SourceSet, _: &Place) -> Result<Vec<GitPath>, BackendError> {
         unreachable!()
     }
 }

@@ -15,6 +15,7 @@ use shipline_engine::redact::Redactor;
 use shipline_engine::run::{Backends, Graces, RunEnd, RunOptions, ScanCache, run};
 use shipline_model::config::{self, Config};
 use shipline_model::name::{CommitId, PipelineName, ProfileName, RunId};
+use shipline_model::path::ByPath;
 use shipline_model::plan::{
     Base, Caching, ChangeSet, ComponentChange, Head, Limits, OnFailure, Plan, PlanRequest,
     Publishing, make, sources,
@@ -201,7 +202,7 @@ impl World {
             commit: CommitId::new("0123456789abcdef0123456789abcdef01234567").unwrap(),
             time: 1_765_802_096,
             branch: Some("main".to_owned()),
-            dirty: Vec::new(),
+            dirty: ByPath::default(),
         };
         let files = [
             ("web/Dockerfile", "FROM scratch\nCOPY . /\n"),

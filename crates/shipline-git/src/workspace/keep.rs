@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use shipline_engine::backend::{Outside, SourceSet};
-use shipline_model::name::RepoPath;
 
 /// Kept paths, as a tree.
 #[derive(Debug, Default)]
@@ -31,8 +30,8 @@ impl Keep {
         let mut keep = Self::default();
         for path in &set.keep {
             let mut at = &mut keep;
-            for name in names(path) {
-                at = at.below.entry(name.as_bytes().to_vec()).or_default();
+            for name in names(path.as_bytes()) {
+                at = at.below.entry(name.to_vec()).or_default();
             }
             at.kept = true;
         }
@@ -40,7 +39,7 @@ impl Keep {
             Outside::Removed => {}
             Outside::Left => {
                 for path in &set.paths {
-                    keep.leave_beside(path);
+                    keep.leave_beside(path.as_str().as_bytes());
                 }
             }
         }
@@ -48,11 +47,11 @@ impl Keep {
     }
 
     /// Keeps what stands beside the way to a path of the set.
-    fn leave_beside(&mut self, path: &RepoPath) {
+    fn leave_beside(&mut self, path: &[u8]) {
         let mut at = self;
         for name in names(path) {
             at.others = true;
-            at = at.below.entry(name.as_bytes().to_vec()).or_default();
+            at = at.below.entry(name.to_vec()).or_default();
         }
     }
 
@@ -81,8 +80,9 @@ impl Keep {
     }
 }
 
-fn names(path: &RepoPath) -> impl Iterator<Item = &str> {
-    path.as_str().split('/').filter(|name| *name != ".")
+fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/')
+        .filter(|name| *name != b".")
 }
 
 impl<'k> Keeping<'k> {

@@ -8,7 +8,6 @@
 //! it without following links, so that nothing outside the workspace is ever written or removed.
 
 mod keep;
-mod manifest;
 mod sync;
 mod wanted;
 
@@ -20,12 +19,12 @@ use shipline_engine::backend::{Materialized, SourceSet};
 use shipline_engine::error::BackendError;
 use shipline_engine::fault::{FaultPoint, Faults};
 use shipline_engine::folder::{Entry, Folder, Place};
-use shipline_model::name::RepoPath;
+use shipline_model::path::GitPath;
 
 use crate::error;
+use crate::manifest::Manifest;
 use crate::tree::Sources;
 use keep::Keep;
-use manifest::Manifest;
 use sync::Sync;
 use wanted::{Stores, Wanted};
 
@@ -70,13 +69,13 @@ pub(crate) fn extras(
     root: &Path,
     set: &SourceSet,
     workspace: &Place,
-) -> Result<Vec<RepoPath>, BackendError> {
+) -> Result<Vec<GitPath>, BackendError> {
     let mut stores = Stores::new(repo, root)?;
     let wanted = Wanted::of(sources, &mut stores, &set.paths)?;
     let keep = Keep::of(set);
     let mut extras = Vec::new();
     let folder = Beside::of(workspace)?.workspace()?;
-    sync::extras(&folder, "", Some(&wanted), keep.root(), &mut extras)?;
+    sync::extras(&folder, &[], Some(&wanted), keep.root(), &mut extras)?;
     extras.sort();
     Ok(extras)
 }

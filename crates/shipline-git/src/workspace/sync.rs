@@ -10,16 +10,16 @@ use std::path::Path;
 
 use git2::{ObjectType, Oid};
 use shipline_engine::backend::Materialized;
-use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::error::BackendError;
 use shipline_engine::fault::{FaultPoint, Faults};
 use shipline_engine::folder::{Folder, Kind, Seen};
-use shipline_model::name::RepoPath;
+use shipline_model::path::GitPath;
 
 use super::keep::Keeping;
-use super::manifest::{Look, Manifest, Record};
 use super::wanted::{File, Item, Stores, Wanted};
 use super::{Beside, entries};
 use crate::error;
+use crate::manifest::{Look, Manifest, Record};
 
 /// Permissions of every folder that holds sources, whatever the umask.
 const FOLDER: u32 = 0o755;
@@ -30,19 +30,19 @@ const INCOMING: &str = "file";
 /// One pass over a workspace.
 pub(crate) struct Sync<'s> {
     stores: &'s Stores<'s>,
-    known: &'s Manifest,
+    known: &'s Manifest<Oid>,
     beside: &'s Beside,
     /// Made when the first file comes in.
     incoming: Option<Folder>,
     faults: &'s Faults,
-    now: Manifest,
+    now: Manifest<Oid>,
     done: Materialized,
 }
 
 impl<'s> Sync<'s> {
     pub(crate) fn new(
         stores: &'s Stores<'s>,
-        known: &'s Manifest,
+        known: &'s Manifest<Oid>,
         beside: &'s Beside,
         faults: &'s Faults,
     ) -> Self {
@@ -58,7 +58,7 @@ impl<'s> Sync<'s> {
     }
 
     /// What is known now, and what was done.
-    pub(crate) fn finish(self) -> Result<(Manifest, Materialized), BackendError> {
+    pub(crate) fn finish(self) -> Result<(Manifest<Oid>, Materialized), BackendError> {
         remove(&self.beside.folder, &self.beside.incoming)?;
         Ok((self.now, self.done))
     }
@@ -313,10 +313,10 @@ pub(crate) fn remove(at: &Folder, name: &OsStr) -> Result<(), BackendError> {
 /// Lists what is in the folder `at` and neither wanted nor kept. `path` is its path in the workspace.
 pub(crate) fn extras(
     at: &Folder,
-    path: &str,
+    path: &[u8],
     wanted: Option<&Wanted>,
     keeping: Keeping<'_>,
-    found: &mut Vec<RepoPath>,
+    found: &mut Vec<GitPath>,
 ) -> Result<(), BackendError> {
     if matches!(keeping, Keeping::All) {
         return Ok(());
@@ -333,28 +333,12 @@ pub(crate) fn extras(
             (None, Keeping::Below(_)) if is_folder => Some(None),
             (None, Keeping::Below(_) | Keeping::Nothing) => None,
         };
-        let path = named(path, name, at.path())?;
+        let slash = if path.is_empty() { &b""[..] } else { b"/" };
+        let path = [path, slash, name.as_bytes()].concat();
         match into {
-            Some(wanted) => extras(&enter(at, name)?, path.as_str(), wanted, keeping, found)?,
-            None => found.push(path),
+            Some(wanted) => extras(&enter(at, name)?, &path, wanted, keeping, found)?,
+            None => found.push(GitPath::new(path)),
         }
     }
     Ok(())
-}
-
-fn named(folder: &str, name: &OsStr, at: &Path) -> Result<RepoPath, BackendError> {
-    let path = name.to_str().and_then(|name| {
-        let path = if folder.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{folder}/{name}")
-        };
-        RepoPath::new(path).ok()
-    });
-    path.ok_or_else(|| {
-        BackendError::new(
-            ErrorClass::Invalid,
-            format!("list {}: its name is not UTF-8", at.join(name).display()),
-        )
-    })
 }

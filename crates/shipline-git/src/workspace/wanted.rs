@@ -11,7 +11,9 @@ use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::folder::Place;
 use shipline_model::name::RepoPath;
 
-use crate::tree::{Folder, Leaf, Mode, Node, Origin, Overlay, Sources, Trees, not_there};
+use crate::tree::{
+    DEEPEST, Folder, Leaf, Mode, Node, Origin, Overlay, Sources, Trees, not_there, too_deep,
+};
 use crate::{error, filter};
 
 /// A folder of the wanted state, by name.
@@ -46,7 +48,7 @@ pub(crate) struct Stores<'r> {
     root: PathBuf,
     submodules: Vec<Repository>,
     /// The filters that git would run.
-    filters: BTreeSet<String>,
+    filters: BTreeSet<Vec<u8>>,
 }
 
 impl<'r> Stores<'r> {
@@ -153,17 +155,16 @@ impl<'r> Stores<'r> {
                 "filter",
                 AttrCheckFlags::FILE_THEN_INDEX,
             )
-            .map_err(|cause| error::git("read git's attributes", cause))?
-            .map(String::from_utf8_lossy);
+            .map_err(|cause| error::git("read git's attributes", cause))?;
         match filter {
             Some(filter) if filter == filter::LFS && pointer => Err(BackendError::new(
                 ErrorClass::Invalid,
                 format!("take {shown} as a source: it is kept in Git LFS, which is not supported"),
             )
             .hint("keep the file in git itself, or fetch it in the component's `setup`")),
-            Some(filter) if self.filters.contains(filter.as_ref()) => Err(BackendError::new(
+            Some(filter) if self.filters.contains(filter) => Err(BackendError::new(
                 ErrorClass::Invalid,
-                format!("take {shown} as a source: git makes it by its filter `{filter}`, which is not run here"),
+                format!("take {shown} as a source: git makes it by its filter `{}`, which is not run here", String::from_utf8_lossy(filter)),
             )
             .hint("keep the file in git as it is (no `filter` in .gitattributes), or make it in the component's `setup`")),
             Some(_) | None => Ok(()),
@@ -238,6 +239,9 @@ fn folder(
     path: &mut Vec<u8>,
     store: usize,
 ) -> Result<Wanted, BackendError> {
+    if path.split(|byte| *byte == b'/').count() > DEEPEST {
+        return Err(too_deep(path));
+    }
     let mut wanted = Wanted::default();
     for (name, node) in sources.children(at)? {
         let length = path.len();

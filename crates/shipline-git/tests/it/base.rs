@@ -36,6 +36,15 @@ fn deployed(tag: String) -> BTreeMap<ComponentName, Deployed> {
     )])
 }
 
+/// A pull request into these.
+fn into(names: &[&str]) -> PullRequest {
+    PullRequest {
+        into: names.iter().map(ToString::to_string).collect(),
+        tips: Vec::new(),
+        head: None,
+    }
+}
+
 fn tag(commit: &CommitId, suffix: &str) -> String {
     format!("staging-{}-20260102030405{suffix}", commit.short())
 }
@@ -49,6 +58,7 @@ fn check(world: &World, request: &BaseRequest) -> Result<(CommitId, &'static str
             let rule = match rule {
                 BaseRule::Asked => "asked",
                 BaseRule::PullRequest => "pull request",
+                BaseRule::PullRequestBase => "tip",
                 BaseRule::Deployed { .. } => "deployed",
                 BaseRule::PushBefore => "before",
                 BaseRule::DefaultBranch { .. } => "default",
@@ -85,9 +95,7 @@ fn the_first_rule_that_applies_gives_the_base() {
     let (world, commits) = line();
     let mut request = BaseRequest {
         asked: Asked::Base("HEAD~3".to_owned()),
-        pull_request: Some(PullRequest {
-            into: vec!["gone".to_owned(), "HEAD~2".to_owned()],
-        }),
+        pull_request: Some(into(&["gone", "HEAD~2"])),
         deployed: deployed(tag(&commits[2], "")),
         push_before: Some(commits[0].to_string()),
         ..request()
@@ -250,9 +258,7 @@ fn a_shallow_clone_is_affected_and_says_how_to_deepen() {
             ..request()
         },
         BaseRequest {
-            pull_request: Some(PullRequest {
-                into: vec![commits[1].to_string()],
-            }),
+            pull_request: Some(into(&[commits[1].as_str()])),
             ..request()
         },
     ] {
@@ -269,6 +275,76 @@ fn a_shallow_clone_is_affected_and_says_how_to_deepen() {
             .hints
             .iter()
             .any(|hint| hint.contains("fetch-depth: 0"))
+    );
+}
+
+/// A pull request that changes `topic`, merged into a main branch that went on; with its commit.
+fn merged() -> (World, Vec<CommitId>, CommitId) {
+    let (world, commits) = line();
+    world.git(&["checkout", "-q", "-b", "topic", commits[1].as_str()]);
+    world.write("topic", "1");
+    let topic = world.commit("topic");
+    world.git(&["checkout", "-q", "-b", "merge", "main"]);
+    world.git(&["merge", "-q", "--no-ff", "-m", "merge", "topic"]);
+    (world, commits, topic)
+}
+
+/// As actions/checkout does it: one commit by its ID, this deep, without branches.
+fn checkout(world: World, commit: &CommitId, depth: &str) -> World {
+    let url = format!("file://{}", world.path().display());
+    let clone = world.beside("clone");
+    world.git(&["init", "-q", "-b", "main", clone.to_str().unwrap()]);
+    world.git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
+    let clone = world.at(clone);
+    clone.git(&["fetch", "-q", "--depth", depth, &url, commit.as_str()]);
+    clone.git(&["checkout", "-q", "--detach", "FETCH_HEAD"]);
+    clone
+}
+
+#[test]
+fn a_pull_request_is_measured_in_a_clone_that_is_two_commits_deep() {
+    let (world, commits, topic) = merged();
+    let merge = world.rev("HEAD");
+    let clone = checkout(world, &merge, "2");
+    let with = |tips: &[&CommitId], head: Option<&CommitId>| BaseRequest {
+        pull_request: Some(PullRequest {
+            tips: tips.iter().map(ToString::to_string).collect(),
+            head: head.map(ToString::to_string),
+            ..into(&["origin/main", "main"])
+        }),
+        ..request()
+    };
+    let expected = Ok((commits[3].clone(), "pull request", "+topic".to_owned()));
+    // What the event calls the base, or what the merge was made from.
+    assert_eq!(check(&clone, &with(&[&commits[3]], None)), expected);
+    assert_eq!(check(&clone, &with(&[], Some(&topic))), expected);
+    // The event is older than the merge.
+    assert_eq!(check(&clone, &with(&[&commits[2]], Some(&topic))), expected);
+    // Somebody else's merge, and an unknown base: nothing is known.
+    unknown(
+        &clone,
+        &with(&[&commits[2]], Some(&commits[0])),
+        "fetch-depth: 0",
+    );
+}
+
+#[test]
+fn without_a_common_history_a_pull_request_is_measured_from_the_tip_of_its_base() {
+    let (world, commits, topic) = merged();
+    let url = format!("file://{}", world.path().display());
+    let clone = checkout(world, &topic, "1");
+    let request = BaseRequest {
+        pull_request: Some(PullRequest {
+            tips: vec![commits[3].to_string()],
+            ..into(&["origin/main"])
+        }),
+        ..request()
+    };
+    unknown(&clone, &request, "fetch-depth: 0");
+    clone.git(&["fetch", "-q", "--depth=1", &url, commits[3].as_str()]);
+    assert_eq!(
+        check(&clone, &request),
+        Ok((commits[3].clone(), "tip", "-c -d +topic".to_owned()))
     );
 }
 

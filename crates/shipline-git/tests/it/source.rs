@@ -1,13 +1,17 @@
 //! Opening, the head, what is dirty, changes, keys, reading.
 
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
 use shipline_engine::backend::{Ancestry, SourceRepo};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::Faults;
 use shipline_engine::folder::Place;
-use shipline_git::{GitSource, WorkTree};
+use shipline_git::{GitSource, Memory, WorkTree};
 use shipline_model::name::CommitId;
 
-use crate::world::{World, git, path, set, shown};
+use crate::world::{NONE, World, git, path, set, shown, uncommitted};
 
 fn key(world: &World, paths: &[&str]) -> String {
     let paths: Vec<_> = paths.iter().map(|text| path(text)).collect();
@@ -88,11 +92,11 @@ fn the_head_names_commit_branch_and_dirty_paths() {
     let head = world.open().head().unwrap();
     assert_eq!(head.commit, world.rev("HEAD"));
     assert_eq!(head.branch.as_deref(), Some("main"));
-    assert_eq!(head.dirty, ["a", "b", "c", "new/file"]);
+    assert_eq!(uncommitted(&world.open()), ["a", "b", "c", "new/file"]);
 
     world.git(&["checkout", "-q", "--detach"]);
     assert_eq!(world.open().head().unwrap().branch, None);
-    assert_eq!(world.clean().head().unwrap().dirty, Vec::<String>::new());
+    assert_eq!(uncommitted(&world.clean()), NONE);
 }
 
 #[test]
@@ -105,7 +109,7 @@ fn all_of_gits_ignore_files_count() {
     for name in ["sub/local", "everywhere", "sub/excluded", "local"] {
         world.write(name, "1");
     }
-    assert_eq!(world.open().head().unwrap().dirty, ["local"]);
+    assert_eq!(uncommitted(&world.open()), ["local"]);
 
     // A tracked file stays tracked whatever ignores it; one that was removed from the index and is ignored is gone.
     world.write("everywhere", "2");
@@ -164,7 +168,7 @@ fn a_touched_file_and_a_staged_one_that_was_put_back_are_no_changes() {
     world.write("a", "1");
     world.remove("b");
     world.write("b", "1");
-    assert_eq!(world.open().head().unwrap().dirty, Vec::<String>::new());
+    assert_eq!(uncommitted(&world.open()), NONE);
 }
 
 #[test]
@@ -193,20 +197,11 @@ fn every_kind_of_index_is_read_or_refused() {
         world.write("intended", "1");
         world.git(&["add", "--intent-to-add", "intended"]);
         world.write("ab", version);
-        assert_eq!(
-            world.open().head().unwrap().dirty,
-            ["ab", "intended"],
-            "{version}"
-        );
+        assert_eq!(uncommitted(&world.open()), ["ab", "intended"], "{version}");
         world.git(&["reset", "-q"]);
     }
     world.git(&["update-index", "--assume-unchanged", "ab"]);
-    assert_eq!(world.open().head().unwrap().dirty, ["intended"]);
-    world.git(&["update-index", "--split-index"]);
-    let error = world.open().head().unwrap_err();
-    refused(&error, ErrorClass::Invalid, "--no-split-index");
-    world.git(&["update-index", "--no-split-index"]);
-
+    assert_eq!(uncommitted(&world.open()), ["intended"]);
     let index = world.path().join(".git/index");
     let bytes = std::fs::read(&index).unwrap();
     std::fs::write(&index, &bytes[..bytes.len() / 2]).unwrap();
@@ -216,7 +211,7 @@ fn every_kind_of_index_is_read_or_refused() {
         "git status",
     );
     std::fs::remove_file(&index).unwrap();
-    assert_eq!(world.open().head().unwrap().dirty, ["ab", "intended"]);
+    assert_eq!(uncommitted(&world.open()), ["ab", "intended"]);
 }
 
 #[test]
@@ -300,7 +295,7 @@ fn line_ends_are_converted_as_git_add_does() {
     let before = key(&world, &["a.txt"]);
     world.write("a.txt", "1\r\n2\r\n");
     world.write("b.bin", "1\r\n");
-    assert_eq!(world.open().head().unwrap().dirty, ["b.bin"]);
+    assert_eq!(uncommitted(&world.open()), ["b.bin"]);
     assert_eq!(key(&world, &["a.txt"]), before);
     world.write("a.txt", "1\r\n3\r\n");
     assert_eq!(
@@ -339,9 +334,9 @@ fn nothing_is_written_into_the_repository() {
 fn the_mode_of_the_work_tree_counts_unless_git_was_told_otherwise() {
     let world = World::with(&[("a", "1")]);
     world.mode("a", 0o755);
-    assert_eq!(world.open().head().unwrap().dirty, ["a"]);
+    assert_eq!(uncommitted(&world.open()), ["a"]);
     world.git(&["config", "core.fileMode", "false"]);
-    assert_eq!(world.open().head().unwrap().dirty, Vec::<String>::new());
+    assert_eq!(uncommitted(&world.open()), NONE);
     world.write("a", "2");
     let dirty = key(&world, &["a"]);
     world.commit("second");
@@ -376,12 +371,12 @@ fn a_submodule_is_one_path() {
         "git add does not take what is dirty in a submodule"
     );
     git(&nested, &["commit", "-q", "-a", "-m", "inner"], &[]);
-    assert_eq!(world.open().head().unwrap().dirty, ["vendor/inner"]);
+    assert_eq!(uncommitted(&world.open()), ["vendor/inner"]);
     let dirty = key(&world, &["vendor"]);
     world.commit("moved");
     assert_eq!(key(&world, &["vendor"]), dirty);
     let opened = GitSource::open(&nested, WorkTree::Scan, Faults::none()).unwrap();
-    assert_eq!(opened.head().unwrap().dirty, Vec::<String>::new());
+    assert_eq!(uncommitted(&opened), NONE);
 }
 
 #[test]
@@ -390,8 +385,261 @@ fn a_sparse_checkout_deletes_nothing() {
     let before = key(&world, &["out"]);
     world.git(&["sparse-checkout", "set", "in"]);
     assert!(!world.path().join("out/b").exists());
-    assert_eq!(world.open().head().unwrap().dirty, Vec::<String>::new());
+    assert_eq!(uncommitted(&world.open()), NONE);
     assert_eq!(key(&world, &["out"]), before);
+}
+
+#[test]
+fn a_split_index_is_read_with_the_one_that_it_shares() {
+    let files: Vec<(String, String)> = (0..200)
+        .map(|n| (format!("dir/{n:03}"), n.to_string()))
+        .collect();
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
+    for version in ["2", "4"] {
+        let world = World::with(&files);
+        world.write(".gitattributes", "*.txt text\n");
+        world.commit("attributes");
+        world.git(&["config", "splitIndex.maxPercentChange", "100"]);
+        world.git(&["update-index", "--index-version", version]);
+        world.git(&["update-index", "--split-index"]);
+        assert_eq!(uncommitted(&world.open()), NONE);
+        // Replaced, removed and added entries.
+        world.write("dir/070", "staged");
+        world.write("new.txt", "lines\r\n");
+        world.git(&["add", "dir/070", "new.txt"]);
+        world.git(&["rm", "-q", "--cached", "dir/130"]);
+        world.remove("dir/130");
+        world.write("dir/199", "not staged");
+        let shared = world.git(&["rev-parse", "--shared-index-path"]);
+        assert!(shared.contains("sharedindex."), "{shared}");
+        assert_eq!(
+            uncommitted(&world.open()),
+            ["dir/070", "dir/130", "dir/199", "new.txt"]
+        );
+        world.commit("all of it");
+        assert_eq!(uncommitted(&world.open()), NONE);
+
+        std::fs::remove_file(world.path().join(shared.trim())).unwrap();
+        let error = world.open().head().unwrap_err();
+        refused(&error, ErrorClass::Invalid, "git reset");
+        assert!(error.to_string().contains("shared index"), "{error}");
+    }
+}
+
+#[test]
+fn a_sparse_index_is_read_and_its_folders_count_as_they_are() {
+    let world = World::with(&[
+        ("in/a", "1"),
+        ("out/b", "1"),
+        ("out/deep/c", "1"),
+        ("out/.gitattributes", "*.txt text\n"),
+        ("other/d", "1"),
+        ("top", "1"),
+    ]);
+    let first = world.rev("HEAD");
+    let keys = || [key(&world, &["out"]), key(&world, &["other", "in"])];
+    let before = keys();
+    world.git(&["sparse-checkout", "set", "--cone", "--sparse-index", "in"]);
+    let staged = world.git(&["ls-files", "--sparse"]);
+    assert!(staged.contains("out/\n"), "{staged}");
+    assert_eq!(uncommitted(&world.open()), NONE);
+    assert_eq!(keys(), before);
+
+    world.write("in/a", "2");
+    assert_eq!(uncommitted(&world.open()), ["in/a"]);
+    // The index has other folders than the head.
+    world.commit("second");
+    world.git(&["reset", "-q", "--soft", first.as_str()]);
+    assert_eq!(uncommitted(&world.open()), ["in/a"]);
+    world.git(&["reset", "-q", "--hard"]);
+    world.git(&["checkout", "-q", "--detach"]);
+    world.git(&["sparse-checkout", "disable"]);
+    world.write("out/deep/c", "2");
+    let second = world.commit("outside");
+    world.git(&["checkout", "-q", first.as_str()]);
+    world.git(&["sparse-checkout", "set", "--cone", "--sparse-index", "in"]);
+    world.git(&["reset", "-q", "--soft", second.as_str()]);
+    assert!(world.git(&["ls-files", "--sparse"]).contains("out/\n"));
+    assert_eq!(uncommitted(&world.open()), ["out/deep/c"]);
+    world.git(&["reset", "-q", "--soft", first.as_str()]);
+
+    // What stands in a folder that the checkout leaves out counts as what it is.
+    world.write("out/deep/c", "here");
+    world.write("out/new.txt", "here");
+    assert_eq!(uncommitted(&world.open()), ["out/deep/c", "out/new.txt"]);
+}
+
+#[test]
+fn what_git_writes_beside_the_index_changes_nothing() {
+    let world = World::with(&[("a/b", "1"), ("c", "1")]);
+    world.git(&["config", "core.untrackedCache", "true"]);
+    world.git(&["update-index", "--force-untracked-cache"]);
+    world.git(&["config", "index.skipHash", "true"]);
+    world.write("new", "1");
+    world.git(&["status"]);
+    world.git(&["update-index", "--fsmonitor-valid", "c"]);
+    world.write("c", "2");
+    assert_eq!(uncommitted(&world.open()), ["c", "new"]);
+    // Borrowed objects.
+    let borrowing = world.beside("borrowing");
+    world.git(&[
+        "clone",
+        "-q",
+        "--shared",
+        world.path().to_str().unwrap(),
+        borrowing.to_str().unwrap(),
+    ]);
+    let borrowing = world.at(borrowing);
+    let head = borrowing.rev("HEAD");
+    assert_eq!(uncommitted(&borrowing.open()), NONE);
+    assert_eq!(borrowing.changes(&head), "");
+}
+
+#[test]
+fn formats_of_git_that_cannot_be_read_are_refused_with_the_way_out() {
+    for (option, what, remedy) in [
+        (
+            "--ref-format=reftable",
+            "reftable",
+            "git refs migrate --ref-format=files",
+        ),
+        (
+            "--object-format=sha256",
+            "sha256",
+            "git init --object-format=sha1",
+        ),
+    ] {
+        let world = World::empty();
+        std::fs::remove_dir_all(world.path().join(".git")).unwrap();
+        world.git(&["init", "-q", "-b", "main", option]);
+        world.write("a/b", "1");
+        world.git(&["add", "--all"]);
+        world.git(&["commit", "-q", "-m", "first"]);
+        let linked = world.beside("linked");
+        world.git(&["worktree", "add", "-q", linked.to_str().unwrap()]);
+        for folder in [world.path().join("a"), linked] {
+            let error = GitSource::open(&folder, WorkTree::Scan, Faults::none()).unwrap_err();
+            refused(&error, ErrorClass::Invalid, remedy);
+            assert!(error.to_string().contains(what), "{error}");
+        }
+    }
+    let world = World::with(&[("a", "1")]);
+    world.git(&["config", "core.repositoryFormatVersion", "1"]);
+    world.git(&["config", "extensions.newest", "true"]);
+    let error = GitSource::open(world.path(), WorkTree::Scan, Faults::none()).unwrap_err();
+    refused(&error, ErrorClass::Invalid, "extensions.newest");
+}
+
+#[test]
+fn a_name_that_is_not_utf_8_hides_no_change() {
+    let world = World::with(&[("über/f", "1"), ("z", "1")]);
+    let base = world.rev("HEAD");
+    let odd = |name: &[u8]| world.path().join(std::ffi::OsStr::from_bytes(name));
+    world.write("über/f", "2");
+    std::fs::write(odd(b"\x83e.txt"), "1").unwrap();
+    std::fs::write(odd(b"z\xff"), "1").unwrap();
+    world.commit("second");
+    std::fs::write(odd(b"z\xff"), "2").unwrap();
+    std::fs::write(odd(b"z\xfe"), "1").unwrap();
+    let source = world.open();
+    let changes = source.changes(&base).unwrap();
+    assert_eq!(shown(&changes), "+z\\xfe +z\\xff +\\x83e.txt ~über/f");
+    assert_eq!(changes.below(&path("über")).count(), 1);
+    assert!(changes.at("über/f").is_some());
+    assert_eq!(uncommitted(&source), ["z\\xfe", "z\\xff"]);
+}
+
+#[test]
+fn a_large_file_that_is_in_no_commit_is_read_once() {
+    let world = World::with(&[("a", "1")]);
+    let large = vec![7; 2 << 20];
+    world.write("large.bin", &large);
+    let memory = world.beside("memory/files");
+    let look = |expected: &[&str]| {
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&read);
+        let source = world.open().remembering(Memory {
+            file: Some(memory.clone()),
+            telling: Some(Arc::new(move |what: &str| {
+                told.lock().unwrap().push(what.to_owned());
+            })),
+        });
+        assert_eq!(uncommitted(&source), expected);
+        let key = source.key(&[path("large.bin")]).unwrap();
+        (read.lock().unwrap().len(), key)
+    };
+    settle(&world.path().join("large.bin"));
+    let (read, first) = look(&["large.bin"]);
+    assert_eq!(read, 1);
+    settle(&memory);
+    assert_eq!(look(&["large.bin"]), (0, first.clone()));
+    // The same size, and the old time: the change of the inode is seen all the same.
+    let times = std::fs::metadata(world.path().join("large.bin")).unwrap();
+    let mut other = large.clone();
+    other[9] = 8;
+    world.write("large.bin", &other);
+    let file = std::fs::File::options()
+        .write(true)
+        .open(world.path().join("large.bin"))
+        .unwrap();
+    file.set_modified(times.modified().unwrap()).unwrap();
+    settle(&world.path().join("large.bin"));
+    let (read, second) = look(&["large.bin"]);
+    assert_eq!(read, 1);
+    assert_ne!(second, first);
+    // By the rules of Git LFS it is something else.
+    world.write(".gitattributes", "*.bin filter=lfs\n");
+    settle(&memory);
+    let (read, pointer) = look(&[".gitattributes", "large.bin"]);
+    assert_eq!(read, 1);
+    assert_ne!(pointer, second);
+    settle(&memory);
+    assert_eq!(look(&[".gitattributes", "large.bin"]), (0, pointer));
+    // A memory that is cut off is none.
+    let bytes = std::fs::read(&memory).unwrap();
+    std::fs::write(&memory, &bytes[..bytes.len() - 2]).unwrap();
+    assert_eq!(look(&[".gitattributes", "large.bin"]).0, 1);
+}
+
+/// Waits until the clock has left the tick in which the file changed: before that no look at it is trusted.
+fn settle(file: &std::path::Path) {
+    use std::os::unix::fs::MetadataExt as _;
+    let meta = std::fs::metadata(file).unwrap();
+    let changed = Duration::new(
+        u64::try_from(meta.ctime()).unwrap(),
+        u32::try_from(meta.ctime_nsec()).unwrap(),
+    );
+    while SystemTime::UNIX_EPOCH.elapsed().unwrap() < changed + Duration::from_millis(50) {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn folders_that_are_nested_without_end_are_refused() {
+    let world = World::with(&[("a", "1")]);
+    let base = world.rev("HEAD");
+    let repository = git2::Repository::open(world.path()).unwrap();
+    let mut tree = repository.head().unwrap().peel_to_tree().unwrap().id();
+    for _ in 0..2000 {
+        let mut builder = repository.treebuilder(None).unwrap();
+        builder.insert("d", tree, 0o040_000).unwrap();
+        tree = builder.write().unwrap();
+    }
+    let commit = world.git(&["commit-tree", "-m", "deep", "-p", "HEAD", &tree.to_string()]);
+    world.git(&["update-ref", "HEAD", commit.trim()]);
+    let error = world.clean().changes(&base).unwrap_err();
+    assert_eq!(error.class, ErrorClass::Invalid);
+    assert!(error.to_string().contains("nested"), "{error}");
+    let error = world.open().head().unwrap_err();
+    assert!(error.to_string().contains("nested"), "{error}");
+    let error = world
+        .clean()
+        .materialize(&set(&["d"], &[]), &world.workspace())
+        .unwrap_err();
+    assert!(error.to_string().contains("nested"), "{error}");
 }
 
 #[test]
@@ -537,7 +785,7 @@ fn a_partial_clone_gives_no_wrong_answer_and_says_how_to_fill_it() {
     let clone = partial(world(), "blob:none");
     let first = clone.rev("HEAD~1");
     let source = clone.open();
-    assert_eq!(source.head().unwrap().dirty, Vec::<String>::new());
+    assert_eq!(uncommitted(&source), NONE);
     assert_eq!(shown(&source.changes(&first).unwrap()), "~dir/a ~lock");
     refused(
         &source.read_at(&first, &path("lock")).unwrap_err(),
@@ -577,7 +825,7 @@ fn a_partial_clone_gives_no_wrong_answer_and_says_how_to_fill_it() {
     ]);
     let sparse = clone.at(sparse);
     let source = sparse.open();
-    assert_eq!(source.head().unwrap().dirty, Vec::<String>::new());
+    assert_eq!(uncommitted(&source), NONE);
     refused(
         &source
             .materialize(&set(&["dir"], &[]), &Place::from(sparse.workspace()))

@@ -11,7 +11,7 @@ use shipline_engine::backend::{Materialized, Outside, SourceRepo, SourceSet};
 use shipline_engine::error::ErrorClass;
 use shipline_engine::folder::Place;
 
-use crate::world::{World, files, set};
+use crate::world::{NONE, World, files, set, uncommitted};
 
 fn materialize(world: &World, paths: &[&str], keep: &[&str]) -> Materialized {
     world
@@ -253,7 +253,7 @@ fn extras_are_what_setup_made_and_stay_when_they_are_kept() {
         .open()
         .extras(&set(&["svc"], &caches), &Place::from(work.as_path()))
         .unwrap();
-    let shown: Vec<&str> = extras.iter().map(|path| path.as_str()).collect();
+    let shown: Vec<String> = extras.iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["svc/.next/types", "svc/gen/c", "svc/node_modules"]);
 
     put(&work, "svc/out/index.html", "prepare");
@@ -276,6 +276,28 @@ fn extras_are_what_setup_made_and_stay_when_they_are_kept() {
         ]
     );
     assert_eq!(files(&work)["svc/a"].1, b"1");
+}
+
+#[test]
+fn what_setup_made_may_have_any_name() {
+    let world = World::with(&[("svc/a", "1")]);
+    materialize(&world, &["svc"], &[]);
+    let work = world.workspace();
+    let odd = work.join("svc").join(OsStr::from_bytes(b"caf\xe9"));
+    std::fs::write(&odd, "setup").unwrap();
+    let extras = world.open().extras(&set(&["svc"], &[]), &work).unwrap();
+    assert_eq!(extras.len(), 1);
+    assert_eq!(extras[0].as_bytes(), b"svc/caf\xe9");
+    std::fs::write(
+        work.join("svc").join(OsStr::from_bytes(b"caf\xe8")),
+        "prepare",
+    )
+    .unwrap();
+    let mut again = set(&["svc"], &[]);
+    again.keep.extend(extras);
+    world.open().materialize(&again, &work).unwrap();
+    assert!(odd.exists());
+    assert_eq!(std::fs::read_dir(work.join("svc")).unwrap().count(), 2);
 }
 
 #[test]
@@ -393,13 +415,13 @@ fn a_filtered_file_that_the_index_cannot_judge_counts_as_changed_until_git_has_l
     world.commit("Add a file that is committed backwards");
     world.remove("a.bin");
     world.write("a.bin", "abc\n");
-    assert_eq!(world.open().head().unwrap().dirty, ["a.bin"]);
+    assert_eq!(uncommitted(&world.open()), ["a.bin"]);
     // Not racily clean: git's index must be younger than the file.
     let old = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
     let file = std::fs::File::open(world.path().join("a.bin")).unwrap();
     file.set_modified(old).unwrap();
     world.git(&["status"]);
-    assert_eq!(world.open().head().unwrap().dirty, Vec::<String>::new());
+    assert_eq!(uncommitted(&world.open()), NONE);
 }
 
 #[test]
@@ -413,9 +435,9 @@ fn a_file_of_git_lfs_is_what_lfs_would_add_wherever_its_content_is() {
     ]);
     // As a clone with LFS has it: git knows no more of the file than that it may have changed.
     world.write("docs/big.bin", "hello\n");
-    assert_eq!(world.open().head().unwrap().dirty, Vec::<String>::new());
+    assert_eq!(uncommitted(&world.open()), NONE);
     world.write("docs/big.bin", "changed\n");
-    assert_eq!(world.open().head().unwrap().dirty, ["docs/big.bin"]);
+    assert_eq!(uncommitted(&world.open()), ["docs/big.bin"]);
     // Neither the commit's content nor the changed one is known to be what others would get.
     let error = world
         .open()
@@ -636,6 +658,6 @@ proptest! {
         let key = world.open().key(&paths).unwrap();
         world.commit("third");
         prop_assert_eq!(world.clean().key(&paths).unwrap(), key);
-        prop_assert_eq!(world.open().head().unwrap().dirty, Vec::<String>::new());
+        prop_assert_eq!(uncommitted(&world.open()), NONE);
     }
 }

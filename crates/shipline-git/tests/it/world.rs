@@ -8,6 +8,7 @@ use shipline_engine::backend::{Outside, SourceRepo, SourceSet};
 use shipline_engine::fault::Faults;
 use shipline_git::{GitSource, WorkTree};
 use shipline_model::name::{CommitId, RepoPath};
+use shipline_model::path::GitPath;
 use shipline_model::plan::ChangeKind;
 use tempfile::TempDir;
 
@@ -145,6 +146,15 @@ impl World {
     }
 }
 
+/// The uncommitted paths of nothing.
+pub(crate) const NONE: [&str; 0] = [];
+
+/// The uncommitted paths, as they are shown.
+pub(crate) fn uncommitted(source: &GitSource) -> Vec<String> {
+    let head = source.head().unwrap();
+    head.dirty.iter().map(ToString::to_string).collect()
+}
+
 pub(crate) fn shown(changes: &[shipline_model::plan::PathChange]) -> String {
     let sign = |kind| match kind {
         ChangeKind::Added => '+',
@@ -231,7 +241,7 @@ pub(crate) fn path(text: &str) -> RepoPath {
 pub(crate) fn set(paths: &[&str], keep: &[&str]) -> SourceSet {
     SourceSet {
         paths: paths.iter().map(|text| path(text)).collect(),
-        keep: keep.iter().map(|text| path(text)).collect(),
+        keep: keep.iter().map(GitPath::new).collect(),
         outside: Outside::Removed,
     }
 }

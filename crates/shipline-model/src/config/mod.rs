@@ -17,7 +17,7 @@ mod variables;
 mod warning;
 mod withhold;
 
-pub use problem::{ConfigErrors, Problem};
+pub use problem::{ConfigErrors, Objection, Problem};
 pub use schema::schema;
 pub use show::show;
 pub use suggest::did_you_mean;
@@ -65,6 +65,30 @@ pub fn load(file_name: &str, text: &str) -> Result<Config, ConfigErrors> {
     }
 }
 
+/// Objections to a file that [`load`] took, each at its place in the `text`.
+#[must_use]
+pub fn objections(file_name: &str, text: &str, found: Vec<Objection>) -> ConfigErrors {
+    let stream = yaml::parse(text).ok();
+    let problems = match stream.as_ref().and_then(|stream| stream.documents.first()) {
+        Some(root) => {
+            let aliases = structure::aliases(root);
+            let mut problems = Problems::new(root, &aliases);
+            for Objection {
+                route,
+                message,
+                label,
+                help,
+            } in found
+            {
+                problems.push(value(&route, message).label(label).help(help));
+            }
+            problems.finish()
+        }
+        None => Vec::new(),
+    };
+    ConfigErrors::new(file_name, text, problems)
+}
+
 /// A text that fits is read by serde_yaml as it is; of one that does not, what fits.
 fn read(
     text: &str,
@@ -91,8 +115,7 @@ fn read(
     }
 }
 
-const EMPTY: &str =
-    "it needs at least `version`, `project`, `environments`, `components` and `pipelines`";
+const EMPTY: &str = "it needs at least `version`, `project`, `environments` and `components`";
 
 fn single_document<'a>(text: &str, stream: &'a Stream) -> Result<&'a Node, Problem> {
     let problem = |message: &str, at: usize, help: &str| Problem {

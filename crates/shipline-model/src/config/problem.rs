@@ -103,6 +103,19 @@ impl Diagnostic for Problem {
     }
 }
 
+/// Something in a checked file that turned out to be wrong when the repository was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Objection {
+    /// Where in the structure.
+    pub route: Route,
+    /// What is wrong: lower case, no period.
+    pub message: String,
+    /// What the marked place is, in a word or two.
+    pub label: &'static str,
+    /// What to write instead.
+    pub help: String,
+}
+
 /// Which part of an entry is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {

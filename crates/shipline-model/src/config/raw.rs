@@ -34,8 +34,7 @@ pub(super) struct File {
     pub components: Option<IndexMap<String, Component>>,
     /// Gates and exceptions.
     pub scans: Option<Scans>,
-    /// What `pipeline NAME` runs, by name.
-    #[schemars(required)]
+    /// What `pipeline NAME` runs, by name. A repository that only deploys has none.
     pub pipelines: Option<IndexMap<String, Pipeline>>,
 }
 

@@ -53,7 +53,7 @@ fn file(config: &Config) -> raw::File {
         profiles: Some(map(profiles, profile)),
         components: Some(map(components, component)),
         scans: Some(self::scans(scans)),
-        pipelines: Some(map(pipelines, pipeline)),
+        pipelines: (!pipelines.is_empty()).then(|| map(pipelines, pipeline)),
     }
 }
 
@@ -102,7 +102,7 @@ fn environment(environment: &Environment) -> raw::Environment {
 fn profile(profile: &Profile) -> raw::Profile {
     raw::Profile {
         registry: Some(registry(&profile.registry)),
-        gitops: Some(gitops(&profile.gitops)),
+        gitops: profile.gitops.as_ref().map(gitops),
         mirrors: texts(&profile.mirrors),
     }
 }

@@ -24,7 +24,7 @@ pub struct Config {
     pub components: IndexMap<ComponentName, Component>,
     /// Gates and suppressions.
     pub scans: Scans,
-    /// What `pipeline NAME` runs.
+    /// What `pipeline NAME` runs; empty in a repository that only deploys.
     pub pipelines: IndexMap<PipelineName, Pipeline>,
 }
 
@@ -62,8 +62,8 @@ pub struct Profile {
     pub name: ProfileName,
     /// Where images go.
     pub registry: RegistrySpec,
-    /// Where deployment commits go.
-    pub gitops: GitopsSpec,
+    /// Where deployment commits go; absent where this profile makes none.
+    pub gitops: Option<GitopsSpec>,
     /// Where base images are asked for first, by the host of the registry that they belong to: host, port if any, and a path
     /// before every repository. One that resolves to nothing is none.
     pub mirrors: BTreeMap<String, Template>,
@@ -329,6 +329,14 @@ pub struct Pipeline {
     pub branch: String,
     /// Its stages, in the file's order.
     pub stages: IndexMap<StageName, Stage>,
+}
+
+impl Pipeline {
+    /// Whether one of its stages does this.
+    #[must_use]
+    pub fn has(&self, kind: impl Fn(&StageKind) -> bool) -> bool {
+        self.stages.values().any(|stage| kind(&stage.kind))
+    }
 }
 
 /// One stage of a pipeline.

@@ -21,7 +21,8 @@ pub struct MissingAt {
 
 impl Config {
     /// All variables that a run of `pipeline` with `profile` for `components` needs and `variables` does not have, each
-    /// once, by name.
+    /// once, by name. What no stage of the pipeline works with is not needed: a registry by one that only tests, a GitOps
+    /// repository by one that does not write it.
     #[must_use]
     pub fn missing_variables<'a>(
         &self,
@@ -31,11 +32,13 @@ impl Config {
         variables: &Variables,
     ) -> Vec<MissingAt> {
         let mut used = Vec::new();
-        profile_templates(profile, &mut used);
-        let builds = pipeline
-            .stages
-            .values()
-            .any(|stage| stage.kind == StageKind::Build);
+        let builds = pipeline.has(|kind| *kind == StageKind::Build);
+        if builds {
+            registry_templates(profile, &mut used);
+        }
+        if pipeline.has(|kind| matches!(kind, StageKind::Gitops { environment: _ })) {
+            gitops_templates(profile, &mut used);
+        }
         for name in components {
             if let Some(component) = self.components.get(name) {
                 component_templates(component, builds, &mut used);
@@ -56,7 +59,7 @@ impl Config {
 
 pub(super) type Used<'a> = Vec<(Route, &'a Template)>;
 
-pub(super) fn profile_templates<'a>(profile: &'a Profile, used: &mut Used<'a>) {
+pub(super) fn registry_templates<'a>(profile: &'a Profile, used: &mut Used<'a>) {
     let route = Route::root().key("profiles").key(profile.name.as_str());
     let registry = route.key("registry");
     match &profile.registry {
@@ -94,23 +97,28 @@ pub(super) fn profile_templates<'a>(profile: &'a Profile, used: &mut Used<'a>) {
             }
         }
     }
+    named(&profile.mirrors, &route.key("mirrors"), used);
+}
+
+fn gitops_templates<'a>(profile: &'a Profile, used: &mut Used<'a>) {
     match &profile.gitops {
-        GitopsSpec::Local {
+        None
+        | Some(GitopsSpec::Local {
             path: _,
             seed: _,
             branch: _,
-        } => {}
-        GitopsSpec::Remote {
+        }) => {}
+        Some(GitopsSpec::Remote {
             url,
             branch: _,
             token,
-        } => {
+        }) => {
+            let route = Route::root().key("profiles").key(profile.name.as_str());
             let gitops = route.key("gitops");
             used.push((gitops.key("url"), url));
             used.extend(token.iter().map(|token| (gitops.key("token"), token)));
         }
     }
-    named(&profile.mirrors, &route.key("mirrors"), used);
 }
 
 pub(super) fn component_templates<'a>(component: &'a Component, builds: bool, used: &mut Used<'a>) {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use indexmap::IndexMap;
 
-use super::types::{Config, Variant, Variants};
+use super::types::{Config, Pipeline, StageKind, Variant, Variants};
 use crate::name::EnvironmentName;
 use crate::value::{Source, Template};
 use crate::yaml::Route;
@@ -59,6 +59,9 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
             }
         }
     }
+    for pipeline in config.pipelines.values() {
+        unscanned(pipeline, &mut warnings);
+    }
     warnings
 }
 
@@ -89,6 +92,30 @@ fn missing_args(
                 ),
             });
         }
+/// What is pushed was scanned before, where there is a stage that scans.
+fn unscanned(pipeline: &Pipeline, warnings: &mut Vec<Warning>) {
+    if pipeline.has(|kind| *kind == StageKind::ImageScan) {
+        return;
+    }
+    let pushing = pipeline.stages.values();
+    for stage in pushing.filter(|stage| stage.kind == StageKind::Push) {
+        let name = stage.name.as_str();
+        warnings.push(Warning {
+            route: Route::root()
+                .key("pipelines")
+                .key(pipeline.name.as_str())
+                .key("stages")
+                .key(name),
+            message: "its images are published unscanned: a URL of another environment in them is found by nobody".to_owned(),
+            help: format!(
+                "add `image-scan: {{ kind: image-scan, needs: [{}] }}`, and `image-scan` to the `needs` of `{name}`",
+                pipeline
+                    .stages
+                    .values()
+                    .find(|stage| stage.kind == StageKind::Build)
+                    .map_or("build", |build| build.name.as_str())
+            ),
+        });
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::types::{Base, ChangeSet, DeclaredBy, PathChange, Reason};
 use crate::config::{Component, Config, Pipeline};
 use crate::name::{ComponentName, RepoPath};
+use crate::path::{ByPath, GitPath};
 
 /// Files whose change affects every component.
 pub(super) const SHARED: &[&str] = &["pipeline.yaml"];
@@ -64,16 +65,16 @@ pub fn sources(component: &Component) -> Vec<RepoPath> {
     paths
 }
 
-fn reasons(component: &Component, changed: &[PathChange]) -> Vec<Reason> {
+fn reasons(component: &Component, changed: &ByPath<PathChange>) -> Vec<Reason> {
     let mut reasons: Vec<Reason> = Vec::new();
-    let mut files: BTreeSet<&str> = BTreeSet::new();
+    let mut files: BTreeSet<&GitPath> = BTreeSet::new();
     let declared = component
         .path
         .iter()
         .map(|path| (path, DeclaredBy::Path))
         .chain(component.uses.iter().map(|path| (path, DeclaredBy::Uses)));
     for (under, declared) in declared {
-        for file in below(changed, under) {
+        for file in changed.below(under) {
             if reasons.len() == MOST_REASONS {
                 break;
             }
@@ -89,83 +90,9 @@ fn reasons(component: &Component, changed: &[PathChange]) -> Vec<Reason> {
         }
     }
     for shared in SHARED {
-        if let Ok(at) = changed.binary_search_by(|change| change.path.as_str().cmp(shared)) {
-            reasons.push(Reason::PipelineFile {
-                file: changed[at].clone(),
-            });
+        if let Some(file) = changed.at(shared) {
+            reasons.push(Reason::PipelineFile { file: file.clone() });
         }
     }
     reasons
-}
-
-/// The changes at or below `path`: two runs of the sorted list (`a/b` itself, and `a/b/…`), found by bisection.
-fn below<'c>(
-    changed: &'c [PathChange],
-    path: &RepoPath,
-) -> impl Iterator<Item = &'c PathChange> + use<'c> {
-    let (exact, first) = if path.as_str() == "." {
-        (None, 0)
-    } else {
-        let exact = changed
-            .binary_search_by(|change| change.path.as_str().cmp(path.as_str()))
-            .ok()
-            .map(|at| &changed[at]);
-        let folder = format!("{path}/");
-        (
-            exact,
-            changed.partition_point(|change| change.path.as_str() < folder.as_str()),
-        )
-    };
-    let path = path.clone();
-    exact.into_iter().chain(
-        changed[first..]
-            .iter()
-            .take_while(move |change| path.contains(&change.path)),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::ChangeKind;
-
-    fn changes(paths: &[&str]) -> Vec<PathChange> {
-        let mut changes: Vec<PathChange> = paths
-            .iter()
-            .map(|path| PathChange {
-                path: (*path).to_owned(),
-                kind: ChangeKind::Modified,
-            })
-            .collect();
-        changes.sort();
-        changes.dedup();
-        changes
-    }
-
-    #[test]
-    fn paths_below_a_folder_are_found_by_bisection() {
-        let changed = changes(&["a", "a-b/x", "a.txt", "a/b", "a/c/d", "ab", "b"]);
-        let check = |path: &str, expected: &[&str]| {
-            let found: Vec<&str> = below(&changed, &RepoPath::new(path).unwrap())
-                .map(|change| change.path.as_str())
-                .collect();
-            assert_eq!(found, expected, "{path}");
-        };
-        check("a", &["a", "a/b", "a/c/d"]);
-        check("a/c", &["a/c/d"]);
-        check("b", &["b"]);
-        check("c", &[]);
-        check(".", &["a", "a-b/x", "a.txt", "a/b", "a/c/d", "ab", "b"]);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn bisection_finds_what_a_scan_finds(paths in proptest::collection::vec("[ab./-]{1,6}", 0..40), path in "[ab]{1,2}(/[ab]{1,2}){0,2}") {
-            let changed = changes(&paths.iter().map(String::as_str).collect::<Vec<_>>());
-            let path = RepoPath::new(path).unwrap();
-            let found: Vec<&PathChange> = below(&changed, &path).collect();
-            let scanned: Vec<&PathChange> = changed.iter().filter(|change| path.contains(&change.path)).collect();
-            proptest::prop_assert_eq!(found, scanned);
-        }
-    }
 }

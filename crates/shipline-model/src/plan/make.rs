@@ -363,7 +363,7 @@ fn continued<'a>(
         ));
     }
     let Some(build) = request.known.builds.get(source_key) else {
-        return Err("these sources have not been built here".to_owned());
+        return Err("no earlier run in this clone built these sources".to_owned());
     };
     if build.base.is_dirty() && !dirty {
         // Its tags say that what they name is in no commit. Now it is.
@@ -387,19 +387,19 @@ fn continued<'a>(
 
 /// Only what lies in a component's own sources makes its image dirty, and what decides about every image.
 fn is_dirty(request: &PlanRequest<'_>, component: &Component) -> bool {
-    let sources = sources(component);
+    let dirty = &request.changes.head.dirty;
     let locks = component.image.as_ref().is_some_and(|image| image.lock);
-    request.changes.head.dirty.iter().any(|path| {
-        SHARED.contains(&path.as_str())
-            || (locks && path == LOCK_FILE)
-            || sources.iter().any(|source| source.contains(path))
-    })
+    SHARED.iter().any(|shared| dirty.at(shared).is_some())
+        || (locks && dirty.at(LOCK_FILE).is_some())
+        || sources(component)
+            .iter()
+            .any(|source| dirty.below(source).next().is_some())
 }
 
 fn notes(request: &PlanRequest<'_>, components: &[PlannedComponent]) -> Vec<String> {
     let mut notes = request.notes.to_vec();
     let dirty = &request.changes.head.dirty;
-    if let [first, rest @ ..] = dirty.as_slice() {
+    if let [first, rest @ ..] = &**dirty {
         let more = if rest.is_empty() {
             String::new()
         } else {

@@ -113,7 +113,7 @@ fn images(planned: &PlannedComponent, lines: &mut Vec<String>) {
             image.platform
         ));
         lines.push(match &image.action {
-            ImageAction::Build { why } => format!("    built: {why}"),
+            ImageAction::Build { why } => format!("    will be built: {why}"),
             ImageAction::Take { digest, from } => {
                 format!("    taken from run {from}: {digest}")
             }
@@ -214,6 +214,10 @@ fn base(base: &Base) -> String {
             let rule = match rule {
                 BaseRule::Asked => "the base that was asked for".to_owned(),
                 BaseRule::PullRequest => "the merge base of the pull request".to_owned(),
+                BaseRule::PullRequestBase => {
+                    "the tip of what the pull request goes into; the merge base is not in this clone"
+                        .to_owned()
+                }
                 BaseRule::Deployed { tag, environment } => {
                     format!("what {environment} runs, {tag}")
                 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::config::{self, Config};
 use crate::name::{CommitId, ComponentName, Digest, PipelineName, ProfileName, StageName};
+use crate::path::{ByPath, GitPath};
 use crate::tag::{TagBase, TagInstant};
 use crate::value::Variables;
 
@@ -82,20 +83,16 @@ struct World {
 impl World {
     /// These paths changed.
     fn new(paths: &[&str]) -> Self {
-        let mut paths: Vec<PathChange> = paths
-            .iter()
-            .map(|path| PathChange {
-                path: (*path).to_owned(),
-                kind: ChangeKind::Modified,
-            })
-            .collect();
-        paths.sort();
+        let paths = paths.iter().map(|path| PathChange {
+            path: GitPath::new(path),
+            kind: ChangeKind::Modified,
+        });
         let change = ComponentChange {
             base: Base::Commit {
                 id: commit('b'),
                 rule: BaseRule::Asked,
             },
-            paths,
+            paths: paths.collect(),
             moved_bases: Vec::new(),
         };
         let names = ["web", "api", "docs"];
@@ -106,7 +103,7 @@ impl World {
                     commit: commit('a'),
                     time: 1000,
                     branch: Some("main".to_owned()),
-                    dirty: Vec::new(),
+                    dirty: ByPath::default(),
                 },
                 components: names.map(|it| (name(it), change.clone())).into(),
             },
@@ -435,7 +432,7 @@ fn a_lock_affects_those_whose_bases_moved_and_marks_their_images() {
         assert!(explained.contains(&line), "{explained}");
     }
     // An uncommitted lock makes the images of those dirty that lock.
-    world.changes.head.dirty = vec!["pipeline.lock".to_owned()];
+    world.changes.head.dirty = ["pipeline.lock"].into_iter().map(GitPath::new).collect();
     let dirty = |world: &World| of(&world.made(), "web").images[0].tag.base().is_dirty();
     assert!(!dirty(&world));
     let locked = FILE.replacen("    image:\n", "    image:\n      lock: true\n", 1);
@@ -600,7 +597,7 @@ tasks
   detect      runs: 2 of 2 components affected
   tests/api   skipped: api declares no test
   tests/docs  cached: run earlier made it from the same inputs ({key})
-  build/api   runs: these sources have not been built here
+  build/api   runs: no earlier run in this clone built these sources
   scan/api    runs: nothing is published unscanned
   lint/api    runs: `make lint`
   lint/docs   runs: `make lint`
@@ -646,7 +643,7 @@ tasks
         "{web}"
     );
     assert!(
-        web.contains("built: these sources have not been built here"),
+        web.contains("    will be built: no earlier run in this clone built these sources"),
         "{web}"
     );
     let quiet = explain(&World::new(&["README.md"]).made(), &name("web"));

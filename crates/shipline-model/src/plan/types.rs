@@ -9,6 +9,7 @@ use crate::name::{
     CommitId, ComponentName, Digest, EnvironmentName, PipelineName, ProfileName, RepoPath,
     RepositoryName, StageName,
 };
+use crate::path::{AtPath, ByPath, GitPath};
 use crate::tag::{ImageTag, TagBase, TagInstant};
 use crate::value::Value;
 
@@ -21,8 +22,8 @@ pub struct Head {
     pub time: i64,
     /// The branch, unless detached.
     pub branch: Option<String>,
-    /// Paths that differ from the commit (staged, unstaged, untracked and not ignored), sorted. Empty: clean.
-    pub dirty: Vec<String>,
+    /// Paths that differ from the commit (staged, unstaged, untracked and not ignored). Empty: clean.
+    pub dirty: ByPath<GitPath>,
 }
 
 /// The commit that a component's change is measured from, and why it.
@@ -51,6 +52,8 @@ pub enum BaseRule {
     Asked,
     /// Merge base of a pull request.
     PullRequest,
+    /// Tip of the branch that a pull request goes into, where the history is cut off before the merge base.
+    PullRequestBase,
     /// What the automatic environment runs.
     Deployed {
         /// The tag that says so.
@@ -82,9 +85,15 @@ pub enum ChangeKind {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PathChange {
     /// The path in the repository.
-    pub path: String,
+    pub path: GitPath,
     /// How.
     pub kind: ChangeKind,
+}
+
+impl AtPath for PathChange {
+    fn path(&self) -> &GitPath {
+        &self.path
+    }
 }
 
 /// What was found out about one component before planning.
@@ -92,8 +101,9 @@ pub struct PathChange {
 pub struct ComponentChange {
     /// What it was measured from.
     pub base: Base,
-    /// All paths that changed since (of the whole repository), sorted; empty where the base is not a commit.
-    pub paths: Vec<PathChange>,
+    /// All paths that changed since, of the whole repository: one list for all components with this base. Empty where the
+    /// base is not a commit.
+    pub paths: ByPath<PathChange>,
     /// Its locked base images that `pipeline.lock` gives another digest than it did at the base, in the Dockerfile's order;
     /// empty where the base is not a commit, and where the component locks none.
     pub moved_bases: Vec<MovedBase>,

@@ -15,6 +15,7 @@ use shipline_model::name::{
     CommitId, ComponentName, Digest, EnvironmentName, PipelineName, ProfileName, RepoPath, RunId,
     StageName,
 };
+use shipline_model::path::{ByPath, GitPath};
 use shipline_model::plan::{
     Base, BaseRule, ChangeKind, Decision, DeclaredBy, Head, ImageId, PathChange, Plan,
     PlannedComponent, Reason, Resource, Task, TaskId,
@@ -82,7 +83,7 @@ fn plan(components: Vec<PlannedComponent>, tasks: &[&str]) -> Plan {
             commit: commit(),
             time: 0,
             branch: Some("main".to_owned()),
-            dirty: Vec::new(),
+            dirty: ByPath::default(),
         },
         components,
         tasks: tasks
@@ -138,7 +139,7 @@ fn deployed() -> Base {
 fn modified(path: &str, under: &str, declared: DeclaredBy) -> Reason {
     Reason::Path {
         file: PathChange {
-            path: path.to_owned(),
+            path: GitPath::new(path),
             kind: ChangeKind::Modified,
         },
         under: RepoPath::new(under).unwrap(),
@@ -255,7 +256,9 @@ fn frontend() -> Run {
         modified("frontend/package.json", "frontend", DeclaredBy::Path),
     ];
     let mut plan = plan(vec![component("frontend", deployed(), reasons)], FRONTEND);
-    plan.head.dirty = vec!["frontend/app/page.tsx".to_owned()];
+    plan.head.dirty = [GitPath::new("frontend/app/page.tsx")]
+        .into_iter()
+        .collect();
     plan.notes = vec!["the work tree is dirty: tags end in -dirty".to_owned()];
     let mut run = Run::start(plan);
     let detected = Facts::Detected { affected: 1, of: 1 };

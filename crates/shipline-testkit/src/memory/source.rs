@@ -6,10 +6,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Mutex;
 
-use shipline_engine::backend::{Ancestry, Materialized, Outside, SourceRepo, SourceSet};
+use shipline_engine::backend::{Ancestry, Materialized, Outside, SourceRepo, SourceSet, Standing};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::folder::Place;
 use shipline_model::name::{CommitId, RepoPath};
+use shipline_model::path::{ByPath, GitPath};
 use shipline_model::plan::{Head, PathChange};
 
 use super::{digest_of, lock};
@@ -73,13 +74,24 @@ impl SourceRepo for MemorySource {
         Ok((*commit == self.head.commit).then(|| commit.clone()))
     }
 
-    fn changes(&self, _base: &CommitId) -> Result<Vec<PathChange>, BackendError> {
-        Ok(Vec::new())
+    fn changes(&self, _base: &CommitId) -> Result<ByPath<PathChange>, BackendError> {
+        Ok(ByPath::default())
     }
 
     fn key(&self, paths: &[RepoPath]) -> Result<String, BackendError> {
         let text = format!("{:?}", self.wanted(paths));
         Ok(digest_of(text.as_bytes()).hex().to_owned())
+    }
+
+    fn standing(&self, path: &RepoPath) -> Result<Option<Standing>, BackendError> {
+        let files = lock(&self.files);
+        Ok(if files.contains_key(path.as_str()) {
+            Some(Standing::File)
+        } else {
+            let mut all = files.keys();
+            all.any(|file| path.contains(file))
+                .then_some(Standing::Folder)
+        })
     }
 
     fn read(&self, path: &RepoPath) -> Result<Option<Vec<u8>>, BackendError> {
@@ -136,16 +148,12 @@ impl SourceRepo for MemorySource {
         })
     }
 
-    fn extras(&self, set: &SourceSet, workspace: &Place) -> Result<Vec<RepoPath>, BackendError> {
+    fn extras(&self, set: &SourceSet, workspace: &Place) -> Result<Vec<GitPath>, BackendError> {
         let workspace = workspace.path();
-        let invalid = |cause: Box<dyn std::error::Error + Send + Sync>| {
+        let found = beyond(workspace, "", &self.wanted(&set.paths), set).map_err(|cause| {
             BackendError::new(ErrorClass::Invalid, "read the workspace").because(cause)
-        };
-        beyond(workspace, "", &self.wanted(&set.paths), set)
-            .map_err(|cause| invalid(cause.into()))?
-            .into_iter()
-            .map(|path| RepoPath::new(path).map_err(|cause| invalid(cause.into())))
-            .collect()
+        })?;
+        Ok(found.into_iter().map(GitPath::new).collect())
     }
 }
 
@@ -172,11 +180,13 @@ fn beyond(
             Outside::Removed => false,
             Outside::Left => !set.paths.iter().any(is_ours),
         };
-        if wanted.contains_key(&path) || is_left || keep.iter().any(|kept| kept.contains(&path)) {
+        if wanted.contains_key(&path) || is_left || keep.iter().any(|kept| around(kept, &path)) {
             continue;
         }
         let leads = wanted.keys().any(|wanted| wanted.starts_with(&below))
-            || keep.iter().any(|kept| kept.as_str().starts_with(&below));
+            || keep
+                .iter()
+                .any(|kept| kept.as_bytes().starts_with(below.as_bytes()));
         if leads && entry.file_type()?.is_dir() {
             found.extend(beyond(workspace, &path, wanted, set)?);
         } else {
@@ -185,4 +195,10 @@ fn beyond(
     }
     found.sort();
     Ok(found)
+}
+
+/// Whether `path` is `kept` or lies in it.
+fn around(kept: &GitPath, path: &str) -> bool {
+    let rest = path.as_bytes().strip_prefix(kept.as_bytes());
+    rest.is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
 }

@@ -9,6 +9,7 @@ use shipline_model::name::{
     CommitId, ComponentName, Digest, EnvironmentName, PipelineName, ProfileName, RepoPath,
     RepositoryName, StageName,
 };
+use shipline_model::path::GitPath;
 use shipline_model::plan as core;
 use shipline_model::tag::ImageTag;
 use shipline_model::value as model;
@@ -86,6 +87,7 @@ pub enum Base {
 pub enum BaseRule {
     Asked,
     PullRequest,
+    PullRequestBase,
     Deployed { tag: String, environment: String },
     PushBefore,
     DefaultBranch { branch: String },
@@ -262,7 +264,7 @@ impl From<&core::Plan> for Plan {
                 commit: plan.head.commit.to_string(),
                 time: plan.head.time,
                 branch: plan.head.branch.clone(),
-                dirty: plan.head.dirty.clone(),
+                dirty: plan.head.dirty.iter().map(ToString::to_string).collect(),
             },
             components: all(&plan.components),
             tasks: all(&plan.tasks),
@@ -281,7 +283,7 @@ impl TryFrom<Plan> for core::Plan {
                 commit: CommitId::new(plan.head.commit)?,
                 time: plan.head.time,
                 branch: plan.head.branch,
-                dirty: plan.head.dirty,
+                dirty: plan.head.dirty.into_iter().map(GitPath::new).collect(),
             },
             components: try_all(plan.components)?,
             tasks: try_all(plan.tasks)?,
@@ -336,6 +338,7 @@ impl From<&core::Base> for Base {
                 rule: match rule {
                     core::BaseRule::Asked => BaseRule::Asked,
                     core::BaseRule::PullRequest => BaseRule::PullRequest,
+                    core::BaseRule::PullRequestBase => BaseRule::PullRequestBase,
                     core::BaseRule::Deployed { tag, environment } => BaseRule::Deployed {
                         tag: tag.clone(),
                         environment: environment.to_string(),
@@ -363,6 +366,7 @@ impl TryFrom<Base> for core::Base {
                 rule: match rule {
                     BaseRule::Asked => core::BaseRule::Asked,
                     BaseRule::PullRequest => core::BaseRule::PullRequest,
+                    BaseRule::PullRequestBase => core::BaseRule::PullRequestBase,
                     BaseRule::Deployed { tag, environment } => core::BaseRule::Deployed {
                         tag,
                         environment: EnvironmentName::new(environment)?,
@@ -380,7 +384,7 @@ impl TryFrom<Base> for core::Base {
 impl From<&core::PathChange> for PathChange {
     fn from(change: &core::PathChange) -> Self {
         Self {
-            path: change.path.clone(),
+            path: change.path.to_string(),
             change: change.kind.into(),
         }
     }
@@ -389,7 +393,7 @@ impl From<&core::PathChange> for PathChange {
 impl From<PathChange> for core::PathChange {
     fn from(change: PathChange) -> Self {
         Self {
-            path: change.path,
+            path: GitPath::new(change.path),
             kind: change.change.into(),
         }
     }

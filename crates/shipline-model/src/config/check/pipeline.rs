@@ -93,11 +93,19 @@ fn components(
         );
     }
     let known = || file.components.iter().flat_map(IndexMap::keys);
+    let is_known = |name: &str| {
+        let components = file.components.as_ref();
+        components.is_some_and(|components| components.contains_key(name))
+    };
+    let mut seen = BTreeSet::new();
     for (index, name) in raw.components.iter().flatten().enumerate() {
         let here = route.index(index);
-        declared(name, known(), "component", &here, problems);
+        // Only what is not there is looked for among all.
+        if !is_known(name) {
+            declared(name, known(), "component", &here, problems);
+        }
         if let Ok(name) = ComponentName::new(name.clone()) {
-            if components.contains(&name) {
+            if !seen.insert(name.clone()) {
                 problems.push(value(&here, format!("`{name}` is listed twice")).help("remove one"));
             }
             components.push(name);

@@ -31,7 +31,7 @@ pub(super) fn all(
         let mirrors = mirrors(profile.mirrors.as_ref(), &here, problems);
         if let (
             Some(RegistrySpec::Layout { path: images }),
-            Some(GitopsSpec::Local { path: commits, .. }),
+            Some(Some(GitopsSpec::Local { path: commits, .. })),
         ) = (&registry, &gitops)
             && (images.contains(commits.as_str()) || commits.contains(images.as_str()))
         {
@@ -68,7 +68,7 @@ fn local() -> Result<Profile, NameError> {
     Ok(Profile {
         name: ProfileName::new(LOCAL)?,
         registry: local_registry()?,
-        gitops: local_gitops()?,
+        gitops: Some(local_gitops()?),
         mirrors: BTreeMap::new(),
     })
 }
@@ -427,23 +427,26 @@ fn registry_address(text: &str, here: &Route, problems: &mut Problems<'_>) {
     }
 }
 
+/// `None`: something is wrong. `Some(None)`: the profile has none, which is right for pipelines without a `gitops` stage.
 fn gitops(
     profile: &str,
     raw: Option<&raw::Gitops>,
     here: &Route,
     problems: &mut Problems<'_>,
+) -> Option<Option<GitopsSpec>> {
+    match raw {
+        Some(raw) => repository(profile, raw, here, problems).map(Some),
+        None if profile == LOCAL => local_gitops().ok().map(Some),
+        None => Some(None),
+    }
+}
+
+fn repository(
+    profile: &str,
+    raw: &raw::Gitops,
+    here: &Route,
+    problems: &mut Problems<'_>,
 ) -> Option<GitopsSpec> {
-    let Some(raw) = raw else {
-        if profile == LOCAL {
-            return local_gitops().ok();
-        }
-        problems.push(
-            key(here, "`gitops` is missing")
-                .label("in this")
-                .help("add `gitops: { url: https://HOST/REPOSITORY.git, branch: main }`"),
-        );
-        return None;
-    };
     let route = here.key("gitops");
     let branch = match &raw.branch {
         None => Some(MAIN.to_owned()),

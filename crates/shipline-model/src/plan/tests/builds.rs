@@ -143,7 +143,7 @@ fn an_image_that_takes_caches_in_is_built_anew() {
 fn only_dirty_sources_make_dirty_tags() {
     let check = |dirty: &[&str], web: bool, api: bool| {
         let mut world = World::new(&["web/a", "services/api/a"]);
-        world.changes.head.dirty = dirty.iter().map(|it| (*it).to_owned()).collect();
+        world.changes.head.dirty = dirty.iter().map(GitPath::new).collect();
         let plan = world.made();
         let is_dirty = |component: &str| of(&plan, component).images[0].tag.base().is_dirty();
         assert_eq!((is_dirty("web"), is_dirty("api")), (web, api), "{dirty:?}");
@@ -159,11 +159,11 @@ fn only_dirty_sources_make_dirty_tags() {
 #[test]
 fn a_dirty_build_is_not_what_the_commit_gives() {
     let mut world = World::new(&["web/a"]);
-    world.changes.head.dirty = vec!["web/a".to_owned()];
+    world.changes.head.dirty = ["web/a"].into_iter().map(GitPath::new).collect();
     let first = world.made();
     world.remember(&first, "web", &[Some("staging"), Some("production")]);
     assert!(actions(&world.made(), "web")[0].ends_with("-dirty take from earlier"));
-    world.changes.head.dirty.clear();
+    world.changes.head.dirty = ByPath::default();
     assert_eq!(
         actions(&world.made(), "web")[1],
         "aaaaaaaa-20261124030405 build: run earlier built these sources before they were committed"

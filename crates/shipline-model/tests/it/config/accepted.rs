@@ -6,6 +6,7 @@ use shipline_model::config::{self, Config, Delivery, GitopsSpec, RegistrySpec, V
 use shipline_model::finding::Severity;
 use shipline_model::name::ComponentName;
 use shipline_model::value::Variables;
+use shipline_model::yaml::Route;
 
 use super::{BASE, GOOD, load};
 
@@ -17,6 +18,8 @@ environments: { staging: {} }
 components: { user_service: { path: services/user_service, image: {} } }
 pipelines: { p: { components: [user_service], stages: { build: { kind: build } } } }
 ";
+
+const NONE: [&str; 0] = [];
 
 /// The same without what differs between two texts of one meaning.
 fn without_lines(mut config: Config) -> Config {
@@ -78,7 +81,7 @@ fn everything_that_may_be_left_out_has_a_default() {
         panic!("no layout: {local:?}");
     };
     assert_eq!(path.as_str(), ".shipline/registry");
-    let GitopsSpec::Local { path, seed, branch } = &local.gitops else {
+    let Some(GitopsSpec::Local { path, seed, branch }) = &local.gitops else {
         panic!("not local: {local:?}");
     };
     assert_eq!(
@@ -131,7 +134,7 @@ fn a_profile_local_that_says_less_than_all_keeps_the_rest() {
     let config = load(&format!(
         "{LEAST}profiles: {{ local: {{ gitops: {{ seed: seed }} }} }}\n"
     ));
-    let GitopsSpec::Local { path, seed, .. } = &config.profiles["local"].gitops else {
+    let Some(GitopsSpec::Local { path, seed, .. }) = &config.profiles["local"].gitops else {
         panic!("not local");
     };
     assert_eq!(path.as_str(), ".shipline/gitops.git");
@@ -233,6 +236,102 @@ fn all_variables_that_are_missing_are_named_with_their_places() {
             "${env.ECR_CA}: profiles.ci.registry.ecr.ca",
             "${secret.GITOPS_TOKEN}: profiles.ci.gitops.token",
         ],
+    );
+}
+
+#[test]
+fn a_pipeline_needs_the_variables_of_what_it_works_with() {
+    let missing = |stages: &str| -> Vec<String> {
+        let pipeline = format!(
+            "pipelines: {{ q: {{ components: [user_service], stages: {{ {stages} }} }}, p:"
+        );
+        let config = load(&format!(
+            "{}profiles:\n  ci:\n    registry: {{ url: \"${{env.REGISTRY}}\" }}\n    gitops: {{ url: https://git.lab/x.git, token: \"${{secret.TOKEN}}\" }}\n",
+            LEAST.replace("pipelines: { p:", &pipeline)
+        ));
+        let missing = config.missing_variables(
+            &config.pipelines["q"],
+            &config.profiles["ci"],
+            &[],
+            &Variables::new([]),
+        );
+        let written = missing.iter().map(|missing| missing.variable.written());
+        written.collect()
+    };
+    assert_eq!(missing("t: { kind: test }"), NONE);
+    let build = "b: { kind: build }";
+    assert_eq!(missing(build), ["${env.REGISTRY}"]);
+    let push = format!("{build}, p: {{ kind: push, needs: [b] }}");
+    assert_eq!(missing(&push), ["${env.REGISTRY}"]);
+    let all = format!("{push}, g: {{ kind: gitops, needs: [p], environment: staging }}");
+    assert_eq!(missing(&all), ["${env.REGISTRY}", "${secret.TOKEN}"]);
+}
+
+#[test]
+fn a_repository_that_only_deploys_has_no_pipelines() {
+    let text = LEAST.lines().filter(|line| !line.starts_with("pipelines"));
+    let text = text.collect::<Vec<_>>().join("\n") + "\n";
+    let config = load(&text);
+    assert!(config.pipelines.is_empty());
+    let shown = config::show(&config);
+    assert!(!shown.contains("pipelines"), "{shown}");
+    assert_eq!(without_lines(load(&shown)), without_lines(config));
+}
+
+#[test]
+fn a_profile_that_deploys_nothing_names_no_gitops_repository() {
+    let config = load(&format!(
+        "{LEAST}profiles: {{ ci: {{ registry: {{ layout: images }} }} }}\n"
+    ));
+    assert_eq!(config.profiles["ci"].gitops, None);
+    assert_eq!(
+        without_lines(load(&config::show(&config))),
+        without_lines(config)
+    );
+}
+
+#[test]
+fn a_push_without_a_scan_before_it_warns() {
+    let warnings = |stages: &str| -> Vec<String> {
+        let config = load(&LEAST.replace("build: { kind: build }", stages));
+        let warnings = config::warnings(&config);
+        warnings.iter().map(ToString::to_string).collect()
+    };
+    let push = "b: { kind: build }, p: { kind: push, needs: [b] }";
+    assert_eq!(
+        warnings(push),
+        [
+            "pipelines.p.stages.p: its images are published unscanned: a URL of another environment in them is found by nobody"
+        ]
+    );
+    assert_eq!(warnings("b: { kind: build }"), NONE);
+    assert_eq!(
+        warnings(
+            "b: { kind: build }, s: { kind: image-scan, needs: [b] }, p: { kind: push, needs: [s] }"
+        ),
+        NONE
+    );
+}
+
+#[test]
+fn an_objection_stands_at_its_place() {
+    let objection = config::Objection {
+        route: Route::root()
+            .key("components")
+            .key("user_service")
+            .key("path"),
+        message: "is not there".to_owned(),
+        label: "gone",
+        help: "write another".to_owned(),
+    };
+    let errors = config::objections("pipeline.yaml", LEAST, vec![objection]);
+    let [problem] = errors.problems() else {
+        panic!("{errors}");
+    };
+    assert_eq!(&LEAST[problem.span.clone()], "services/user_service");
+    assert_eq!(
+        problem.to_string(),
+        "components.user_service.path: is not there"
     );
 }
 

@@ -2,8 +2,13 @@
 //!
 //! libgit2 reads it too, but spends ten times as long on a large one, and keeps the tree cache to itself.
 
+mod split;
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -11,7 +16,8 @@ use git2::Oid;
 use shipline_engine::error::{BackendError, ErrorClass};
 
 use crate::error;
-use crate::tree::Mode;
+use crate::tree::{Committed, DEEPEST, Mode, Trees, too_deep};
+use split::Link;
 
 /// Bytes of an entry before its flags.
 const STAT: usize = 40;
@@ -28,6 +34,8 @@ pub(crate) struct Index {
     pub(crate) trees: Option<CachedTree>,
     /// When it was written: seconds and nanoseconds, by the file system's clock.
     pub(crate) written: (u32, u32),
+    /// Folders that a sparse index holds as one entry, with their trees. See [`Index::unfold`].
+    pub(crate) folders: HashMap<Vec<u8>, Oid>,
 }
 
 /// One entry of an index.
@@ -46,7 +54,7 @@ pub(crate) struct Entry {
 }
 
 /// How a file looked, in the index's 32 bits each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Stat {
     pub(crate) ctime: (u32, u32),
     pub(crate) mtime: (u32, u32),
@@ -84,36 +92,55 @@ impl CachedTree {
 }
 
 impl Index {
-    /// Reads the index at `file`; empty where there is none.
+    /// Reads the index at `file`, with the one that it shares entries with; empty where there is none.
     pub(crate) fn read(file: &Path) -> Result<Self, BackendError> {
-        let failed = |cause| error::file("read the index", file, cause);
-        let mut input = match File::open(file) {
-            Ok(input) => input,
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self::default());
-            }
-            Err(cause) => return Err(failed(cause)),
+        let Some((bytes, written)) = load(file)? else {
+            return Ok(Self::default());
         };
-        let meta = input.metadata().map_err(failed)?;
-        let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0) + 1);
-        input.read_to_end(&mut bytes).map_err(failed)?;
-        let mut index = parse(&bytes).map_err(|why| {
-            let error = BackendError::new(
-                ErrorClass::Invalid,
-                format!("read the index {}: {why}", file.display()),
-            );
-            match why {
-                Problem::Split => error.hint("join it: `git update-index --no-split-index`"),
-                Problem::Sparse => error.hint(
-                    "expand it: `git sparse-checkout reapply --no-sparse-index`",
-                ),
-                Problem::Cut | Problem::Version | Problem::Extension => error.hint(
-                    "check it with `git status`; a damaged index is made anew by `rm .git/index && git reset`",
-                ),
-            }
-        })?;
-        index.written = (seconds(meta.mtime()), seconds(meta.mtime_nsec()));
+        let (mut index, link) = parse(&bytes).map_err(|why| refused(file, why))?;
+        if let Some(link) = link {
+            let shared = match link.shared {
+                Some(id) => {
+                    let shared = file.with_file_name(format!("sharedindex.{id}"));
+                    let (bytes, _) =
+                        load(&shared)?.ok_or_else(|| refused(file, Problem::Shared))?;
+                    let (shared, _) = parse(&bytes).map_err(|why| refused(&shared, why))?;
+                    shared.entries
+                }
+                None => Vec::new(),
+            };
+            let merged = link.merge(shared, index.entries);
+            index.entries = merged.map_err(|why| refused(file, why))?;
+        }
+        index.written = written;
         Ok(index)
+    }
+
+    /// Replaces the folders of a sparse index by their files, but for those that are the same in `head` (a tree) and not in
+    /// the work tree: nothing in them can differ, and a clone is sparse because there is much of it.
+    pub(crate) fn unfold(
+        &mut self,
+        trees: &Trees,
+        head: Oid,
+        root: &Path,
+    ) -> Result<(), BackendError> {
+        let mut opened = Vec::new();
+        for (path, id) in &self.folders {
+            let committed = trees.folder(head, path)? == Some(*id);
+            let at = root.join(OsStr::from_bytes(path));
+            if !committed || at.symlink_metadata().is_ok() {
+                opened.push((path.clone(), *id));
+            }
+        }
+        if opened.is_empty() {
+            return Ok(());
+        }
+        for (path, id) in opened {
+            self.folders.remove(&path);
+            files(trees, id, &path, &mut self.entries)?;
+        }
+        self.entries.sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(())
     }
 
     /// The entries of a path: one, or up to three where it is in conflict.
@@ -122,6 +149,59 @@ impl Index {
         let count = self.entries[start..].partition_point(|entry| *entry.path == *path);
         &self.entries[start..start + count]
     }
+}
+
+/// The files of a tree as the index would have them: left out of the checkout.
+fn files(
+    trees: &Trees,
+    tree: Oid,
+    path: &[u8],
+    entries: &mut Vec<Entry>,
+) -> Result<(), BackendError> {
+    if path.split(|byte| *byte == b'/').count() > DEEPEST {
+        return Err(too_deep(path));
+    }
+    for (name, entry) in trees.read(tree)?.iter() {
+        let path = [path, b"/", name].concat();
+        match entry {
+            Committed::Folder(tree) => files(trees, *tree, &path, entries)?,
+            Committed::Leaf(leaf) => entries.push(Entry {
+                path: path.into(),
+                mode: leaf.mode,
+                id: leaf.id,
+                stat: Stat::default(),
+                told: Told::SkipWorkTree,
+            }),
+        }
+    }
+    Ok(())
+}
+
+/// A file's bytes and when it was written, `None` where there is none.
+fn load(file: &Path) -> Result<Option<(Vec<u8>, (u32, u32))>, BackendError> {
+    let failed = |cause| error::file("read the index", file, cause);
+    let mut input = match File::open(file) {
+        Ok(input) => input,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(failed(cause)),
+    };
+    let meta = input.metadata().map_err(failed)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0) + 1);
+    input.read_to_end(&mut bytes).map_err(failed)?;
+    Ok(Some((
+        bytes,
+        (seconds(meta.mtime()), seconds(meta.mtime_nsec())),
+    )))
+}
+
+fn refused(file: &Path, why: Problem) -> BackendError {
+    BackendError::new(
+        ErrorClass::Invalid,
+        format!("read the index {}: {why}", file.display()),
+    )
+    .hint(
+        "check it with `git status`; a damaged index is made anew by `rm .git/index && git reset`",
+    )
 }
 
 /// The index keeps the low 32 bits of everything.
@@ -137,10 +217,8 @@ enum Problem {
     Cut,
     #[error("its version is not known")]
     Version,
-    #[error("it is split in two files, which is not supported")]
-    Split,
-    #[error("it holds whole folders, which is not supported")]
-    Sparse,
+    #[error("the shared index that it refers to is not there")]
+    Shared,
     #[error("it has an extension that is not known and must be")]
     Extension,
 }
@@ -206,7 +284,8 @@ impl<'b> Bytes<'b> {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Index, Problem> {
+/// The index in `bytes`, and what it shares with another one.
+fn parse(bytes: &[u8]) -> Result<(Index, Option<Link>), Problem> {
     // The last bytes are a checksum, for which a torn file would have to keep its shape: git replaces the file by rename.
     let body = bytes.len().checked_sub(ID).ok_or(Problem::Cut)?;
     let mut bytes = Bytes(&bytes[..body]);
@@ -219,10 +298,15 @@ fn parse(bytes: &[u8]) -> Result<Index, Problem> {
     }
     let count = bytes.number()?;
     let mut index = Index::default();
+    let mut link = None;
     let mut path = Vec::new();
     for _ in 0..count {
-        let entry = entry(&mut bytes, version, &mut path)?;
-        index.entries.push(entry);
+        match entry(&mut bytes, version, &mut path)? {
+            Parsed::Entry(entry) => index.entries.push(entry),
+            Parsed::Folder(path, id) => {
+                index.folders.insert(path, id);
+            }
+        }
     }
     while !bytes.0.is_empty() {
         let signature = bytes.take(4)?;
@@ -230,17 +314,25 @@ fn parse(bytes: &[u8]) -> Result<Index, Problem> {
         let data = bytes.take(size)?;
         match signature {
             b"TREE" => index.trees = cached(&mut Bytes(data), 0).ok(),
-            b"link" => return Err(Problem::Split),
-            b"sdir" => return Err(Problem::Sparse),
+            b"link" => link = Some(Link::read(&mut Bytes(data))?),
+            // It only says that there may be folders.
+            b"sdir" => {}
             // An upper-case letter: it may be passed over.
             [b'A'..=b'Z', ..] => {}
             _ => return Err(Problem::Extension),
         }
     }
-    Ok(index)
+    Ok((index, link))
 }
 
-fn entry(bytes: &mut Bytes<'_>, version: u32, path: &mut Vec<u8>) -> Result<Entry, Problem> {
+/// One entry as it stands in the file.
+enum Parsed {
+    Entry(Entry),
+    /// A folder of a sparse index and its tree.
+    Folder(Vec<u8>, Oid),
+}
+
+fn entry(bytes: &mut Bytes<'_>, version: u32, path: &mut Vec<u8>) -> Result<Parsed, Problem> {
     let before = bytes.0.len();
     let ctime = (bytes.number()?, bytes.number()?);
     let mtime = (bytes.number()?, bytes.number()?);
@@ -279,7 +371,11 @@ fn entry(bytes: &mut Bytes<'_>, version: u32, path: &mut Vec<u8>) -> Result<Entr
     } else {
         Told::Nothing
     };
-    Ok(Entry {
+    if mode & 0o170_000 == 0o040_000 {
+        let path = path.strip_suffix(b"/").unwrap_or(path);
+        return Ok(Parsed::Folder(path.to_vec(), id));
+    }
+    Ok(Parsed::Entry(Entry {
         path: path.as_slice().into(),
         mode: Mode::of(mode),
         id,
@@ -290,7 +386,7 @@ fn entry(bytes: &mut Bytes<'_>, version: u32, path: &mut Vec<u8>) -> Result<Entr
             size,
         },
         told,
-    })
+    }))
 }
 
 /// A tree of the cache, and those below it. `depth` bounds what a damaged file can ask of the stack.
@@ -333,11 +429,11 @@ mod tests {
             let mut index = b"DIRC\0\0\0\x02\0\0\0\0".to_vec();
             index.extend(extension);
             index.extend([0; 4 + ID]);
-            parse(&index).map(|index| index.entries.len())
+            parse(&index).map(|(index, _)| index.entries.len())
         };
         for (extension, result) in [
-            (&b"link"[..], Err(Problem::Split)),
-            (b"sdir", Err(Problem::Sparse)),
+            (&b"link"[..], Err(Problem::Cut)),
+            (b"sdir", Ok(0)),
             (b"what", Err(Problem::Extension)),
             (b"WHAT", Ok(0)),
         ] {

@@ -1,0 +1,291 @@
+//! What is known while planning is said while planning, and what a pipeline does not need is not asked for.
+
+use std::os::unix::ffi::OsStrExt as _;
+
+use shipline_testkit::tiny;
+use shipline_testkit::world::World;
+
+fn world() -> World {
+    tiny::world(env!("CARGO_BIN_EXE_shipline"))
+}
+
+/// A pipeline of the tiny platform that only tests.
+const CHECKS: &str = "pipelines:\n  checks:\n    components: [api, worker]\n    stages: { unit-tests: { kind: test } }\n";
+
+#[test]
+fn a_name_that_is_not_utf_8_hides_no_change() {
+    let world = world();
+    world.replace("pipeline.yaml", "    path: worker\n", "    path: wörker\n");
+    world.replace("pipeline.yaml", "pipelines:\n", CHECKS);
+    world.git(&["mv", "worker", "wörker"]);
+    let base = world.commit("Rename");
+    world.write("wörker/name.txt", "worker, second edition\n");
+    let odd = std::ffi::OsStr::from_bytes(b"w\x83.txt");
+    std::fs::write(world.repository().join(odd), "x").unwrap();
+    world.commit("Change worker");
+    let plan = world
+        .run(&["plan", "checks", "--base", &base])
+        .expect(0)
+        .stdout;
+    assert!(plan.contains("worker  wörker/name.txt modified"), "{plan}");
+    assert!(plan.contains("api     not affected"), "{plan}");
+    // A name that is in no commit is shown, and nothing is lost of it.
+    std::fs::write(
+        world
+            .repository()
+            .join(std::ffi::OsStr::from_bytes(b"api/\xff")),
+        "x",
+    )
+    .unwrap();
+    let plan = world
+        .run(&["plan", "checks", "--base", &base])
+        .expect(0)
+        .stdout;
+    assert!(plan.contains("api     api/\\xff added"), "{plan}");
+}
+
+#[test]
+fn a_path_that_is_not_there_is_an_error_at_its_place() {
+    let world = world();
+    let base = world.git(&["rev-parse", "HEAD"]);
+    world.git(&["rm", "-q", "-r", "api", "lib"]);
+    world.commit("Remove api and lib");
+    for arguments in [
+        &["plan", "backend"][..],
+        &["plan", "backend", "--base", &base],
+        &["pipeline", "backend"],
+        // Gone on both sides: nothing changed, and nothing is right.
+        &["plan", "backend", "--base", "HEAD"],
+    ] {
+        let run = world.run(arguments).expect(2);
+        for wanted in [
+            "components.api.path: `api` is not in this repository",
+            "components.api.uses[0]: `lib` is not in this repository",
+            "components.worker.uses[0]: `lib`",
+            "pipeline.yaml:",
+        ] {
+            assert!(run.stderr.contains(wanted), "{wanted}: {}", run.stderr);
+        }
+    }
+    // Other pipelines do not use them.
+    let _ = world.run(&["plan", "web"]).expect(0);
+}
+
+#[test]
+fn a_path_that_hides_its_changes_is_an_error() {
+    let world = world();
+    world.git(&["mv", "lib", "real"]);
+    std::os::unix::fs::symlink("real", world.repository().join("lib")).unwrap();
+    world.git(&["mv", "worker", "work"]);
+    std::os::unix::fs::symlink("work", world.repository().join("worker")).unwrap();
+    world.commit("Link");
+    let run = world.run(&["plan", "backend"]).expect(2);
+    for wanted in [
+        "components.api.uses[0]: `lib` is a symlink to `real`, whose changes would not be seen",
+        "components.worker.path: `worker` is a symlink",
+    ] {
+        assert!(run.stderr.contains(wanted), "{wanted}: {}", run.stderr);
+    }
+    world.replace("pipeline.yaml", "    path: worker\n", "    path: work\n");
+    world.replace(
+        "pipeline.yaml",
+        "path: api\n    uses: [lib]",
+        "path: api\n    uses: [lib, real]",
+    );
+    world.replace(
+        "pipeline.yaml",
+        "path: work\n    uses: [lib]",
+        "path: work\n    uses: [real]",
+    );
+    world.commit("Name what they lead to");
+    let _ = world.run(&["plan", "backend"]).expect(0);
+}
+
+#[test]
+fn a_script_that_is_not_there_is_told_before_anything_runs() {
+    let world = world();
+    world.git(&["mv", "api/test.sh", "lib/test.sh"]);
+    world.replace(
+        "pipeline.yaml",
+        "    uses: [lib]\n    tools: []\n    test: sh test.sh",
+        "    uses: [lib]\n    tools: []\n    test: sh tests.sh",
+    );
+    world.replace(
+        "pipeline.yaml",
+        "    path: worker\n    uses: [lib]\n    tools: []\n    test: sh tests.sh",
+        "    path: worker\n    uses: [lib]\n    tools: []\n    test: sh ../web/test.sh",
+    );
+    world.commit("Break the tests");
+    let plan = world.run(&["plan", "backend"]).expect(0).stdout;
+    for wanted in [
+        "note: api: `test` runs tests.sh, and there is no api/tests.sh in this repository",
+        "note: worker: `test` runs ../web/test.sh, and web/test.sh is not among its sources: add it to `uses`",
+    ] {
+        assert!(plan.contains(wanted), "{wanted}: {plan}");
+    }
+}
+
+#[test]
+fn where_nothing_can_be_written_is_told_before_anything_runs() {
+    let world = world();
+    world.write("images", "a file");
+    world.replace(
+        "pipeline.yaml",
+        "layout: .shipline/registry",
+        "layout: images/all",
+    );
+    world.commit("Publish into a file");
+    let run = world.run(&["pipeline", "web"]).expect(2);
+    assert!(
+        run.stderr
+            .contains("profiles.local.registry.layout: `images/all` cannot be written"),
+        "{}",
+        run.stderr
+    );
+    assert!(!run.stderr.contains("unit-tests"), "{}", run.stderr);
+}
+
+#[test]
+fn a_repository_that_only_deploys_declares_no_pipelines() {
+    let world = world();
+    let text = world.read("pipeline.yaml");
+    let (text, _) = text.split_once("pipelines:\n").unwrap();
+    world.write("pipeline.yaml", text);
+    world.commit("Only deploy");
+    let _ = world.run(&[
+        "gitops",
+        "set",
+        "web=staging-1",
+        "-e",
+        "staging",
+        "--message",
+        "by hand",
+    ]);
+    for arguments in [
+        &["plan", "web"][..],
+        &["pipeline", "web"],
+        &["explain", "web", "web"],
+    ] {
+        let run = world.run(arguments).expect(2);
+        assert!(
+            run.stderr.contains("pipeline.yaml declares none"),
+            "{}",
+            run.stderr
+        );
+    }
+    let _ = world.run(&["config", "show"]).expect(0);
+}
+
+#[test]
+fn a_pipeline_without_a_gitops_stage_needs_no_gitops_repository() {
+    let world = world();
+    world.replace(
+        "pipeline.yaml",
+        "profiles:\n",
+        "profiles:\n  none: { registry: { layout: .shipline/images } }\n  gone:\n    registry: { layout: .shipline/images }\n    gitops: { url: \"http://127.0.0.1:9/${env.NOWHERE}\", token: \"${secret.NOWHERE}\" }\n",
+    );
+    world.replace(
+        "pipeline.yaml",
+        "pipelines:\n",
+        &format!("{CHECKS}  images:\n    components: [api]\n    stages: {{ b: {{ kind: build }}, p: {{ kind: push, needs: [b] }} }}\n"),
+    );
+    world.commit("Add pipelines");
+    for profile in ["local", "none", "gone"] {
+        for pipeline in ["checks", "images"] {
+            let run = world
+                .run(&["pipeline", pipeline, "--profile", profile])
+                .expect(0);
+            assert!(!run.stderr.contains("NOWHERE is"), "{}", run.stderr);
+        }
+    }
+    assert!(!world.repository().join(".shipline/gitops.git").exists());
+    let warned = world.run(&["plan", "images"]).expect(0).stderr;
+    assert!(warned.contains("published unscanned"), "{warned}");
+    // With one it is needed, and the error says where it belongs.
+    let run = world.run(&["plan", "web", "--profile", "none"]).expect(2);
+    assert!(
+        run.stderr
+            .contains("profile `none` names no GitOps repository"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn explaining_looks_at_the_one_component_only() {
+    let world = world();
+    world.git(&["rm", "-q", "-r", "worker"]);
+    world.commit("Remove worker");
+    let _ = world.run(&["plan", "backend"]).expect(2);
+    let explained = world.run(&["explain", "backend", "api"]).expect(0).stdout;
+    assert!(explained.contains("will be built: "), "{explained}");
+    let run = world.run(&["explain", "backend", "apy"]).expect(2);
+    assert!(run.stderr.contains("api"), "{}", run.stderr);
+}
+
+#[test]
+fn a_large_file_that_is_in_no_commit_is_remembered() {
+    let world = world();
+    world.write("large.bin", &"x".repeat(2 << 20));
+    let memory = world.repository().join(".shipline/cache/files");
+    while !memory.exists() {
+        // A file whose times are of this very moment may still change unseen: it is not remembered.
+        let _ = world.run(&["plan", "web"]).expect(0);
+    }
+    let text = std::fs::read_to_string(memory).unwrap();
+    assert!(text.contains("large.bin"), "{text}");
+    assert_eq!(world.git(&["status", "--porcelain"]), "?? large.bin");
+}
+
+#[test]
+fn a_pull_request_is_measured_in_a_clone_that_is_two_commits_deep() {
+    let world = world();
+    let first = world.git(&["rev-parse", "HEAD"]);
+    world.git(&["checkout", "-q", "-b", "topic"]);
+    world.write("api/name.txt", "api, second edition\n");
+    let head = world.commit("Change api");
+    world.git(&["checkout", "-q", "main"]);
+    world.write("web/more.txt", "more\n");
+    let base = world.commit("Change web");
+    world.git(&["checkout", "-q", "-b", "merge"]);
+    world.git(&["merge", "-q", "--no-ff", "-m", "Merge", "topic"]);
+    let clone = world.path("clone");
+    let url = format!("file://{}", world.repository().display());
+    world.git(&["init", "-q", "-b", "main", &clone.display().to_string()]);
+    let git = |arguments: &[&str]| {
+        let folder = clone.display().to_string();
+        world.git(&[&["-C", folder.as_str()], arguments].concat())
+    };
+    git(&["fetch", "-q", "--depth=2", &url, "merge"]);
+    git(&["checkout", "-q", "--detach", "FETCH_HEAD"]);
+    let event = world.path("event.json");
+    let plan = |tip: &str| {
+        std::fs::write(
+            &event,
+            format!(
+                "{{\"pull_request\":{{\"base\":{{\"ref\":\"main\",\"sha\":\"{tip}\"}},\"head\":{{\"sha\":\"{head}\"}}}}}}"
+            ),
+        )
+        .unwrap();
+        let folder = clone.display().to_string();
+        let run = world.run_with(
+            &["-C", &folder, "plan", "backend"],
+            &[
+                ("GITHUB_ACTIONS", "true"),
+                ("GITHUB_EVENT_NAME", "pull_request"),
+                ("GITHUB_BASE_REF", "main"),
+                ("GITHUB_EVENT_PATH", &event.display().to_string()),
+            ],
+        );
+        run.expect(0).stdout
+    };
+    // As the event tells it, and where the event is older than the merge.
+    for tip in [&base, &first] {
+        let plan = plan(tip);
+        assert!(
+            plan.contains("api     api/name.txt modified since"),
+            "{plan}"
+        );
+        assert!(plan.contains("worker  not affected since"), "{plan}");
+    }
+}
