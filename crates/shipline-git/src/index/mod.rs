@@ -25,6 +25,9 @@ const STAT: usize = 40;
 /// Bytes of an object ID.
 const ID: usize = 20;
 
+/// When a file was written: seconds and nanoseconds, by the file system's clock.
+pub(crate) type Written = (u32, u32);
+
 /// An index.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
@@ -32,8 +35,8 @@ pub(crate) struct Index {
     pub(crate) entries: Vec<Entry>,
     /// The trees that git remembers for it.
     pub(crate) trees: Option<CachedTree>,
-    /// When it was written: seconds and nanoseconds, by the file system's clock.
-    pub(crate) written: (u32, u32),
+    /// When it was written.
+    pub(crate) written: Written,
     /// Folders that a sparse index holds as one entry, with their trees. See [`Index::unfold`].
     pub(crate) folders: HashMap<Vec<u8>, Oid>,
 }
@@ -178,7 +181,7 @@ fn files(
 }
 
 /// A file's bytes and when it was written, `None` where there is none.
-fn load(file: &Path) -> Result<Option<(Vec<u8>, (u32, u32))>, BackendError> {
+fn load(file: &Path) -> Result<Option<(Vec<u8>, Written)>, BackendError> {
     let failed = |cause| error::file("read the index", file, cause);
     let mut input = match File::open(file) {
         Ok(input) => input,
