@@ -294,6 +294,6 @@ mod tests {
         let drawn = drawn(&keys);
         assert!(drawn.contains("key0: unknown key"), "{drawn}");
         assert_eq!(drawn.matches("╭─[").count(), DRAWN, "{drawn}");
-        assert!(drawn.trim_end().ends_with("and 85 more"), "{drawn}");
+        assert!(drawn.trim_end().ends_with("and 84 more"), "{drawn}");
     }
 }

@@ -247,7 +247,7 @@ impl World {
         let change = ComponentChange {
             moved_bases: Vec::new(),
             base: Base::All,
-            paths: Vec::new(),
+            paths: ByPath::default(),
         };
         let trees = names
             .iter()
