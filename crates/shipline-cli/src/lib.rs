@@ -29,8 +29,8 @@ mod signals;
 mod signing;
 mod size;
 mod trust;
-mod waits;
 mod waiting;
+mod waits;
 mod wiring;
 
 use std::process::ExitCode;

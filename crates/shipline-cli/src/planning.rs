@@ -28,6 +28,7 @@ use crate::looking;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::trust::Trust;
+use crate::waiting::Waiting;
 use crate::waits;
 
 /// The profile in which nothing leaves this machine.
@@ -378,7 +379,7 @@ pub(crate) fn plan(
         facts.waiting,
     )?;
     let mut found = looking::misplaced(&selected.components, facts.source)?;
-    if publishing(&selected, settings) == Publishing::Publish {
+    if publishing(&selected, selection, settings) == Publishing::Publish {
         found.extend(looking::unwritable(&selected, &session.root));
     }
     if !found.is_empty() {
@@ -542,16 +543,17 @@ fn leaves_this_machine(profile: &Profile, settings: &Settings) -> bool {
         RegistrySpec::Distribution(_) | RegistrySpec::Ecr(_) => true,
     };
     let gitops = match &profile.gitops {
-        GitopsSpec::Local {
+        None
+        | Some(GitopsSpec::Local {
             path: _,
             seed: _,
             branch: _,
-        } => false,
-        GitopsSpec::Remote {
+        }) => false,
+        Some(GitopsSpec::Remote {
             url,
             branch: _,
             token: _,
-        } => {
+        }) => {
             let url = url.resolve(&settings.variables).ok();
             let place = url.and_then(|url| Location::parse(url.expose()).ok());
             !matches!(place, Some(Location::Local(_)))

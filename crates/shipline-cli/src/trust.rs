@@ -124,16 +124,17 @@ impl Named {
             }
         }
         match &mut profile.gitops {
-            GitopsSpec::Local {
+            None
+            | Some(GitopsSpec::Local {
                 path: _,
                 seed: _,
                 branch: _,
-            } => {}
-            GitopsSpec::Remote {
+            }) => {}
+            Some(GitopsSpec::Remote {
                 url: _,
                 branch: _,
                 token,
-            } => {
+            }) => {
                 notes.remote = true;
                 let trusted = self.gitops.contains(&profile.name);
                 if !trusted && token.is_some() {

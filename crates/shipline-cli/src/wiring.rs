@@ -37,7 +37,6 @@ use shipline_oci::store::LayoutStore;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::command::print_error;
 use crate::error::{CommandError, ErrorKind};
 use crate::exchange::GitExchange;
 use crate::helpers::Helpers;
@@ -46,6 +45,7 @@ use crate::nogitops::NoGitops;
 use crate::planning::{Asking, Selected};
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::shown::print_error;
 use crate::waiting::{PATIENCE, Waiting};
 
 /// How long a deployment commit is tried while other writers move the branch.
@@ -274,6 +274,8 @@ fn certificates(
         session.place(&ca)?;
     }
     Ok(session.root.join(path))
+}
+
 /// The registry as far as a pipeline needs one: what builds nothing asks none, and needs none of its variables.
 pub(crate) fn registry_of(
     session: &Session,

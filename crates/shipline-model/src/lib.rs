@@ -5,8 +5,8 @@
 pub mod config;
 pub mod finding;
 pub mod name;
-pub mod placeholder;
 pub mod path;
+pub mod placeholder;
 pub mod plan;
 pub mod tag;
 pub mod tag_form;

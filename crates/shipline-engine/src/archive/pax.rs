@@ -75,7 +75,7 @@ pub(super) fn records(mut bytes: &[u8]) -> io::Result<Records> {
         let (key, value) = record;
         set(&mut records, key, value)?;
     }
-    if records.sparse.map.len() % 2 != 0 {
+    if !records.sparse.map.len().is_multiple_of(2) {
         return Err(invalid("the map of a sparse file lacks a length"));
     }
     Ok(records)
@@ -128,7 +128,7 @@ fn set(records: &mut Records, key: &[u8], value: &[u8]) -> io::Result<()> {
         b"GNU.sparse.realsize" => sparse.real_size = number()?,
         b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
             let is_offset = key == b"GNU.sparse.offset";
-            if is_offset != (sparse.map.len() % 2 == 0) {
+            if is_offset != sparse.map.len().is_multiple_of(2) {
                 return Err(wrong());
             }
             sparse.has_map = true;

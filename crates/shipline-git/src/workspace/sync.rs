@@ -6,7 +6,6 @@ use std::fs::{File as Output, Permissions};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use git2::{ObjectType, Oid};
 use shipline_engine::backend::Materialized;

@@ -562,7 +562,7 @@ fn a_large_file_that_is_in_no_commit_is_read_once() {
         let read = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&read);
         let source = world.open().remembering(Memory {
-            file: Some(memory.clone()),
+            file: Some(Place::from(memory.as_path())),
             telling: Some(Arc::new(move |what: &str| {
                 told.lock().unwrap().push(what.to_owned());
             })),
@@ -637,7 +637,7 @@ fn folders_that_are_nested_without_end_are_refused() {
     assert!(error.to_string().contains("nested"), "{error}");
     let error = world
         .clean()
-        .materialize(&set(&["d"], &[]), &world.workspace())
+        .materialize(&set(&["d"], &[]), &Place::from(world.workspace()))
         .unwrap_err();
     assert!(error.to_string().contains("nested"), "{error}");
 }

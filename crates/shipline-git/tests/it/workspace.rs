@@ -285,7 +285,10 @@ fn what_setup_made_may_have_any_name() {
     let work = world.workspace();
     let odd = work.join("svc").join(OsStr::from_bytes(b"caf\xe9"));
     std::fs::write(&odd, "setup").unwrap();
-    let extras = world.open().extras(&set(&["svc"], &[]), &work).unwrap();
+    let extras = world
+        .open()
+        .extras(&set(&["svc"], &[]), &Place::from(work.as_path()))
+        .unwrap();
     assert_eq!(extras.len(), 1);
     assert_eq!(extras[0].as_bytes(), b"svc/caf\xe9");
     std::fs::write(
@@ -295,7 +298,10 @@ fn what_setup_made_may_have_any_name() {
     .unwrap();
     let mut again = set(&["svc"], &[]);
     again.keep.extend(extras);
-    world.open().materialize(&again, &work).unwrap();
+    world
+        .open()
+        .materialize(&again, &Place::from(work.as_path()))
+        .unwrap();
     assert!(odd.exists());
     assert_eq!(std::fs::read_dir(work.join("svc")).unwrap().count(), 2);
 }

@@ -59,7 +59,13 @@ impl Config {
 
 pub(super) type Used<'a> = Vec<(Route, &'a Template)>;
 
-pub(super) fn registry_templates<'a>(profile: &'a Profile, used: &mut Used<'a>) {
+/// Everything that a profile's remotes are given.
+pub(super) fn profile_templates<'a>(profile: &'a Profile, used: &mut Used<'a>) {
+    registry_templates(profile, used);
+    gitops_templates(profile, used);
+}
+
+fn registry_templates<'a>(profile: &'a Profile, used: &mut Used<'a>) {
     let route = Route::root().key("profiles").key(profile.name.as_str());
     let registry = route.key("registry");
     match &profile.registry {

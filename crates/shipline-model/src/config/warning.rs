@@ -92,6 +92,9 @@ fn missing_args(
                 ),
             });
         }
+    }
+}
+
 /// What is pushed was scanned before, where there is a stage that scans.
 fn unscanned(pipeline: &Pipeline, warnings: &mut Vec<Warning>) {
     if pipeline.has(|kind| *kind == StageKind::ImageScan) {

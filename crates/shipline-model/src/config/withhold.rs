@@ -118,16 +118,17 @@ fn of_profile<'a>(profile: &'a mut Profile, all: &mut Places<'a>) {
         }
     }
     match gitops {
-        GitopsSpec::Local {
+        None
+        | Some(GitopsSpec::Local {
             path: _,
             seed: _,
             branch: _,
-        } => {}
-        GitopsSpec::Remote {
+        }) => {}
+        Some(GitopsSpec::Remote {
             url,
             branch: _,
             token,
-        } => {
+        }) => {
             let here = route.key("gitops");
             all.push((here.key("url"), url));
             all.extend(token.iter_mut().map(|token| (here.key("token"), token)));

@@ -410,12 +410,12 @@ fn id(archive: &Archive) -> String {
 /// An archive's tar, decompressed.
 pub(crate) fn open(archive: &Archive, store: &dyn ImageStore) -> Result<Box<dyn Read>, String> {
     let failed = |error: io::Error| format!("{} cannot be read: {error}", id(archive));
-    let (raw, told): (Box<dyn Read + Send>, fn(&[u8]) -> Compression) = match archive {
+    let opened = match archive {
         Archive::Layer(digest) => {
             let blob = store
                 .open(digest)
                 .map_err(|error| format!("{} cannot be read: {error}", id(archive)))?;
-            (blob, Compression::of_layer)
+            decompressed(blob, Compression::of_layer)
         }
         Archive::File(file) => {
             let opened = File::open(&file.path).map_err(failed)?;
@@ -425,10 +425,10 @@ pub(crate) fn open(archive: &Archive, store: &dyn ImageStore) -> Result<Box<dyn 
                     file.path.display()
                 ));
             }
-            (Box::new(opened), Compression::of)
+            decompressed(opened, Compression::of)
         }
     };
-    Ok(decompressed(raw, told).map_err(failed)?.1)
+    Ok(opened.map_err(failed)?.1)
 }
 
 fn read_full(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
