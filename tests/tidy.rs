@@ -42,6 +42,7 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("clap", &["shipline-cli"]),
     ("cyclonedx-bom", &["shipline-scan"]),
     ("packageurl", &["shipline-scan"]),
+    ("indicatif", &["shipline-report"]),
     ("saphyr-parser", &["shipline-model"]),
     ("serde_norway", &["shipline-model"]),
 ];

@@ -5,6 +5,7 @@
 
 pub mod describe;
 mod json;
+mod meter;
 mod opening;
 mod plain;
 mod screen;

@@ -1,16 +1,16 @@
 //! The terminal: running tasks below, what has finished above them.
 
+use std::io::Write;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use std::io::Write;
-
 use shipline_engine::event::{Event, EventKind, Outcome, OutputStream, Reporter, Unit};
 use shipline_model::finding::grouped;
 use shipline_model::plan::{Decision, Plan, TaskId};
 
+use crate::meter::Meter;
 use crate::screen::{Screen, Sizes};
 use crate::style::Palette;
 use crate::summary::{Signposts, Summary};
@@ -73,9 +73,8 @@ struct Drawing {
     at: Duration,
     /// When the run began.
     since: Duration,
-    /// Tasks that run or are taken from earlier ones, and how many of them came to their end.
-    tasks: usize,
-    done: usize,
+    /// How many tasks came to their end, of those that run or are taken from earlier runs.
+    meter: Meter,
     running: Vec<Running>,
 }
 
@@ -114,13 +113,8 @@ impl Drawing {
             ));
         }
         if !live.is_empty() {
-            let status = format!(
-                "  {}/{} tasks, {}",
-                self.done,
-                self.tasks,
-                duration(now.saturating_sub(self.since))
-            );
-            live.push(self.palette.dim(&status));
+            let took = duration(now.saturating_sub(self.since));
+            live.push(self.palette.dim(&self.meter.line(&took)));
         }
         self.screen.draw(stay, &live);
     }
@@ -176,8 +170,7 @@ impl TerminalReporter {
             ticking,
             at: Duration::ZERO,
             since: Duration::ZERO,
-            tasks: 0,
-            done: 0,
+            meter: Meter::new(),
             running: Vec::new(),
         }));
         Self {
@@ -202,7 +195,7 @@ impl TerminalReporter {
         let left_out = |decision: &Decision| matches!(decision, Decision::Skip { .. });
         let tasks = plan.tasks.iter().filter(|task| !left_out(&task.decision));
         let mut drawing = locked(&self.drawing);
-        drawing.tasks = tasks.count();
+        drawing.meter.expect(tasks.count());
         drawing.since = drawing.now();
     }
 
@@ -244,7 +237,7 @@ impl TerminalReporter {
             let mut drawing = locked(&self.drawing);
             drawing.running.retain(|task| task.id != *id);
             if !matches!(outcome, Outcome::Skipped { .. }) {
-                drawing.done += 1;
+                drawing.meter.advance();
             }
         }
         let palette = self.palette;
