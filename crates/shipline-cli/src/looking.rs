@@ -1,7 +1,5 @@
 //! What of `pipeline.yaml` does not fit the repository or this machine, found before anything runs.
 
-use std::path::Path;
-
 use shipline_engine::backend::{SourceRepo, Standing};
 use shipline_engine::disk;
 use shipline_engine::error::BackendError;
@@ -10,7 +8,9 @@ use shipline_model::name::RepoPath;
 use shipline_model::plan;
 use shipline_model::yaml::Route;
 
+use crate::error::CommandError;
 use crate::planning::Selected;
+use crate::session::Session;
 
 /// Programs that run a script whose path is their first argument.
 const SHELLS: &[&str] = &["sh", "bash", "dash", "zsh", "ksh"];
@@ -95,7 +95,13 @@ fn linked(
 }
 
 /// Where the profile would write what cannot be written.
-pub(crate) fn unwritable(selected: &Selected<'_>, root: &Path) -> Vec<Objection> {
+///
+/// # Errors
+/// Where a link is in the way.
+pub(crate) fn unwritable(
+    selected: &Selected<'_>,
+    session: &Session,
+) -> Result<Vec<Objection>, CommandError> {
     let Profile {
         name,
         registry,
@@ -105,7 +111,7 @@ pub(crate) fn unwritable(selected: &Selected<'_>, root: &Path) -> Vec<Objection>
     let route = Route::root().key("profiles").key(name.as_str());
     let mut found = Vec::new();
     let mut check = |path: &RepoPath, here: Route| {
-        if let Some(why) = disk::obstacle(&root.join(path.as_str())) {
+        if let Some(why) = disk::obstacle(session.place(path.as_str())?.path()) {
             found.push(Objection {
                 route: here,
                 message: format!("`{path}` cannot be written: {why}"),
@@ -113,19 +119,20 @@ pub(crate) fn unwritable(selected: &Selected<'_>, root: &Path) -> Vec<Objection>
                 help: "name a folder that this user may write".to_owned(),
             });
         }
+        Ok::<(), CommandError>(())
     };
     let pipeline = selected.pipeline;
     if let RegistrySpec::Layout { path } = registry
         && pipeline.has(|kind| *kind == StageKind::Push)
     {
-        check(path, route.key("registry").key("layout"));
+        check(path, route.key("registry").key("layout"))?;
     }
     if let Some(GitopsSpec::Local { path, .. }) = gitops
         && pipeline.has(|kind| matches!(kind, StageKind::Gitops { environment: _ }))
     {
-        check(path, route.key("gitops").key("path"));
+        check(path, route.key("gitops").key("path"))?;
     }
-    found
+    Ok(found)
 }
 
 /// Scripts that a component's commands name by their path and that its sources do not hold. A note and no error: something that

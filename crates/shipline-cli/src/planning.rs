@@ -380,7 +380,7 @@ pub(crate) fn plan(
     )?;
     let mut found = looking::misplaced(&selected.components, facts.source)?;
     if publishing(&selected, selection, settings) == Publishing::Publish {
-        found.extend(looking::unwritable(&selected, &session.root));
+        found.extend(looking::unwritable(&selected, session)?);
     }
     if !found.is_empty() {
         return Err(session.objection(found, settings));
