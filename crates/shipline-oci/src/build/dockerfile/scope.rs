@@ -14,7 +14,7 @@ use super::expand::{Lookup, expand};
 const MAX_VARIABLES: usize = 1 << 20;
 
 /// How many characters all expansions of a build may read and write.
-const MAX_CHARACTERS: usize = 1 << 26;
+const MAX_CHARACTERS: usize = 1 << 24;
 
 /// What a build may still do with variables.
 #[derive(Debug)]

@@ -220,7 +220,8 @@ impl Stage {
             InstructionKind::Expose(ports) => {
                 for word in expand_words(ports, escape, &lookup).map_err(wrong)? {
                     let ports = ports_of(&word).map_err(wrong)?;
-                    budget.spend(ports.len()).map_err(wrong)?;
+                    // Each becomes a text of some characters: `65535/tcp`.
+                    budget.spend(ports.len() * 16).map_err(wrong)?;
                     for port in ports {
                         self.config.exposed_ports.insert(port, Present {});
                     }
