@@ -21,7 +21,9 @@ pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
             .open(path)?
             .write_all(text.as_bytes());
     }
-    Place::from(path).write_whole(text.as_bytes())
+    // A folder that is not there was probably misspelt: none is made.
+    let (folder, name) = Place::from(path).parent()?;
+    folder.write_whole(name, text.as_bytes())
 }
 
 #[cfg(test)]
