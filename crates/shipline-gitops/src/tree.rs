@@ -201,7 +201,7 @@ pub(crate) fn around(
             Err(error) if error.code() == ErrorCode::NotFound => continue,
             Err(error) => return Err(error),
         };
-        let own = folders.iter().any(|folder| *folder == path);
+        let own = folders.contains(&path);
         for entry in &tree {
             let Ok(name) = entry.name() else {
                 continue;

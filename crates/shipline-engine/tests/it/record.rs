@@ -84,7 +84,7 @@ async fn only_the_youngest_records_are_kept() {
 async fn a_cache_that_is_damaged_or_foreign_is_empty() {
     let mut world = World::new(&[]);
     world.run().await;
-    let cache = Cache::new(&world.place());
+    let cache = Cache::new(world.place());
     let known = cache.known(&*world.store).unwrap();
     assert_eq!((known.test_passes.len(), known.builds.len()), (2, 2));
     for kind in ["tests", "builds"] {

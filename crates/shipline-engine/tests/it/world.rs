@@ -277,7 +277,7 @@ impl World {
             trees: &trees,
             tools: &BTreeMap::new(),
             bases: &BTreeMap::new(),
-            known: &Cache::new(&self.place()).known(&*self.store).unwrap(),
+            known: &Cache::new(self.place()).known(&*self.store).unwrap(),
             instant: &TagInstant::from_unix(1_765_802_096 + i64::from(self.runs)).unwrap(),
             variables: &self.variables,
             fingerprint: &|secret| format!("{:x}", secret.len()),

@@ -114,9 +114,10 @@ impl Cache {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     // What is too large is so the next time, too.
-                    let class = match error.kind() {
-                        io::ErrorKind::InvalidData => ErrorClass::Failed,
-                        _ => ErrorClass::Retryable,
+                    let class = if error.kind() == io::ErrorKind::InvalidData {
+                        ErrorClass::Failed
+                    } else {
+                        ErrorClass::Retryable
                     };
                     let message = "receive what is fetched";
                     return Err(BackendError::new(class, message).because(error));

@@ -431,9 +431,10 @@ fn links_and_large_files_in_a_tree_are_not_followed() {
         let git = bare.git();
         let parent = git.head().unwrap().peel_to_commit().unwrap();
         let mut update = git2::build::TreeUpdateBuilder::new();
-        let id = match mode {
-            git2::FileMode::Commit => parent.id(),
-            _ => git.blob(bytes).unwrap(),
+        let id = if mode == git2::FileMode::Commit {
+            parent.id()
+        } else {
+            git.blob(bytes).unwrap()
         };
         update.upsert(path, id, mode);
         let tree = parent.tree().unwrap();

@@ -28,9 +28,10 @@ struct Plain;
 impl HttpExchange for Plain {
     fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, BackendError> {
         self.try_exchange(request).map_err(|cause| {
-            let class = match cause.kind() {
-                std::io::ErrorKind::ConnectionRefused => ErrorClass::Unavailable,
-                _ => ErrorClass::Retryable,
+            let class = if cause.kind() == std::io::ErrorKind::ConnectionRefused {
+                ErrorClass::Unavailable
+            } else {
+                ErrorClass::Retryable
             };
             BackendError::new(class, "reach the server").because(cause)
         })

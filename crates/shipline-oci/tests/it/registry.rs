@@ -223,8 +223,8 @@ async fn a_damaged_blob_of_the_store_is_not_published() {
     let manifest = images.manifest(&digest).unwrap().unwrap();
     let path = images.place(&manifest.layers[0].digest).unwrap();
     let path = path.path();
-    let size = std::fs::metadata(&path).unwrap().len();
-    std::fs::write(&path, vec![1; usize::try_from(size).unwrap()]).unwrap();
+    let size = std::fs::metadata(path).unwrap().len();
+    std::fs::write(path, vec![1; usize::try_from(size).unwrap()]).unwrap();
     let error = registry
         .upload(
             &"r".parse().unwrap(),
