@@ -282,12 +282,30 @@ fn a_gitops_repository_that_is_a_link_out_of_the_clone_is_refused() {
         let old = "gitops: { path: .shipline/gitops.git, seed: gitops }";
         world.write("pipeline.yaml", &text.replace(old, place));
         let run = set(&world, &["api=abc12345-20260101000000", "-e", "staging"]).expect(2);
-        assert!(
-            run.stderr.contains("leads out of the repository"),
-            "{}",
-            run.stderr
-        );
+        assert!(run.stderr.contains("link"), "{}", run.stderr);
         world.write("pipeline.yaml", &text);
     }
     assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 1);
+}
+
+#[test]
+fn what_was_built_from_uncommitted_changes_goes_where_pipelines_deliver_only() {
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
+    let dirty = "api=abc12345-20260101000000-dirty";
+    let production = [
+        dirty,
+        "-e",
+        "production",
+        "--confirm",
+        "DEPLOY",
+        "--offline",
+    ];
+    let run = set(&world, &production).expect(2);
+    assert!(
+        run.stderr.contains("changes that are in no commit"),
+        "{}",
+        run.stderr
+    );
+    let _ = set(&world, &[&production[..], &["--any-tag"]].concat()).expect(0);
+    let _ = set(&world, &[dirty, "-e", "staging", "--offline"]).expect(0);
 }

@@ -233,7 +233,7 @@ pub(crate) enum GitopsCommand {
   {program} gitops set frontend=staging-abc12345-20251215123456 --environment staging --dry-run
   {program} gitops set frontend=1.4.2 --any-tag --environment staging --repository ../salon-gitops
   {program} gitops set frontend=abc12345-20251215123456 --environment production --confirm DEPLOY
-  {program} gitops set user_service=registry.example.com/user_service:1.4.2@sha256:… --any-tag -e staging")]
+  {program} gitops set web=registry.example.com/web:1.4.2@sha256:… --any-tag -e staging")]
 pub(crate) struct GitopsSetArgs {
     /// The component and its new tag, with a digest (TAG@sha256:…) or the whole name (HOST/PATH:TAG)
     #[arg(value_name = "COMPONENT=TAG", required = true)]

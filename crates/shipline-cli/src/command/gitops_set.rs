@@ -187,12 +187,13 @@ fn images(session: &Session, args: &GitopsSetArgs) -> Result<Vec<SetImage>, Comm
     }
     wanted
         .into_iter()
-        .map(|(component, value)| image(component, value, args))
+        .map(|(component, value)| image(session, component, value, args))
         .collect()
 }
 
 /// `TAG`, `TAG@DIGEST`, `NAME:TAG` or `NAME:TAG@DIGEST`.
 fn image(
+    session: &Session,
     component: &Component,
     value: &str,
     args: &GitopsSetArgs,
@@ -240,6 +241,18 @@ fn image(
     let tag = TagForm::of(component, &args.environment)
         .check(tag, foreign)
         .map_err(|fault| refuse_tag(&fault))?;
+    let by_hand = session
+        .config
+        .environments
+        .get(&args.environment)
+        .is_some_and(|environment| matches!(environment.delivery, Delivery::Manual { .. }));
+    if by_hand && !args.any_tag && tag.as_str().ends_with("-dirty") {
+        return Err(CommandError::usage(format!(
+            "`{tag}` was built from changes that are in no commit: nobody can tell what would run in {}",
+            args.environment
+        ))
+        .hint("commit the changes and build again, or add --any-tag"));
+    }
     Ok(SetImage {
         target,
         name,
