@@ -8,7 +8,7 @@ use crate::error::{EditRefused, RefusedKind, Spot};
 use crate::folder::{Folder, Manifest, base_name, contains, parent, resolve};
 use crate::half::Covered;
 use crate::image::ImageText;
-use crate::kustomize::{Kustomization, is_kustomization, no_effect};
+use crate::kustomize::{Kustomization, is_kustomization, no_effect, patches_image};
 use crate::locate::{Site, attempt};
 
 /// Whether a file, wherever it is, may decide something of folders other than its own.
@@ -40,15 +40,21 @@ pub(crate) fn refuse(
         .filter_map(|file| Kustomization::read(file).ok().flatten())
         .collect();
     for site in sites {
-        if let Some(own) = own
-            && let Some(found) = own.sets(site, target, &find)
-        {
-            return Err(no_effect(found, site, target));
-        }
-        for kustomization in above.iter().filter(|it| it.takes(site)) {
+        let taking = above.iter().filter(|it| it.takes(site));
+        let mut applied: Vec<&Kustomization<'_>> = own.into_iter().chain(taking).collect();
+        let mut at = 0;
+        while let Some(kustomization) = applied.get(at) {
             if let Some(found) = kustomization.sets(site, target, &find) {
                 return Err(no_effect(found, site, target));
             }
+            let components = kustomization.components();
+            let added = above
+                .iter()
+                .filter(|it| components.iter().any(|folder| folder == it.folder()))
+                .filter(|it| !applied.iter().any(|known| std::ptr::eq(*known, *it)));
+            let added: Vec<&Kustomization<'_>> = added.collect();
+            applied.extend(added);
+            at += 1;
         }
         let parameters = folder.files.iter().filter(|file| {
             let name = base_name(&file.path);
@@ -63,7 +69,7 @@ pub(crate) fn refuse(
             .iter()
             .filter(|file| may_decide(&file.path, &file.bytes))
         {
-            if let Some((spot, name)) = in_application(file, site) {
+            if let Some((spot, name)) = in_application(file, site, target, &above, &find) {
                 return Err(overridden(spot, &name, site, target));
             }
         }
@@ -107,7 +113,13 @@ fn in_parameters(file: &Manifest, site: &Site) -> Option<(Spot, String)> {
     Some((spot(file, &covered, entry), name))
 }
 
-fn in_application(file: &Manifest, site: &Site) -> Option<(Spot, String)> {
+fn in_application<'a>(
+    file: &Manifest,
+    site: &Site,
+    target: &Target,
+    kustomizations: &[Kustomization<'a>],
+    find: &dyn Fn(&str) -> Option<&'a Manifest>,
+) -> Option<(Spot, String)> {
     let text = String::from_utf8_lossy(&file.bytes);
     let covered = Covered::parse(&text).ok()?;
     let mut open: Vec<&Node> = covered.stream.documents.iter().collect();
@@ -141,14 +153,35 @@ fn in_application(file: &Manifest, site: &Site) -> Option<(Spot, String)> {
             if !is_for(path, parent(&site.file)) {
                 continue;
             }
-            let lists: Vec<&Node> = if flux {
-                source.get_all("images").collect()
+            let inside: Vec<&Node> = if flux {
+                vec![source]
             } else {
-                let kustomize = source.get_all("kustomize");
-                kustomize.flat_map(|it| it.get_all("images")).collect()
+                source.get_all("kustomize").collect()
             };
-            if let Some((entry, name)) = in_images(lists.into_iter(), site) {
+            let lists = inside.iter().flat_map(|it| it.get_all("images"));
+            if let Some((entry, name)) = in_images(lists, site) {
                 return Some((spot(file, &covered, entry), name));
+            }
+            let name = ImageText::split(site.value.trim_end()).name.to_owned();
+            let patches = inside.iter().flat_map(|it| it.get_all("patches"));
+            for entry in patches.flat_map(Node::items) {
+                let patch = entry.get("patch").and_then(Node::text).unwrap_or_default();
+                if patches_image(patch, target).is_some() {
+                    return Some((spot(file, &covered, entry), name));
+                }
+            }
+            let components = inside.iter().flat_map(|it| it.get_all("components"));
+            for entry in components.flat_map(Node::items) {
+                let folder = entry
+                    .text()
+                    .and_then(|text| resolve(parent(&site.file), text));
+                let found = kustomizations
+                    .iter()
+                    .filter(|it| Some(it.folder()) == folder.as_deref())
+                    .any(|it| it.sets(site, target, find).is_some());
+                if found {
+                    return Some((spot(file, &covered, entry), name));
+                }
             }
         }
     }

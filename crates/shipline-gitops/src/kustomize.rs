@@ -74,7 +74,8 @@ impl<'a> Kustomization<'a> {
         version.is_some_and(|version| version.starts_with("kustomize.toolkit.fluxcd.io/"))
     }
 
-    fn folder(&self) -> &str {
+    /// The folder that it is in.
+    pub(crate) fn folder(&self) -> &str {
         parent(&self.file.path)
     }
 
@@ -111,6 +112,14 @@ impl<'a> Kustomization<'a> {
             resolve(self.folder(), entry)
                 .is_some_and(|taken| !taken.is_empty() && is_within(folder, &taken))
         })
+    }
+
+    /// The folders of its components, which change what it takes in.
+    pub(crate) fn components(&self) -> Vec<String> {
+        let entries = self.values("components").flat_map(Node::items);
+        entries
+            .filter_map(|entry| resolve(self.folder(), entry.text()?))
+            .collect()
     }
 
     /// Whether it takes in a site's file or folder.
@@ -216,6 +225,18 @@ impl<'a> Kustomization<'a> {
                 return Some(found);
             }
         }
+        let transformers = self.values("transformers").flat_map(Node::items);
+        for entry in transformers.filter(|entry| entry.text().is_some()) {
+            let text = entry.text().unwrap_or_default();
+            let file = resolve(self.folder(), text).and_then(|path| find(&path));
+            let text = match file {
+                Some(file) => String::from_utf8_lossy(&file.bytes),
+                None => text.into(),
+            };
+            if transforms_image(&text, name, target) {
+                return Some((self.spot(entry), format!("transforms the image `{name}`")));
+            }
+        }
         let replaced = self.values("replacements").flat_map(Node::items);
         for entry in replaced {
             if self.covered.text[entry.span.clone()].contains("image") {
@@ -267,9 +288,36 @@ pub(crate) fn no_effect((spot, what): (Spot, String), site: &Site, target: &Targ
     }
 }
 
+/// Whether a transformer of kustomize's sets the image `name`, or patches the target's.
+fn transforms_image(text: &str, name: &str, target: &Target) -> bool {
+    let Ok(covered) = Covered::parse(text) else {
+        return text.contains("image");
+    };
+    covered.stream.documents.iter().any(|document| {
+        let of = |route: &[&str]| {
+            let found = route.iter().try_fold(document, |node, key| node.get(key));
+            found.and_then(Node::text)
+        };
+        match of(&["kind"]) {
+            Some("ImageTagTransformer") => of(&["imageTag", "name"]) == Some(name),
+            Some(
+                "PatchTransformer" | "PatchStrategicMergeTransformer" | "PatchJson6902Transformer",
+            ) => {
+                patches_image(text, target).is_some()
+                    || ["patch", "jsonOp", "patches"]
+                        .iter()
+                        .filter_map(|key| of(&[key]))
+                        .any(|patch| patches_image(patch, target).is_some())
+            }
+            Some("ReplacementTransformer") => text.contains("image"),
+            Some(_) | None => false,
+        }
+    })
+}
+
 /// The line on which a patch sets the image of the target's container or of its repository; a patch that cannot be read counts
 /// where it says so at all.
-fn patches_image(text: &str, target: &Target) -> Option<usize> {
+pub(crate) fn patches_image(text: &str, target: &Target) -> Option<usize> {
     let Ok(covered) = Covered::parse(text) else {
         return text
             .lines()

@@ -238,6 +238,11 @@ fn what_decides_in_place_of_the_manifest_is_named() {
         "kustomization.yaml:3",
     );
     beside(
+        "kustomization.yaml",
+        "resources: [deployment.yaml]\ntransformers:\n- |\n  kind: ImageTagTransformer\n  imageTag: {name: r/web, newTag: a}\n",
+        "kustomization.yaml:3",
+    );
+    beside(
         ".argocd-source-web.yaml",
         "kustomize:\n  images:\n  - r/web:pinned\n",
         ".argocd-source-web.yaml:3",
@@ -352,6 +357,88 @@ fn what_decides_from_elsewhere_is_named() {
         ("broken/kustomization.yaml", "no: [yaml\n"),
     ] {
         assert_eq!(with(path, text).unwrap().changes.len(), 1, "{path} {text}");
+    }
+}
+
+#[test]
+fn components_and_transformers_of_a_kustomization_decide_too() {
+    let main = deployment(OLD);
+    let component = "kind: Component\nimages:\n- name: r/web\n  newTag: a\n";
+    let other = "kind: Component\nimages:\n- name: r/other\n  newTag: a\n";
+    let patch = "kind: Component\npatches:\n- patch: |\n    - {op: replace, path: /spec/template/spec/containers/0/image, value: x}\n";
+    let transformer = "kind: ImageTagTransformer\nimageTag: {name: r/web, newTag: a}\n";
+    let look = |own: &str, around: &[(&str, &str)]| {
+        let files: [(&str, &[u8]); 2] = [
+            ("deployment.yaml", main.as_bytes()),
+            ("kustomization.yaml", own.as_bytes()),
+        ];
+        let around: Vec<(&str, &[u8])> = around
+            .iter()
+            .map(|(path, text)| (*path, text.as_bytes()))
+            .collect();
+        run_around(&[image("new")], &files, &around)
+    };
+    let plain = "resources: [deployment.yaml]\n";
+    let with = "resources: [deployment.yaml]\ncomponents: [../../pin]\n";
+    let pin = "pin/kustomization.yaml";
+    for (own, around) in [
+        (with, vec![(pin, component)]),
+        (with, vec![(pin, patch)]),
+        // A component of a component, which leads back.
+        (
+            with,
+            vec![
+                (pin, "kind: Component\ncomponents: [../deep, ../pin]\n"),
+                ("deep/kustomization.yaml", component),
+            ],
+        ),
+        // Of what takes the folder in.
+        (
+            plain,
+            vec![
+                (
+                    "staging/kustomization.yaml",
+                    "resources: [web]\ncomponents: [../pin]\n",
+                ),
+                (pin, component),
+            ],
+        ),
+        // Of an Application, and a patch in one and in Flux's object.
+        (
+            plain,
+            vec![
+                (
+                    "argocd/web.yaml",
+                    "kind: Application\nspec:\n  source:\n    path: staging/web\n    kustomize: {components: [../../pin]}\n",
+                ),
+                (pin, component),
+            ],
+        ),
+        (
+            plain,
+            vec![(
+                "argocd/web.yaml",
+                "kind: Application\nspec:\n  source:\n    path: staging/web\n    kustomize:\n      patches:\n      - patch: '[{op: replace, path: /spec/template/spec/containers/0/image, value: x}]'\n",
+            )],
+        ),
+        (
+            plain,
+            vec![(
+                "flux/web.yaml",
+                "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nspec:\n  path: ./staging/web\n  patches:\n  - patch: '[{op: replace, path: /spec/template/spec/containers/0/image, value: x}]'\n",
+            )],
+        ),
+    ] {
+        let error = look(own, &around).expect_err(&format!("{own} {around:?}"));
+        assert!(error[0].cause.contains("has no effect"), "{error:?}");
+    }
+    for (own, around) in [
+        (with, vec![(pin, other)]),
+        (plain, vec![(pin, component)]),
+        (with, vec![]),
+        (plain, vec![("it.yaml", transformer)]),
+    ] {
+        assert_eq!(look(own, &around).unwrap().changes.len(), 1, "{own}");
     }
 }
 
