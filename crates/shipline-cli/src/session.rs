@@ -22,6 +22,9 @@ use crate::trust::Trust;
 /// The file that everything starts from.
 pub(crate) const FILE: &str = "pipeline.yaml";
 
+/// Most that a `pipeline.yaml` may have, in bytes.
+const LARGEST: usize = 512 * 1024;
+
 /// The folder of everything that Shipline keeps in a clone.
 pub(crate) const STATE: &str = ".shipline";
 
@@ -50,6 +53,13 @@ impl Session {
         let bytes = inside(&root, FILE)?.read().map_err(|error| {
             CommandError::usage(format!("failed to read {}", path.display())).because(error)
         })?;
+        if bytes.len() > LARGEST {
+            return Err(CommandError::usage(format!(
+                "{} has more than {LARGEST} bytes",
+                path.display()
+            ))
+            .hint("it says what is to be done: move data elsewhere"));
+        }
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;

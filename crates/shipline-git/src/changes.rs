@@ -77,12 +77,12 @@ impl Compare<'_> {
         self.depth += 1;
         let mut names: BTreeMap<Box<[u8]>, Sides> = BTreeMap::new();
         if let Some(old) = old {
-            for (name, entry) in self.trees.read(old)?.iter() {
+            for (name, entry) in self.trees.list(old)?.iter() {
                 names.entry(name.clone()).or_default().old = Some(*entry);
             }
         }
         if let Some(new) = new {
-            for (name, entry) in self.trees.read(new)?.iter() {
+            for (name, entry) in self.trees.list(new)?.iter() {
                 names.entry(name.clone()).or_default().new = Some(*entry);
             }
         }

@@ -186,7 +186,7 @@ impl Staged<'_> {
             return Err(too_deep(entries.first().map_or(&[], |entry| &entry.path)));
         }
         let mut committed: BTreeMap<Box<[u8]>, Committed> = match tree {
-            Some(tree) => self.trees.read(tree)?.iter().cloned().collect(),
+            Some(tree) => self.trees.list(tree)?.iter().cloned().collect(),
             None => BTreeMap::new(),
         };
         let folder = entries.first().map(|first| first.path[..prefix].to_vec());
@@ -232,7 +232,7 @@ impl Staged<'_> {
                 if path.split(|byte| *byte == b'/').count() > DEEPEST {
                     return Err(too_deep(path));
                 }
-                for (name, entry) in self.trees.read(tree)?.iter() {
+                for (name, entry) in self.trees.list(tree)?.iter() {
                     self.gone(&[path, b"/", name].concat(), Some(*entry))?;
                 }
             }

@@ -1,6 +1,6 @@
 //! The sources as one tree: the head's tree with the uncommitted changes laid over it, and git's object IDs for all of it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -156,6 +156,9 @@ impl Committed {
     }
 }
 
+/// Entries of trees that one command lists at the most; the largest repositories have a tenth of it.
+const MOST_LISTED: usize = 4_000_000;
+
 /// How deep folders may be nested. No file system's paths are that deep, but a tree in the object database can be.
 pub(crate) const DEEPEST: usize = 512;
 
@@ -175,6 +178,8 @@ pub(crate) fn too_deep(path: &[u8]) -> BackendError {
 pub(crate) struct Trees {
     repo: Repository,
     read: RefCell<HashMap<Oid, Arc<Entries>>>,
+    /// Entries that were listed so far.
+    listed: Cell<usize>,
 }
 
 impl Trees {
@@ -183,12 +188,27 @@ impl Trees {
         Self {
             repo,
             read: RefCell::default(),
+            listed: Cell::new(0),
         }
     }
 
     /// The repository.
     pub(crate) fn repo(&self) -> &Repository {
         &self.repo
+    }
+
+    /// A tree's entries, for a walk through everything below it. A few trees that name each other many times over stand for more
+    /// files than anybody has.
+    pub(crate) fn list(&self, id: Oid) -> Result<Arc<Entries>, BackendError> {
+        let entries = self.read(id)?;
+        self.listed.set(self.listed.get() + entries.len());
+        if self.listed.get() > MOST_LISTED {
+            return Err(BackendError::new(
+                ErrorClass::Invalid,
+                format!("read tree {id}: the trees hold more than {MOST_LISTED} files"),
+            ));
+        }
+        Ok(entries)
     }
 
     /// A tree's entries.

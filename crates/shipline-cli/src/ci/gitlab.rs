@@ -10,14 +10,13 @@ pub(super) fn trigger(said: Said<'_>) -> Option<Trigger> {
         || said.get("CI_MERGE_REQUEST_IID").is_some()
         || said.get("CI_MERGE_REQUEST_ID").is_some()
     {
-        return Some(Trigger::PullRequest(PullRequest::new(
+        let request = PullRequest::new(
             "merge request",
             said.get("CI_MERGE_REQUEST_TARGET_BRANCH_NAME"),
-            &[
-                said.get("CI_MERGE_REQUEST_TARGET_BRANCH_SHA"),
-                said.get("CI_MERGE_REQUEST_DIFF_BASE_SHA"),
-            ],
-        )));
+            &[said.get("CI_MERGE_REQUEST_TARGET_BRANCH_SHA")],
+        );
+        let left_at = said.get("CI_MERGE_REQUEST_DIFF_BASE_SHA");
+        return Some(Trigger::PullRequest(request.left_at(left_at)));
     }
     if source == "external_pull_request_event" || said.get("CI_EXTERNAL_PULL_REQUEST_IID").is_some()
     {
@@ -25,6 +24,16 @@ pub(super) fn trigger(said: Said<'_>) -> Option<Trigger> {
             "pull request",
             said.get("CI_EXTERNAL_PULL_REQUEST_TARGET_BRANCH_NAME"),
             &[said.get("CI_EXTERNAL_PULL_REQUEST_TARGET_BRANCH_SHA")],
+        )));
+    }
+    // A pipeline of a branch that somebody asks to be merged.
+    if said.get("CI_OPEN_MERGE_REQUESTS").is_some()
+        && said.get("CI_COMMIT_BRANCH") != said.get("CI_DEFAULT_BRANCH")
+    {
+        return Some(Trigger::PullRequest(PullRequest::new(
+            "branch with an open merge request",
+            said.get("CI_DEFAULT_BRANCH"),
+            &[],
         )));
     }
     Some(match source {

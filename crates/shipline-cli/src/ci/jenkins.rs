@@ -1,5 +1,5 @@
-//! Jenkins: the variables of multibranch projects (branch-api plugin), of the git plugin, and of the pull request builder and
-//! the GitLab plugin.
+//! Jenkins: the variables of multibranch projects (branch-api plugin), of the git plugin, of the pull request builder, and of the
+//! plugins for GitLab, Gerrit and Bitbucket.
 
 use super::{PullRequest, Said, Trigger, other, push, tag};
 
@@ -24,6 +24,24 @@ pub(super) fn trigger(said: Said<'_>) -> Option<Trigger> {
         return Some(Trigger::PullRequest(PullRequest::new(
             "merge request",
             said.get("gitlabTargetBranch"),
+            &[],
+        )));
+    }
+    if said.get("GERRIT_CHANGE_NUMBER").is_some() {
+        // Gerrit triggers jobs of changes that are merged, too.
+        let merged = said.get("GERRIT_EVENT_TYPE") == Some("change-merged");
+        if !merged {
+            return Some(Trigger::PullRequest(PullRequest::new(
+                "change",
+                said.get("GERRIT_BRANCH"),
+                &[],
+            )));
+        }
+    }
+    if said.get("BITBUCKET_PULL_REQUEST_ID").is_some() {
+        return Some(Trigger::PullRequest(PullRequest::new(
+            "pull request",
+            said.get("BITBUCKET_TARGET_BRANCH"),
             &[],
         )));
     }

@@ -9,6 +9,7 @@ mod circleci;
 mod github;
 mod gitlab;
 mod jenkins;
+mod others;
 
 use std::collections::BTreeMap;
 
@@ -42,8 +43,11 @@ pub(crate) enum Trigger {
 pub(crate) struct PullRequest {
     /// What this CI calls it: `pull request`, `merge request`.
     pub(crate) called: &'static str,
-    /// Commits of the branch that it wants to go into, as the CI tells them, the best first.
+    /// Commits that the branch that it wants to go into has now, as the CI tells them, the best first.
     pub(crate) commits: Vec<String>,
+    /// The commit where it left that branch, where the CI tells. Whoever opens it chooses that, as far back as the branch goes: its
+    /// changes are measured from there, and nothing is trusted because it was there.
+    pub(crate) left_at: Option<String>,
     /// The commit that it wants to merge, where the CI tells.
     pub(crate) head: Option<String>,
     /// That branch.
@@ -86,9 +90,16 @@ impl PullRequest {
                 .filter(|commit| is_commit(commit))
                 .map(|commit| (*commit).to_owned())
                 .collect(),
+            left_at: None,
             head: None,
             branch: BaseBranch::of(branch),
         }
+    }
+
+    /// The same that left its branch at this commit, where the CI tells it.
+    fn left_at(mut self, commit: Option<&str>) -> Self {
+        self.left_at = commit.filter(|commit| is_commit(commit)).map(str::to_owned);
+        self
     }
 
     /// The same of this commit, where the CI tells it.
@@ -112,7 +123,8 @@ impl PullRequest {
 
     /// Names of what its changes are measured from, the best first; `default` is the pipeline's branch.
     pub(crate) fn names(&self, default: &str) -> Vec<String> {
-        let mut names = self.trusted_names();
+        let mut names: Vec<String> = self.left_at.iter().cloned().collect();
+        names.extend(self.trusted_names());
         match &self.branch {
             BaseBranch::Named(branch) => names.push(format!("refs/heads/{branch}")),
             BaseBranch::Untold => names.push(format!("refs/remotes/origin/{default}")),
@@ -169,6 +181,7 @@ const KNOWN: &[fn(Said<'_>) -> Option<Trigger>] = &[
     jenkins::trigger,
     azure::trigger,
     bitbucket::trigger,
+    others::trigger,
 ];
 
 /// Variables by which other CIs can be told from a person's shell.
@@ -181,6 +194,20 @@ const MARKS: &[&str] = &[
     "TEAMCITY_VERSION",
     "TASKCLUSTER_ROOT_URL",
     "PROW_JOB_ID",
+    "bamboo_buildKey",
+    "GO_PIPELINE_NAME",
+    "ZUUL_UUID",
+    "ZUUL_CHANGE",
+    "CI_BUILD_ID",
+    "ATC_EXTERNAL_URL",
+    "ARGO_TEMPLATE",
+    "TEKTON_RESOURCE_NAME",
+    "BITRISE_IO",
+    "APPVEYOR",
+    "CIRRUS_CI",
+    "DRONE",
+    "SEMAPHORE",
+    "TRAVIS",
 ];
 
 /// What started this command. Where several CIs seem to run us at once, one that tells of a pull request is believed.

@@ -160,6 +160,42 @@ fn pull_requests_are_known_in_every_ci() {
         ("gitlabTargetBranch", "main"),
     ]);
     into_main(&[
+        JENKINS,
+        ("GERRIT_CHANGE_NUMBER", "5"),
+        ("GERRIT_BRANCH", "main"),
+    ]);
+    into_main(&[
+        JENKINS,
+        ("BITBUCKET_PULL_REQUEST_ID", "5"),
+        ("BITBUCKET_TARGET_BRANCH", "main"),
+    ]);
+    for (told, branch) in [
+        ("PULL_NUMBER", "PULL_BASE_REF"),
+        ("DRONE_PULL_REQUEST", "DRONE_TARGET_BRANCH"),
+        ("TRAVIS_PULL_REQUEST", "TRAVIS_BRANCH"),
+        ("ZUUL_CHANGE", "ZUUL_BRANCH"),
+        (
+            "bamboo_repository_pr_key",
+            "bamboo_repository_pr_targetBranch",
+        ),
+    ] {
+        into_main(&[(told, "7"), (branch, "main")]);
+    }
+    into_main(&[
+        ("CODEBUILD_WEBHOOK_EVENT", "PULL_REQUEST_UPDATED"),
+        ("CODEBUILD_WEBHOOK_BASE_REF", "refs/heads/main"),
+    ]);
+    let travis = [("CI", "true"), ("TRAVIS_PULL_REQUEST", "false")];
+    assert_eq!(started_by(&travis), Trigger::Unknown);
+    // Somebody asks for the branch to be merged.
+    into_main(&[
+        GITLAB,
+        ("CI_PIPELINE_SOURCE", "push"),
+        ("CI_COMMIT_BRANCH", "feature"),
+        ("CI_DEFAULT_BRANCH", "main"),
+        ("CI_OPEN_MERGE_REQUESTS", "g/p!7"),
+    ]);
+    into_main(&[
         AZURE,
         ("BUILD_REASON", "PullRequest"),
         ("SYSTEM_PULLREQUEST_TARGETBRANCH", "refs/heads/main"),
@@ -182,6 +218,22 @@ fn pull_requests_are_known_in_every_ci() {
     ] {
         assert_eq!(pull_request(&[CIRCLECI, told]).branch, BaseBranch::Untold);
     }
+}
+
+#[test]
+fn where_a_merge_request_left_its_branch_is_measured_from_and_not_trusted() {
+    let old = "0123456789012345678901234567890123456789";
+    let request = pull_request(&[
+        GITLAB,
+        ("CI_PIPELINE_SOURCE", "merge_request_event"),
+        ("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "main"),
+        ("CI_MERGE_REQUEST_DIFF_BASE_SHA", old),
+    ]);
+    assert_eq!(request.trusted_names(), ["refs/remotes/origin/main"]);
+    assert_eq!(
+        request.names("main"),
+        [old, "refs/remotes/origin/main", "refs/heads/main"]
+    );
 }
 
 #[test]
@@ -228,6 +280,8 @@ fn a_ci_that_nobody_knows_is_no_person() {
         ("CI", "true"),
         ("CI", "woodpecker"),
         ("TEAMCITY_VERSION", "2025.1"),
+        ("bamboo_buildKey", "A-B-1"),
+        ("GO_PIPELINE_NAME", "web"),
     ] {
         assert_eq!(started_by(&[mark]), Trigger::Unknown, "{mark:?}");
     }

@@ -164,7 +164,7 @@ fn files(
     if path.split(|byte| *byte == b'/').count() > DEEPEST {
         return Err(too_deep(path));
     }
-    for (name, entry) in trees.read(tree)?.iter() {
+    for (name, entry) in trees.list(tree)?.iter() {
         let path = [path, b"/", name].concat();
         match entry {
             Committed::Folder(tree) => files(trees, *tree, &path, entries)?,

@@ -643,6 +643,29 @@ fn folders_that_are_nested_without_end_are_refused() {
 }
 
 #[test]
+fn trees_that_stand_for_more_files_than_anybody_has_are_refused() {
+    let world = World::with(&[("a", "1")]);
+    let base = world.rev("HEAD");
+    let repository = git2::Repository::open(world.path()).unwrap();
+    let mut tree = repository.head().unwrap().peel_to_tree().unwrap().id();
+    // Eight trees, and ten names in each for the one below: a hundred million files.
+    for _ in 0..8 {
+        let mut builder = repository.treebuilder(None).unwrap();
+        for name in b'a'..=b'j' {
+            builder.insert(&[name][..], tree, 0o040_000).unwrap();
+        }
+        tree = builder.write().unwrap();
+    }
+    let commit = world.git(&["commit-tree", "-m", "bomb", "-p", "HEAD", &tree.to_string()]);
+    world.git(&["update-ref", "HEAD", commit.trim()]);
+    let error = world.clean().changes(&base).unwrap_err();
+    assert_eq!(error.class, ErrorClass::Invalid);
+    assert!(error.to_string().contains("more than"), "{error}");
+    let error = world.open().head().unwrap_err();
+    assert!(error.to_string().contains("more than"), "{error}");
+}
+
+#[test]
 fn reading_follows_symlinks_inside_the_repository_only() {
     let world = World::with(&[("dir/real", "text"), ("a", "1")]);
     world.link("dir/link", "../link");
