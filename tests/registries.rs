@@ -158,10 +158,10 @@ fn a_ca_that_leads_out_of_the_repository_is_refused() {
         assert_eq!(run.code, 2, "{}", run.stderr);
         assert!(run.stderr.contains(part), "{part}: {}", run.stderr);
     };
-    check("`ca: ca.pem` is not there");
+    check("failed to read the certificates in");
     let link = tiny.world.repository().join("ca.pem");
     std::os::unix::fs::symlink(&outside, &link).unwrap();
-    check("`ca: ca.pem` leads out of the repository");
+    check("leads out of the repository");
     std::fs::remove_file(&link).unwrap();
     std::fs::copy(&outside, &link).unwrap();
     tiny.world.commit("ca");
