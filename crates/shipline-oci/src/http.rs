@@ -1,6 +1,6 @@
 //! The one HTTP client of registries, git and AWS: rustls on ring, the system's roots and further ones, proxies as they were
 //! given. It follows no redirect by itself: whether one may be followed, and what may go along, depends on what a request
-//! carries, so [`redirect`] decides it where the request is made.
+//! carries, so `redirect` decides it where the request is made.
 
 mod address;
 mod certificate;
