@@ -3,7 +3,7 @@
 //!
 //! Every secret is looked for as it is; in base64 and base32 (at each alignment, with or without padding; where it is encoded
 //! alone, also in lines), also of its UTF-16 and of its base64; in hex, however the bytes are set apart; and in the quotes of
-//! shells and tables. All this is looked for in the text and in its [`view`]s: without what nobody sees (escape sequences, control
+//! shells and tables. All this is looked for in the text and in its views: without what nobody sees (escape sequences, control
 //! characters, zero width), and with percent-encoding, backslash escapes (JSON's, C's, the shell's) and entities undone, twice over.
 //! So the order of cleaning and masking does not matter, and [`Redactor::show`] does both.
 //!
@@ -116,7 +116,7 @@ impl Redactor {
         }
     }
 
-    /// Foreign text as it may be shown: without secrets, and [`clean`]. Line ends stay.
+    /// Foreign text as it may be shown: without secrets, and [`clean()`]. Line ends stay.
     #[must_use]
     pub fn show(&self, text: &str) -> String {
         let masked = self.mask(text);

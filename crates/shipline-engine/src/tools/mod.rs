@@ -1,8 +1,8 @@
 //! What runs a component's commands: the versions of its programs, and the files that pick them.
 //!
 //! Looking runs nothing that the repository brought. Programs of this machine are asked in a folder outside of it, with an
-//! environment that names nothing in it ([`ask`]). The files by which a version is picked are read as data ([`picking`]), and
-//! what rustup makes of them is found out without it ([`rustup`]). Of a program that lies in the repository, the contents stand
+//! environment that names nothing in it (`ask`). The files by which a version is picked are read as data (`picking`), and
+//! what rustup makes of them is found out without it (`rustup`). Of a program that lies in the repository, the contents stand
 //! for its version.
 
 mod ask;
