@@ -282,7 +282,7 @@ fn a_gitops_repository_that_is_a_link_out_of_the_clone_is_refused() {
         let old = "gitops: { path: .shipline/gitops.git, seed: gitops }";
         world.write("pipeline.yaml", &text.replace(old, place));
         let run = set(&world, &["api=abc12345-20260101000000", "-e", "staging"]).expect(2);
-        assert!(run.stderr.contains("link"), "{}", run.stderr);
+        assert!(run.stderr.contains("symbolic link"), "{}", run.stderr);
         world.write("pipeline.yaml", &text);
     }
     assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 1);
