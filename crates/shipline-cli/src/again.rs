@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use shipline_engine::folder::Place;
 use shipline_engine::record;
-use shipline_model::config::StageKind;
 use shipline_model::name::StageName;
 use shipline_model::plan::{Plan, TaskId};
+use shipline_model::stage_kind::Nature;
 use shipline_report::Signposts;
 
 use crate::args::Selection;
@@ -76,8 +76,8 @@ impl Again {
     }
 
     fn with(whole: String, wide: String, plan: &Plan) -> Self {
-        let stages = |kind: &StageKind| {
-            let tasks = plan.tasks.iter().filter(|task| task.kind == *kind);
+        let stages = |is: fn(&Nature) -> bool| {
+            let tasks = plan.tasks.iter().filter(|task| is(&task.kind.nature()));
             let mut names: Vec<StageName> = tasks.map(|task| task.id.stage.clone()).collect();
             names.dedup();
             names
@@ -85,8 +85,8 @@ impl Again {
         Self {
             whole,
             wide,
-            builds: stages(&StageKind::Build),
-            scans: stages(&StageKind::ImageScan),
+            builds: stages(Nature::makes_images),
+            scans: stages(Nature::judges_images),
         }
     }
 

@@ -3,9 +3,10 @@
 use shipline_engine::backend::{SourceRepo, Standing};
 use shipline_engine::disk;
 use shipline_engine::error::BackendError;
-use shipline_model::config::{Component, GitopsSpec, Objection, Profile, RegistrySpec, StageKind};
+use shipline_model::config::{Component, GitopsSpec, Objection, Profile, RegistrySpec};
 use shipline_model::name::RepoPath;
 use shipline_model::plan;
+use shipline_model::stage_kind::Publishes;
 use shipline_model::yaml::Route;
 
 use crate::error::CommandError;
@@ -123,12 +124,12 @@ pub(crate) fn unwritable(
     };
     let pipeline = selected.pipeline;
     if let RegistrySpec::Layout { path } = registry
-        && pipeline.has(|kind| *kind == StageKind::Push)
+        && pipeline.has(|is| is.publishes == Publishes::Images)
     {
         check(path, route.key("registry").key("layout"))?;
     }
     if let Some(GitopsSpec::Local { path, .. }) = gitops
-        && pipeline.has(|kind| matches!(kind, StageKind::Gitops { environment: _ }))
+        && pipeline.has(|is| is.publishes == Publishes::Deployment)
     {
         check(path, route.key("gitops").key("path"))?;
     }

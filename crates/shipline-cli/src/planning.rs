@@ -10,12 +10,13 @@ use shipline_git::{Asked, BaseRequest, Deployed, DeployedTag, PullRequest, chang
 use shipline_gitops::Location;
 use shipline_model::config::{
     Component, Delivery, Environment, GitopsSpec, MissingAt, Pipeline, Profile, RegistrySpec,
-    StageKind, Variants, did_you_mean,
+    Variants, did_you_mean,
 };
 use shipline_model::name::{ComponentName, EnvironmentName, ProfileName};
 use shipline_model::plan::{
     self, Base, BaseRule, Caching, ChangeSet, Plan, PlanError, PlanRequest, Publishing,
 };
+use shipline_model::stage_kind::{Nature, Publishes};
 use shipline_model::tag::TagInstant;
 use shipline_oci::pull::Pins;
 
@@ -159,9 +160,9 @@ pub(crate) enum Asking {
 
 impl Asking {
     pub(crate) fn of(pipeline: &Pipeline) -> Self {
-        if pipeline.has(|kind| matches!(kind, StageKind::Gitops { environment: _ })) {
+        if pipeline.has(|is| is.publishes == Publishes::Deployment) {
             Self::AsItMust
-        } else if pipeline.has(|kind| *kind == StageKind::Push) {
+        } else if pipeline.has(|is| is.publishes == Publishes::Images) {
             Self::IfItCan
         } else {
             Self::NotAtAll
@@ -386,8 +387,7 @@ pub(crate) fn plan(
         return Err(session.objection(found, settings));
     }
     refuse_dirty(&selected, &changes)?;
-    let mut stages = selected.pipeline.stages.values();
-    let builds = stages.any(|stage| stage.kind == StageKind::Build);
+    let builds = selected.pipeline.has(Nature::makes_images);
     let locking: &[&Component] = if builds { &selected.components } else { &[] };
     let locked = LockedBases::read(locking, facts.pins, facts.source, &settings.variables);
     locked.note_moves(&mut changes, facts.source)?;

@@ -16,9 +16,10 @@ use shipline_gitops::{
     CommitSigner, LocalGitops, LocalSettings, Location, RemoteGitops, RemoteSettings,
 };
 use shipline_model::config::{
-    DistributionSpec, EcrSpec, GitopsSpec, Login, Profile, RegistrySpec, StageKind, did_you_mean,
+    DistributionSpec, EcrSpec, GitopsSpec, Login, Profile, RegistrySpec, did_you_mean,
 };
 use shipline_model::name::ProfileName;
+use shipline_model::stage_kind::Nature;
 use shipline_model::value::{Secret, Template};
 use shipline_oci::build::docker::{DockerBuilder, DockerSettings, Wanted};
 use shipline_oci::build::{Builders, EmbeddedBuilder};
@@ -282,7 +283,7 @@ pub(crate) fn registry_of(
     selected: &Selected<'_>,
     settings: &Settings,
 ) -> Result<Arc<dyn Registry>, CommandError> {
-    if selected.pipeline.has(|kind| *kind == StageKind::Build) {
+    if selected.pipeline.has(Nature::makes_images) {
         registry(session, selected.profile, settings)
     } else {
         let path = session.state().join("registry");

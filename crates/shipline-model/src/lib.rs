@@ -8,6 +8,7 @@ pub mod name;
 pub mod path;
 pub mod placeholder;
 pub mod plan;
+pub mod stage_kind;
 pub mod tag;
 pub mod tag_form;
 pub mod value;

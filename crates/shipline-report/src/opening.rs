@@ -1,7 +1,7 @@
 //! The start of a run: what it will do, and why.
 
-use shipline_model::config::StageKind;
 use shipline_model::plan::{Decision, Plan, Reason, TaskId};
+use shipline_model::stage_kind::Order;
 
 use crate::describe;
 use crate::style::Palette;
@@ -55,7 +55,7 @@ pub(crate) fn lines(plan: &Plan, palette: Palette) -> Vec<String> {
 /// Whether what a task notes is in these lines already.
 pub(crate) fn tells(plan: Option<&Plan>, id: &TaskId) -> bool {
     let task = plan.and_then(|plan| plan.tasks.iter().find(|task| task.id == *id));
-    task.is_some_and(|task| task.kind == StageKind::Detect)
+    task.is_some_and(|task| task.kind.nature().order == Order::First)
 }
 
 /// Whether anything of the plan runs or is taken from earlier runs.
@@ -64,7 +64,7 @@ pub(crate) fn has_work(plan: &Plan) -> bool {
         .iter()
         .any(|component| !component.reasons.is_empty())
         || plan.tasks.iter().any(|task| match task.decision {
-            Decision::Run { .. } => task.id.component.is_some() || task.kind.is_barrier(),
+            Decision::Run { .. } => task.id.component.is_some() || task.kind.nature().is_barrier(),
             Decision::Cached { .. } => true,
             Decision::Skip { .. } => false,
         })

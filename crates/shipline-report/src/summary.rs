@@ -8,10 +8,10 @@ use shipline_engine::event::{
     Verdict,
 };
 use shipline_engine::redact;
-use shipline_model::config::StageKind;
 use shipline_model::finding::{Finding, grouped};
-use shipline_model::name::RunId;
+use shipline_model::name::{EnvironmentName, RunId};
 use shipline_model::plan::{Decision, Plan, TaskId};
+use shipline_model::stage_kind::Publishes;
 
 use crate::style::Palette;
 use crate::text::{clean, counted, cropped, duration};
@@ -215,16 +215,8 @@ impl Summary {
                         .tasks
                         .iter()
                         .find(|task| task.id == finished.id)
-                        .and_then(|task| match &task.kind {
-                            StageKind::Gitops { environment } => Some(environment.as_str()),
-                            StageKind::Detect
-                            | StageKind::Test
-                            | StageKind::Build
-                            | StageKind::ImageScan
-                            | StageKind::Push
-                            | StageKind::Run { .. } => None,
-                        })
-                        .unwrap_or("deployment");
+                        .and_then(|task| task.kind.environment())
+                        .map_or("deployment", EnvironmentName::as_str);
                     deployed(environment, commit, palette, lines);
                 }
                 Some(
@@ -291,7 +283,7 @@ impl Summary {
         };
         let publishes = |plan: &Plan| {
             plan.tasks.iter().any(|task| {
-                task.kind == StageKind::Push
+                task.kind.nature().publishes == Publishes::Images
                     && matches!(task.decision, Decision::Run { .. })
                     && !self.has_begun(&task.id)
             })

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use shipline_model::config::{Config, StageKind};
+use shipline_model::config::Config;
 use shipline_model::plan::{Decision, Ending, NeverStarts, Plan, Scheduler, TaskId};
+use shipline_model::stage_kind::{Cached, Publishes};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -155,7 +156,8 @@ impl Driver {
             plan: Box::new((*self.plan).clone()),
         });
         let pushes = self.plan.tasks.iter().any(|task| {
-            task.kind == StageKind::Push && matches!(task.decision, Decision::Run { .. })
+            task.kind.nature().publishes == Publishes::Images
+                && matches!(task.decision, Decision::Run { .. })
         });
         if pushes {
             self.gate = Gate::Closed(Instant::now());
@@ -239,14 +241,14 @@ impl Driver {
 
     fn begin(&mut self, position: usize) {
         let task = &self.plan.tasks[position];
-        let known = match (&task.decision, &task.kind) {
+        let known = match (&task.decision, task.kind.nature().cached) {
             (Decision::Skip { reason }, _) => Some(Outcome::Skipped {
                 reason: SkipReason::Planned {
                     reason: reason.clone(),
                 },
             }),
             // An image that is taken is looked at once more.
-            (Decision::Cached { .. }, StageKind::Build) | (Decision::Run { .. }, _) => None,
+            (Decision::Cached { .. }, Cached::InStore) | (Decision::Run { .. }, _) => None,
             (Decision::Cached { key, from }, _) => Some(Outcome::Cached {
                 key: key.clone(),
                 from: from.clone(),
@@ -350,7 +352,8 @@ impl Driver {
     fn refuse(&mut self, stopped: Stopped, took: Duration) {
         let outcome = self.outcome(Err(stopped), None, Duration::ZERO);
         let push = self.plan.tasks.iter().position(|task| {
-            task.kind == StageKind::Push && matches!(task.decision, Decision::Run { .. })
+            task.kind.nature().publishes == Publishes::Images
+                && matches!(task.decision, Decision::Run { .. })
         });
         if let Some(push) = push {
             self.finish(push, outcome, took);

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use shipline_model::config::StageKind;
 use shipline_model::finding::{Finding, Group, Location, Severity, grouped};
 use shipline_model::name::Digest;
 use shipline_model::plan::{Decision, ImageId, PlannedImage};
@@ -111,8 +110,9 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
 /// exceptions that no image needed, of those that speak of images of this run.
 fn unused(task: &StageTask, gate: Gate) -> Vec<String> {
     let shared = &task.shared;
+    let kind = &task.task.kind;
     let planned = shared.plan.tasks.iter().filter(|task| {
-        task.kind == StageKind::ImageScan
+        task.kind == *kind
             && match &task.decision {
                 Decision::Run { .. } => true,
                 Decision::Cached { .. } | Decision::Skip { .. } => false,

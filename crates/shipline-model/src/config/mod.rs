@@ -17,6 +17,7 @@ mod variables;
 mod warning;
 mod withhold;
 
+pub use crate::stage_kind::StageKind;
 pub use problem::{ConfigErrors, Objection, Problem};
 pub use schema::schema;
 pub use show::show;

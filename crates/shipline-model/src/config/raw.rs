@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::finding::Severity;
+use crate::stage_kind::Kind;
 
 /// How time limits look.
 const LIMIT: &str = "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$";
@@ -352,26 +353,6 @@ pub(super) struct Stage {
     /// Limit of its tasks, instead of the component's: `90s`, `30m`, `1h30m`.
     #[schemars(extend("pattern" = LIMIT))]
     pub timeout: Option<String>,
-}
-
-/// What a stage does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Kind {
-    /// Reports what changed.
-    Detect,
-    /// Runs `setup` and `test`.
-    Test,
-    /// Makes the images.
-    Build,
-    /// Scans the images.
-    ImageScan,
-    /// Blobs and manifests by digest, then tags.
-    Push,
-    /// One commit in the GitOps repository.
-    Gitops,
-    /// Runs a command.
-    Run,
 }
 
 impl From<Level> for Severity {

@@ -10,8 +10,8 @@ use super::check::text::write_duration;
 use super::raw::{self, Texts};
 use super::types::{
     BuildEngine, Component, Config, Containers, Delivery, DistributionSpec, EcrSpec, Environment,
-    GitopsSpec, Ignore, ImageSpec, Login, Pipeline, Profile, RegistrySpec, Scans, Stage, StageKind,
-    Variant, Variants,
+    GitopsSpec, Ignore, ImageSpec, Login, Pipeline, Profile, RegistrySpec, Scans, Stage, Variant,
+    Variants,
 };
 use crate::name::RepoPath;
 use crate::value::Template;
@@ -316,20 +316,11 @@ fn pipeline(pipeline: &Pipeline) -> raw::Pipeline {
 }
 
 fn stage(stage: &Stage) -> raw::Stage {
-    let (kind, environment, command) = match &stage.kind {
-        StageKind::Detect => (raw::Kind::Detect, None, None),
-        StageKind::Test => (raw::Kind::Test, None, None),
-        StageKind::Build => (raw::Kind::Build, None, None),
-        StageKind::ImageScan => (raw::Kind::ImageScan, None, None),
-        StageKind::Push => (raw::Kind::Push, None, None),
-        StageKind::Gitops { environment } => (raw::Kind::Gitops, text(environment), None),
-        StageKind::Run { command } => (raw::Kind::Run, None, Some(command.clone())),
-    };
     raw::Stage {
-        kind: Some(kind),
+        kind: Some(stage.kind.kind()),
         needs: Some(stage.needs.iter().map(ToString::to_string).collect()),
-        environment,
-        command,
+        environment: stage.kind.environment().and_then(text),
+        command: stage.kind.command().map(str::to_owned),
         timeout: stage.timeout.map(write_duration),
     }
 }

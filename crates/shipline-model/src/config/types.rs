@@ -9,6 +9,7 @@ use crate::finding::Severity;
 use crate::name::{
     ComponentName, EnvironmentName, PipelineName, ProfileName, RepoPath, RepositoryName, StageName,
 };
+use crate::stage_kind::{Nature, StageKind};
 use crate::value::Template;
 
 /// A checked `pipeline.yaml`.
@@ -332,10 +333,10 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Whether one of its stages does this.
+    /// Whether one of its stages is this.
     #[must_use]
-    pub fn has(&self, kind: impl Fn(&StageKind) -> bool) -> bool {
-        self.stages.values().any(|stage| kind(&stage.kind))
+    pub fn has(&self, is: impl Fn(&Nature) -> bool) -> bool {
+        self.stages.values().any(|stage| is(&stage.kind.nature()))
     }
 }
 
@@ -350,54 +351,4 @@ pub struct Stage {
     pub needs: Vec<StageName>,
     /// Overrides the component's limit.
     pub timeout: Option<Duration>,
-}
-
-/// What a stage does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StageKind {
-    /// Reports what changed.
-    Detect,
-    /// Runs `setup` and `test`.
-    Test,
-    /// Makes the images.
-    Build,
-    /// Scans the images in the store.
-    ImageScan,
-    /// Blobs and manifests by digest, then tags.
-    Push,
-    /// One commit in the GitOps repository.
-    Gitops {
-        /// The environment to write.
-        environment: EnvironmentName,
-    },
-    /// Any command, once for each component, in its workspace.
-    Run {
-        /// The command.
-        command: String,
-    },
-}
-
-impl StageKind {
-    /// The kind's word in `pipeline.yaml`.
-    #[must_use]
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Detect => "detect",
-            Self::Test => "test",
-            Self::Build => "build",
-            Self::ImageScan => "image-scan",
-            Self::Push => "push",
-            Self::Gitops { .. } => "gitops",
-            Self::Run { .. } => "run",
-        }
-    }
-
-    /// Whether it is one task for the whole run, after every component's tasks.
-    #[must_use]
-    pub fn is_barrier(&self) -> bool {
-        match self {
-            Self::Push | Self::Gitops { .. } => true,
-            Self::Detect | Self::Test | Self::Build | Self::ImageScan | Self::Run { .. } => false,
-        }
-    }
 }

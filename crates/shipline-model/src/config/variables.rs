@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::types::{
     Component, Config, DistributionSpec, EcrSpec, GitopsSpec, Login, Pipeline, Profile,
-    RegistrySpec, StageKind, Variants,
+    RegistrySpec, Variants,
 };
 use crate::name::ComponentName;
+use crate::stage_kind::{Nature, Publishes};
 use crate::value::{MissingVariable, Template, Variables};
 use crate::yaml::Route;
 
@@ -32,11 +33,11 @@ impl Config {
         variables: &Variables,
     ) -> Vec<MissingAt> {
         let mut used = Vec::new();
-        let builds = pipeline.has(|kind| *kind == StageKind::Build);
+        let builds = pipeline.has(Nature::makes_images);
         if builds {
             registry_templates(profile, &mut used);
         }
-        if pipeline.has(|kind| matches!(kind, StageKind::Gitops { environment: _ })) {
+        if pipeline.has(|is| is.publishes == Publishes::Deployment) {
             gitops_templates(profile, &mut used);
         }
         for name in components {

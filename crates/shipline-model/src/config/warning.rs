@@ -5,8 +5,9 @@ use std::fmt;
 
 use indexmap::IndexMap;
 
-use super::types::{Config, Pipeline, StageKind, Variant, Variants};
+use super::types::{Config, Pipeline, Variant, Variants};
 use crate::name::EnvironmentName;
+use crate::stage_kind::{Nature, Publishes};
 use crate::value::{Source, Template};
 use crate::yaml::Route;
 
@@ -97,11 +98,11 @@ fn missing_args(
 
 /// What is pushed was scanned before, where there is a stage that scans.
 fn unscanned(pipeline: &Pipeline, warnings: &mut Vec<Warning>) {
-    if pipeline.has(|kind| *kind == StageKind::ImageScan) {
+    if pipeline.has(Nature::judges_images) {
         return;
     }
     let pushing = pipeline.stages.values();
-    for stage in pushing.filter(|stage| stage.kind == StageKind::Push) {
+    for stage in pushing.filter(|stage| stage.kind.nature().publishes == Publishes::Images) {
         let name = stage.name.as_str();
         warnings.push(Warning {
             route: Route::root()
@@ -115,7 +116,7 @@ fn unscanned(pipeline: &Pipeline, warnings: &mut Vec<Warning>) {
                 pipeline
                     .stages
                     .values()
-                    .find(|stage| stage.kind == StageKind::Build)
+                    .find(|stage| stage.kind.nature().makes_images())
                     .map_or("build", |build| build.name.as_str())
             ),
         });

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest as _, Sha256};
 
 use super::types::{BuildKey, SourceKey};
-use crate::config::{Component, ImageSpec, Pipeline, StageKind};
+use crate::config::{Component, ImageSpec, Pipeline};
 use crate::name::{Digest, EnvironmentName};
 use crate::value::Value;
 
@@ -66,14 +66,8 @@ pub(super) fn source_key(inputs: &SourceInputs<'_>) -> SourceKey {
     hasher.optional("setup", component.setup.as_deref());
     hasher.optional("test", component.test.as_deref());
     for stage in inputs.pipeline.stages.values() {
-        match &stage.kind {
-            StageKind::Run { command } => hasher.field("run", command),
-            StageKind::Detect
-            | StageKind::Test
-            | StageKind::Build
-            | StageKind::ImageScan
-            | StageKind::Push
-            | StageKind::Gitops { environment: _ } => {}
+        if let Some(command) = stage.kind.command() {
+            hasher.field("run", command);
         }
     }
     for (name, value) in inputs.environment {

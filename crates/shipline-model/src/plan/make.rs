@@ -9,8 +9,9 @@ use super::types::{
     BuildKey, ChangeSet, ImageAction, ImageId, Known, KnownBuild, Plan, PlannedComponent,
     PlannedImage, Reason, SourceKey,
 };
-use crate::config::{Component, Config, ImageSpec, Pipeline, StageKind, Variants};
+use crate::config::{Component, Config, ImageSpec, Pipeline, Variants};
 use crate::name::{ComponentName, Digest, EnvironmentName, PipelineName, ProfileName, StageName};
+use crate::stage_kind::Nature;
 use crate::tag::{ImageTag, TagBase, TagInstant};
 use crate::value::{MissingVariable, Template, Value, Variables};
 
@@ -157,10 +158,7 @@ pub fn make(request: &PlanRequest<'_>) -> Result<Plan, PlanError> {
                 images: Vec::new(),
             }
         } else {
-            let builds = pipeline
-                .stages
-                .values()
-                .any(|stage| stage.kind == StageKind::Build);
+            let builds = pipeline.has(Nature::makes_images);
             let mut resolver = Resolver {
                 variables: request.variables,
                 missing: &mut missing,

@@ -10,6 +10,7 @@ mod tasks;
 mod tests;
 mod types;
 
+pub use crate::stage_kind::Resource;
 pub use affected::{LOCK_FILE, affected, sources};
 pub use make::{Caching, PlanError, PlanRequest, Publishing, make};
 pub use render::{explain, render};

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::types::{Decision, Resource, Task, TaskId};
+use super::types::{Decision, Task, TaskId};
 use crate::name::ComponentName;
+use crate::stage_kind::Resource;
 
 /// How many tasks of each class may run at once; 0 counts as 1. Light tasks are not bounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +135,7 @@ impl Scheduler {
                 resource: task.resource,
                 weight,
                 workspace,
-                barrier: task.kind.is_barrier(),
+                barrier: task.kind.nature().is_barrier(),
             });
         }
         let mut ready: [BTreeSet<usize>; 4] = Default::default();
@@ -304,6 +305,7 @@ mod tests {
     use super::*;
     use crate::config::StageKind;
     use crate::name::StageName;
+    use crate::stage_kind::Scope;
 
     const ONE_EACH: Limits = Limits {
         workspace: 1,
@@ -312,9 +314,9 @@ mod tests {
     };
 
     fn task(position: usize, component: usize, kind: StageKind, needs: &[usize]) -> Task {
-        let component = match kind {
-            StageKind::Detect | StageKind::Push | StageKind::Gitops { .. } => None,
-            StageKind::Test | StageKind::Build | StageKind::ImageScan | StageKind::Run { .. } => {
+        let component = match kind.nature().scope {
+            Scope::Run => None,
+            Scope::Component | Scope::Image => {
                 Some(ComponentName::new(format!("c{component}")).unwrap())
             }
         };
@@ -324,12 +326,7 @@ mod tests {
                 component,
                 variant: None,
             },
-            resource: match kind {
-                StageKind::Detect => Resource::Light,
-                StageKind::Test | StageKind::Build | StageKind::Run { .. } => Resource::Workspace,
-                StageKind::ImageScan => Resource::Cpu,
-                StageKind::Push | StageKind::Gitops { .. } => Resource::Network,
-            },
+            resource: kind.nature().resource,
             kind,
             needs: needs.to_vec(),
             decision: Decision::Run { why: String::new() },
@@ -394,7 +391,9 @@ mod tests {
                 story.push(('s', position));
                 assert!(!cancelled);
                 assert!(task.needs.iter().all(|need| ok[*need]));
-                assert!(!(failed && (task.kind.is_barrier() || on_failure == OnFailure::Stop)));
+                assert!(
+                    !(failed && (task.kind.nature().is_barrier() || on_failure == OnFailure::Stop))
+                );
                 let others = || running.iter().map(|it| &tasks[*it]).filter(|it| works(it));
                 if works(task) {
                     let workspace = |it: &&Task| it.resource == Resource::Workspace;
@@ -473,7 +472,7 @@ mod tests {
             for (position, task) in tasks.iter().enumerate() {
                 let behind = task.needs.iter().any(|need| *need == failing || lost[*need]);
                 prop_assert!(!behind || lost[position]);
-                prop_assert!(behind || task.kind.is_barrier() || !lost[position]);
+                prop_assert!(behind || task.kind.nature().is_barrier() || !lost[position]);
             }
         }
     }

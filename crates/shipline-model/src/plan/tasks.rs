@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use super::affected::MOST_REASONS;
 use super::make::{Caching, PlanError, PlanRequest, Publishing};
-use super::types::{
-    Decision, ImageAction, ImageId, PlannedComponent, PlannedImage, Reason, Resource, Task, TaskId,
-};
-use crate::config::{Component, Pipeline, Stage, StageKind};
+use super::types::{Decision, ImageAction, ImageId, PlannedComponent, Reason, Task, TaskId};
+use crate::config::{Pipeline, Stage};
 use crate::name::{ComponentName, StageName};
+use crate::stage_kind::{Cached, Images, Order, Publishes, Scope, StageKind, Subject};
 
 /// Limit of the tasks that belong to no component.
 const BARRIER_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -48,7 +47,7 @@ fn in_order(pipeline: &Pipeline) -> Vec<&Stage> {
                 .filter(|stage| !done(&stage.name) && stage.needs.iter().all(done))
         };
         let next = ready()
-            .find(|stage| !stage.kind.is_barrier())
+            .find(|stage| !stage.kind.nature().is_barrier())
             .or_else(|| ready().next());
         // The configuration has no cycles; a stage that cannot come would come never.
         let Some(next) = next else { break };
@@ -71,55 +70,10 @@ struct List<'a> {
 impl<'a> List<'a> {
     fn stage(&mut self, stage: &'a Stage) -> Result<(), PlanError> {
         let before = self.tasks.len();
-        match &stage.kind {
-            StageKind::Detect => {
-                let of = self.components.len();
-                let why = format!(
-                    "{} of {of} component{} affected",
-                    self.affected().count(),
-                    if of == 1 { "" } else { "s" }
-                );
-                self.push(
-                    stage,
-                    None,
-                    None,
-                    Resource::Light,
-                    BARRIER_LIMIT,
-                    Decision::Run { why },
-                    Vec::new(),
-                );
-            }
-            StageKind::Test => self.for_components(stage, Self::test),
-            StageKind::Run { command } => {
-                let why = format!("`{command}`");
-                self.for_components(stage, move |_, _, _| Decision::Run { why: why.clone() });
-            }
-            StageKind::Build => {
-                for planned in self.affected() {
-                    for image in &planned.images {
-                        let decision = match &image.action {
-                            ImageAction::Build { why } => Decision::Run { why: why.clone() },
-                            ImageAction::Take { digest: _, from } => Decision::Cached {
-                                key: image.build_key.0.clone(),
-                                from: from.clone(),
-                            },
-                        };
-                        self.image(stage, planned, image, Resource::Workspace, decision);
-                    }
-                }
-            }
-            StageKind::ImageScan => {
-                for planned in self.affected() {
-                    for image in &planned.images {
-                        let why = "nothing is published unscanned".to_owned();
-                        self.image(stage, planned, image, Resource::Cpu, Decision::Run { why });
-                    }
-                }
-            }
-            StageKind::Push => self.barrier(stage, |images| format!("publishes {images}")),
-            StageKind::Gitops { environment } => {
-                self.barrier(stage, |images| format!("{environment} is to run {images}"));
-            }
+        match stage.kind.nature().scope {
+            Scope::Run => self.whole_run(stage),
+            Scope::Component => self.for_components(stage),
+            Scope::Image => self.for_images(stage),
         }
         self.only(stage, before)
     }
@@ -134,8 +88,8 @@ impl<'a> List<'a> {
         let mut asked: BTreeSet<StageName> = only.iter().cloned().collect();
         let stages = &self.pipeline.stages;
         let publishing = |name: &&StageName| {
-            let barrier = stages.get(*name).is_some_and(|it| it.kind.is_barrier());
-            barrier && self.withheld().is_none()
+            let publishes = |stage: &Stage| stage.kind.nature().publishes != Publishes::Nothing;
+            stages.get(*name).is_some_and(publishes) && self.withheld().is_none()
         };
         let mut open: Vec<&StageName> = only.iter().filter(publishing).collect();
         let mut seen = BTreeSet::new();
@@ -143,15 +97,8 @@ impl<'a> List<'a> {
             if !seen.insert(&stage.name) {
                 continue;
             }
-            match stage.kind {
-                StageKind::Detect | StageKind::Build => {}
-                StageKind::Test
-                | StageKind::ImageScan
-                | StageKind::Push
-                | StageKind::Gitops { environment: _ }
-                | StageKind::Run { command: _ } => {
-                    asked.insert(stage.name.clone());
-                }
+            if stage.kind.nature().gates {
+                asked.insert(stage.name.clone());
             }
             open.extend(&stage.needs);
         }
@@ -190,17 +137,10 @@ impl<'a> List<'a> {
         let runs = self.tasks[from..]
             .iter()
             .any(|task| matches!(task.decision, Decision::Run { why: _ }));
-        let works_on_images = match stage.kind {
-            StageKind::ImageScan | StageKind::Push | StageKind::Gitops { environment: _ } => true,
-            StageKind::Detect
-            | StageKind::Test
-            | StageKind::Build
-            | StageKind::Run { command: _ } => false,
-        };
         let mut stages = self.pipeline.stages.values();
         let builds =
-            stages.any(|other| other.kind == StageKind::Build && asked.contains(&other.name));
-        if runs && works_on_images && !builds {
+            stages.any(|other| other.kind.nature().makes_images() && asked.contains(&other.name));
+        if runs && stage.kind.nature().images == Images::Needed && !builds {
             for image in self.affected().flat_map(|planned| &planned.images) {
                 if let ImageAction::Build { why: _ } = image.action {
                     return Err(PlanError::NotBuilt {
@@ -219,135 +159,130 @@ impl<'a> List<'a> {
             .filter(|planned| !planned.reasons.is_empty())
     }
 
-    fn test(
-        request: &PlanRequest<'_>,
-        component: &Component,
-        planned: &PlannedComponent,
-    ) -> Decision {
-        if component.test.is_none() {
-            return Decision::Skip {
-                reason: format!("{} declares no test", component.name),
-            };
-        }
-        let key = planned.source_key.as_ref();
-        match (
-            request.caching,
-            key.and_then(|key| Some((key, request.known.test_passes.get(key)?))),
-        ) {
-            (Caching::Ignore, _) => Decision::Run {
-                why: "--no-cache".to_owned(),
+    /// One task for the whole run.
+    fn whole_run(&mut self, stage: &Stage) {
+        let nature = stage.kind.nature();
+        let withheld = match nature.publishes {
+            Publishes::Nothing => None,
+            Publishes::Images | Publishes::Deployment => self.withheld(),
+        };
+        let decision = match withheld {
+            Some(reason) => Decision::Skip { reason },
+            None => Decision::Run {
+                why: stage.kind.why(&Subject {
+                    affected: self.affected().count(),
+                    of: self.components.len(),
+                    images: self.images(&stage.kind),
+                    change: "",
+                }),
             },
-            (Caching::Use, Some((key, from))) => Decision::Cached {
-                key: key.0.clone(),
-                from: from.clone(),
-            },
-            (Caching::Use, None) => Decision::Run { why: why(planned) },
-        }
+        };
+        let needs = match nature.order {
+            Order::Last => (0..self.tasks.len()).collect(),
+            Order::First | Order::AsNeeded => self.needs_of(stage, None, None),
+        };
+        let limit = stage.timeout.unwrap_or(BARRIER_LIMIT);
+        self.push(stage, None, None, limit, decision, needs);
     }
 
-    fn for_components(
-        &mut self,
-        stage: &Stage,
-        decide: impl Fn(&PlanRequest<'_>, &Component, &PlannedComponent) -> Decision,
-    ) {
+    /// One task for each affected component.
+    fn for_components(&mut self, stage: &Stage) {
         for planned in self.affected() {
             let Some(component) = self.request.config.components.get(&planned.name) else {
                 continue;
             };
-            let decision = if component.path.is_none() {
-                Decision::Skip {
-                    reason: format!("{} has no sources in this repository", component.name),
-                }
-            } else {
-                decide(self.request, component, planned)
+            let idle = match &component.path {
+                None => Some(format!(
+                    "{} has no sources in this repository",
+                    component.name
+                )),
+                Some(_) => stage.kind.idle(component),
             };
-            let needs = self.needs_of(stage, planned, None);
+            let decision = match idle {
+                Some(reason) => Decision::Skip { reason },
+                None => self.decision(stage, planned),
+            };
+            let needs = self.needs_of(stage, Some(planned), None);
             let limit = stage.timeout.unwrap_or(component.timeout);
-            self.push(
-                stage,
-                Some(planned),
-                None,
-                Resource::Workspace,
-                limit,
-                decision,
-                needs,
-            );
+            self.push(stage, Some(planned), None, limit, decision, needs);
         }
     }
 
-    fn image(
-        &mut self,
-        stage: &Stage,
-        planned: &PlannedComponent,
-        image: &PlannedImage,
-        resource: Resource,
-        decision: Decision,
-    ) {
-        let needs = self.needs_of(stage, planned, Some(&image.id));
-        let limit = self
-            .request
-            .config
-            .components
-            .get(&planned.name)
-            .map_or(BARRIER_LIMIT, |component| component.timeout);
-        self.push(
-            stage,
-            Some(planned),
-            Some(&image.id),
-            resource,
-            stage.timeout.unwrap_or(limit),
-            decision,
-            needs,
-        );
+    /// One task for each image of an affected component.
+    fn for_images(&mut self, stage: &Stage) {
+        for planned in self.affected() {
+            for image in &planned.images {
+                let decision = match stage.kind.nature().cached {
+                    Cached::InStore => match &image.action {
+                        ImageAction::Build { why } => Decision::Run { why: why.clone() },
+                        ImageAction::Take { digest: _, from } => Decision::Cached {
+                            key: image.build_key.0.clone(),
+                            from: from.clone(),
+                        },
+                    },
+                    Cached::Never | Cached::BySources | Cached::ByTask => {
+                        self.decision(stage, planned)
+                    }
+                };
+                let needs = self.needs_of(stage, Some(planned), Some(&image.id));
+                let component = self.request.config.components.get(&planned.name);
+                let limit = component.map_or(BARRIER_LIMIT, |component| component.timeout);
+                let limit = stage.timeout.unwrap_or(limit);
+                self.push(
+                    stage,
+                    Some(planned),
+                    Some(&image.id),
+                    limit,
+                    decision,
+                    needs,
+                );
+            }
+        }
     }
 
-    fn barrier(&mut self, stage: &Stage, why: impl Fn(String) -> String) {
-        let decision = match self.withheld() {
-            Some(reason) => Decision::Skip { reason },
-            None => Decision::Run {
-                why: why(self.images(&stage.kind)),
-            },
+    /// Whether a component's task runs, or its result is known by the sources.
+    fn decision(&self, stage: &Stage, planned: &PlannedComponent) -> Decision {
+        let run = |change: &str| Decision::Run {
+            why: stage.kind.why(&Subject {
+                affected: 1,
+                of: 1,
+                images: planned.images.len(),
+                change,
+            }),
         };
-        let needs = (0..self.tasks.len()).collect();
-        self.push(
-            stage,
-            None,
-            None,
-            Resource::Network,
-            stage.timeout.unwrap_or(BARRIER_LIMIT),
-            decision,
-            needs,
-        );
+        match (stage.kind.nature().cached, self.request.caching) {
+            (Cached::BySources, Caching::Ignore) => run("--no-cache"),
+            (Cached::BySources, Caching::Use) => {
+                let key = planned.source_key.as_ref();
+                match key.and_then(|key| Some((key, self.request.known.test_passes.get(key)?))) {
+                    Some((key, from)) => Decision::Cached {
+                        key: key.0.clone(),
+                        from: from.clone(),
+                    },
+                    None => run(&why(planned)),
+                }
+            }
+            (Cached::Never | Cached::InStore | Cached::ByTask, _) => run(&why(planned)),
+        }
     }
 
     /// How many images a barrier works on: an environment gets its own of twins.
-    fn images(&self, kind: &StageKind) -> String {
+    fn images(&self, kind: &StageKind) -> usize {
         let images = self.affected().flat_map(|planned| &planned.images);
-        let count = images.filter(|image| match (kind, &image.id.variant) {
-            (StageKind::Gitops { environment }, Some(variant)) => environment == variant,
-            (
-                StageKind::Gitops { environment: _ }
-                | StageKind::Detect
-                | StageKind::Test
-                | StageKind::Build
-                | StageKind::ImageScan
-                | StageKind::Push
-                | StageKind::Run { command: _ },
-                _,
-            ) => true,
+        let theirs = images.filter(|image| match (kind.environment(), &image.id.variant) {
+            (Some(environment), Some(variant)) => environment == variant,
+            (Some(_) | None, _) => true,
         });
-        match count.count() {
-            1 => "1 image".to_owned(),
-            count => format!("{count} images"),
-        }
+        theirs.count()
     }
 
     /// What comes before a component's task (and, between image tasks, before this image's): its own tasks of the stages
-    /// that `stage` needs, and where it has none there, of those that these need.
+    /// that `stage` needs, and where it has none there, of those that these need. A task of the whole run has such tasks
+    /// before it.
     fn needs_of(
         &self,
         stage: &Stage,
-        planned: &PlannedComponent,
+        planned: Option<&PlannedComponent>,
         image: Option<&ImageId>,
     ) -> Vec<usize> {
         let variant = image.and_then(|image| image.variant.as_ref());
@@ -362,7 +297,8 @@ impl<'a> List<'a> {
             if !seen.insert(name) {
                 continue;
             }
-            let own = self.made.get(&(name.clone(), Some(planned.name.clone())));
+            let component = planned.map(|planned| planned.name.clone());
+            let own = self.made.get(&(name.clone(), component));
             match own.or_else(|| self.made.get(&(name.clone(), None))) {
                 Some(tasks) => found.extend(tasks.iter().copied().filter(fits)),
                 None => {
@@ -374,16 +310,11 @@ impl<'a> List<'a> {
         found.into_iter().collect()
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the fields of a task, in one place"
-    )]
     fn push(
         &mut self,
         stage: &Stage,
         planned: Option<&PlannedComponent>,
         image: Option<&ImageId>,
-        resource: Resource,
         timeout: Duration,
         decision: Decision,
         needs: Vec<usize>,
@@ -400,7 +331,7 @@ impl<'a> List<'a> {
             kind: stage.kind.clone(),
             needs,
             decision,
-            resource,
+            resource: stage.kind.nature().resource,
             timeout,
         });
     }

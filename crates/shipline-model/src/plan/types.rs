@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::config::{Platform, StageKind};
+use crate::config::Platform;
 use crate::name::{
     CommitId, ComponentName, Digest, EnvironmentName, PipelineName, ProfileName, RepoPath,
     RepositoryName, StageName,
 };
 use crate::path::{AtPath, ByPath, GitPath};
+use crate::stage_kind::{Resource, StageKind};
 use crate::tag::{ImageTag, TagBase, TagInstant};
 use crate::value::Value;
 
@@ -348,19 +349,6 @@ pub enum Decision {
         /// Why, for people.
         reason: String,
     },
-}
-
-/// What a task uses most; the scheduler bounds each class, and one component's workspace tasks never overlap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Resource {
-    /// Hardly anything (`detect`).
-    Light,
-    /// Host commands in a component's workspace: tests, builds.
-    Workspace,
-    /// CPU of this process: scans.
-    Cpu,
-    /// Network: push, GitOps.
-    Network,
 }
 
 impl fmt::Display for SourceKey {

@@ -31,6 +31,9 @@ pub enum Unreadable {
     /// A tag in it is none.
     #[error("a tag in it is wrong")]
     Tag(#[from] TagError),
+    /// A stage without the parameter that its kind has.
+    #[error("a stage of kind `{0}` in it lacks its parameter")]
+    Stage(&'static str),
 }
 
 /// The first line of `events.jsonl`.

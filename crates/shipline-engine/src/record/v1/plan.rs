@@ -11,6 +11,7 @@ use shipline_model::name::{
 };
 use shipline_model::path::GitPath;
 use shipline_model::plan as core;
+use shipline_model::stage_kind::{self, Kind};
 use shipline_model::tag::ImageTag;
 use shipline_model::value as model;
 
@@ -191,18 +192,15 @@ pub struct Task {
     pub timeout_ms: u64,
 }
 
-/// What a stage does.
+/// What a stage does: its word, and the parameter that this kind has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the fields are those of the core type")]
-pub enum StageKind {
-    Detect,
-    Test,
-    Build,
-    ImageScan,
-    Push,
-    Gitops { environment: String },
-    Run { command: String },
+pub struct StageKind {
+    pub kind: Kind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
 }
 
 /// What happens with a task.
@@ -542,18 +540,10 @@ impl From<&core::Task> for Task {
     fn from(task: &core::Task) -> Self {
         Self {
             id: (&task.id).into(),
-            kind: match &task.kind {
-                config::StageKind::Detect => StageKind::Detect,
-                config::StageKind::Test => StageKind::Test,
-                config::StageKind::Build => StageKind::Build,
-                config::StageKind::ImageScan => StageKind::ImageScan,
-                config::StageKind::Push => StageKind::Push,
-                config::StageKind::Gitops { environment } => StageKind::Gitops {
-                    environment: environment.to_string(),
-                },
-                config::StageKind::Run { command } => StageKind::Run {
-                    command: command.clone(),
-                },
+            kind: StageKind {
+                kind: task.kind.kind(),
+                environment: task.kind.environment().map(ToString::to_string),
+                command: task.kind.command().map(str::to_owned),
             },
             needs: task.needs.clone(),
             decision: match &task.decision {
@@ -572,22 +562,23 @@ impl From<&core::Task> for Task {
     }
 }
 
+impl TryFrom<StageKind> for stage_kind::StageKind {
+    type Error = Unreadable;
+    fn try_from(kind: StageKind) -> Result<Self, Unreadable> {
+        let environment = kind.environment.map(EnvironmentName::new).transpose()?;
+        let word = kind.kind.nature().word;
+        kind.kind
+            .with(environment, kind.command)
+            .ok_or_else(|| Unreadable::Stage(word))
+    }
+}
+
 impl TryFrom<Task> for core::Task {
     type Error = Unreadable;
     fn try_from(task: Task) -> Result<Self, Unreadable> {
         Ok(Self {
             id: task.id.try_into()?,
-            kind: match task.kind {
-                StageKind::Detect => config::StageKind::Detect,
-                StageKind::Test => config::StageKind::Test,
-                StageKind::Build => config::StageKind::Build,
-                StageKind::ImageScan => config::StageKind::ImageScan,
-                StageKind::Push => config::StageKind::Push,
-                StageKind::Gitops { environment } => config::StageKind::Gitops {
-                    environment: EnvironmentName::new(environment)?,
-                },
-                StageKind::Run { command } => config::StageKind::Run { command },
-            },
+            kind: task.kind.try_into()?,
             needs: task.needs,
             decision: match task.decision {
                 Decision::Run { why } => core::Decision::Run { why },

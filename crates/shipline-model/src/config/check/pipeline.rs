@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use indexmap::IndexMap;
 
 use super::super::problem::{Problems, key, value};
-use super::super::raw::{self, Kind};
-use super::super::types::{Pipeline, Stage, StageKind};
+use super::super::raw;
+use super::super::types::{Pipeline, Stage};
 use super::declared;
 use super::text::{branch, command, duration, key_name};
 use crate::name::{ComponentName, EnvironmentName, PipelineName, StageName};
+use crate::stage_kind::{After, Kind, Order, Parameter, Resource};
 use crate::yaml::Route;
 
 type Stages = IndexMap<String, raw::Stage>;
@@ -143,15 +144,26 @@ fn stage(
         Some(text) => Some(duration(text, &here.key("timeout"), problems)?),
     };
     let kind = raw.kind?;
-    for (option, given, owner) in [
-        ("environment", raw.environment.is_some(), Kind::Gitops),
-        ("command", raw.command.is_some(), Kind::Run),
+    let nature = kind.nature();
+    for (option, given, owner, parameter) in [
+        (
+            "environment",
+            raw.environment.is_some(),
+            Kind::Gitops,
+            Parameter::Environment,
+        ),
+        (
+            "command",
+            raw.command.is_some(),
+            Kind::Run,
+            Parameter::Command,
+        ),
     ] {
-        if given && kind != owner {
+        if given && nature.parameter != Some(parameter) {
             let message = format!(
                 "belongs to a stage with `kind: {}`, not `{}`",
-                word(owner),
-                word(kind)
+                owner.nature().word,
+                nature.word
             );
             problems.push(
                 key(&here.key(option), message)
@@ -160,30 +172,24 @@ fn stage(
             );
         }
     }
-    let kind = match kind {
-        Kind::Detect => {
-            if raw.needs.as_ref().is_some_and(|needs| !needs.is_empty()) {
-                problems.push(
-                    key(
-                        &here.key("needs"),
-                        "what changed is known before anything runs",
-                    )
-                    .help("remove `needs`: a `detect` stage comes first"),
-                );
-            }
-            StageKind::Detect
-        }
-        Kind::Test => StageKind::Test,
-        Kind::Build => StageKind::Build,
-        Kind::ImageScan => StageKind::ImageScan,
-        Kind::Push => StageKind::Push,
-        Kind::Gitops => StageKind::Gitops {
-            environment: environment(raw, file, here, problems)?,
-        },
-        Kind::Run => StageKind::Run {
-            command: run_command(raw, here, problems)?,
-        },
+    if nature.order == Order::First && raw.needs.as_ref().is_some_and(|needs| !needs.is_empty()) {
+        problems.push(
+            key(
+                &here.key("needs"),
+                "what changed is known before anything runs",
+            )
+            .help(format!(
+                "remove `needs`: a `{}` stage comes first",
+                nature.word
+            )),
+        );
+    }
+    let (environment, command) = match nature.parameter {
+        Some(Parameter::Environment) => (environment(raw, file, here, problems), None),
+        Some(Parameter::Command) => (None, run_command(raw, here, problems)),
+        None => (None, None),
     };
+    let kind = kind.with(environment, command)?;
     Some(Stage {
         name: StageName::new(name).ok()?,
         kind,
@@ -247,18 +253,6 @@ fn run_command(raw: &raw::Stage, here: &Route, problems: &mut Problems<'_>) -> O
     }
 }
 
-fn word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Detect => "detect",
-        Kind::Test => "test",
-        Kind::Build => "build",
-        Kind::ImageScan => "image-scan",
-        Kind::Push => "push",
-        Kind::Gitops => "gitops",
-        Kind::Run => "run",
-    }
-}
-
 /// Kinds that make sense once in a pipeline (`gitops`: once for each environment).
 fn once(stages: &Stages, route: &Route, problems: &mut Problems<'_>) {
     let mut seen: Vec<(Kind, Option<&str>, &str)> = Vec::new();
@@ -266,10 +260,13 @@ fn once(stages: &Stages, route: &Route, problems: &mut Problems<'_>) {
         let Some(kind) = stage.kind else {
             continue;
         };
-        let environment = match kind {
-            Kind::Test | Kind::Run => continue,
-            Kind::Gitops => stage.environment.as_deref(),
-            Kind::Detect | Kind::Build | Kind::ImageScan | Kind::Push => None,
+        let nature = kind.nature();
+        if !nature.once {
+            continue;
+        }
+        let environment = match nature.parameter {
+            Some(Parameter::Environment) => stage.environment.as_deref(),
+            Some(Parameter::Command) | None => None,
         };
         let before = seen
             .iter()
@@ -277,7 +274,7 @@ fn once(stages: &Stages, route: &Route, problems: &mut Problems<'_>) {
         if let Some((_, _, first)) = before {
             let what = match environment {
                 Some(environment) => format!("`{first}` writes `{environment}` already"),
-                None => format!("`{first}` is of kind `{}` already", word(kind)),
+                None => format!("`{first}` is of kind `{}` already", nature.word),
             };
             problems.push(
                 key(&route.key(name), what)
@@ -359,35 +356,25 @@ fn order(stages: &Stages, route: &Route, problems: &mut Problems<'_>) {
             .map(|(name, _)| name.as_str())
     };
     for (name, stage) in stages {
-        let wants: &[(Kind, Presence)] = match stage.kind {
-            Some(Kind::ImageScan) => &[(Kind::Build, Presence::Must)],
-            Some(Kind::Push) => &[
-                (Kind::Build, Presence::Must),
-                (Kind::Test, Presence::May),
-                (Kind::ImageScan, Presence::May),
-            ],
-            Some(Kind::Gitops) => &[(Kind::Push, Presence::Must)],
-            Some(Kind::Detect | Kind::Test | Kind::Build | Kind::Run) | None => &[],
-        };
-        let Some(kind) = stage.kind else {
+        let Some(nature) = stage.kind.map(Kind::nature) else {
             continue;
         };
         let earlier = before(stages, name);
-        for (wanted, presence) in wants {
-            let mut there = of(*wanted).peekable();
-            if there.peek().is_none() && *presence == Presence::Must {
+        for after in nature.after {
+            let wanted = after.kind().nature();
+            let mut there = of(after.kind()).peekable();
+            if there.peek().is_none() && matches!(after, After::Always(_)) {
                 problems.push(
                     key(
                         &route.key(name),
                         format!(
                             "a `{}` stage needs a `{}` stage before it, and there is none",
-                            word(kind),
-                            word(*wanted)
+                            nature.word, wanted.word
                         ),
                     )
                     .help(format!(
                         "add `{0}: {{ kind: {0} }}` and name it in `needs`",
-                        word(*wanted)
+                        wanted.word
                     )),
                 );
             }
@@ -397,13 +384,7 @@ fn order(stages: &Stages, route: &Route, problems: &mut Problems<'_>) {
                 } else {
                     route.key(name)
                 };
-                let why = match wanted {
-                    Kind::Test => "what failed its tests would be published",
-                    Kind::ImageScan => "what was not scanned would be published",
-                    Kind::Detect | Kind::Build | Kind::Push | Kind::Gitops | Kind::Run => {
-                        "what it works on would not be there"
-                    }
-                };
+                let why = wanted.if_not_awaited;
                 problems.push(
                     key(&at, format!("does not wait for `{missing}`: {why}"))
                         .label("too early")
@@ -416,13 +397,6 @@ fn order(stages: &Stages, route: &Route, problems: &mut Problems<'_>) {
     }
 }
 
-/// Whether a stage of a kind must be there, or is only waited for where it is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Presence {
-    Must,
-    May,
-}
-
 /// Stages that work on sources need components that have them.
 fn sources(
     raw: &raw::Pipeline,
@@ -431,9 +405,11 @@ fn sources(
     here: &Route,
     problems: &mut Problems<'_>,
 ) {
-    let worker = stages
-        .iter()
-        .find(|(_, stage)| matches!(stage.kind, Some(Kind::Test | Kind::Build | Kind::Run)));
+    let worker = stages.iter().find(|(_, stage)| {
+        stage
+            .kind
+            .is_some_and(|kind| kind.nature().resource == Resource::Workspace)
+    });
     let Some((worker, _)) = worker else {
         return;
     };
