@@ -91,3 +91,96 @@ fn an_exception_that_names_no_api_hides_none_and_is_told_to_be_of_no_use() {
         run.stderr
     );
 }
+
+/// A world in which staging's image holds production's URL.
+fn leaking() -> shipline_testkit::world::World {
+    tiny::world(env!("CARGO_BIN_EXE_shipline"))
+        .with("STAGING_API_BASE", "https://tiny.example/api/users")
+        .with("SHIPLINE_NOW", "1765802096")
+}
+
+#[test]
+fn a_baseline_takes_what_is_there_as_known_and_nothing_that_comes_later() {
+    let world = leaking();
+    let _red = world.run(&["pipeline", "web"]).expect(1);
+    let scan = world.run(&["scan", "image"]).expect(1);
+    assert!(
+        scan.stdout
+            .contains("web@staging: critical environment-leak"),
+        "{}",
+        scan.stdout
+    );
+    assert!(
+        scan.stderr.contains("at or above the gate"),
+        "{}",
+        scan.stderr
+    );
+    let sarif = world
+        .run(&["scan", "image", "web@staging", "--format", "sarif"])
+        .expect(1);
+    let sarif: serde_json::Value = serde_json::from_str(&sarif.stdout).unwrap();
+    let results = sarif["runs"][0]["results"].as_array().unwrap();
+    assert!(!results.is_empty());
+    let print = &results[0]["partialFingerprints"]["shipline/v1"];
+
+    let write = ["scan", "image", "--write-baseline", "known.json"];
+    tiny::green(&world, &write);
+    let written = world.read("known.json");
+    assert!(written.contains(print.as_str().unwrap()), "{written}");
+    assert!(
+        written.contains("web@staging: /srv/index.html"),
+        "{written}"
+    );
+    tiny::green(&world, &write);
+    assert_eq!(world.read("known.json"), written);
+
+    let text = world.read("pipeline.yaml");
+    let policy = "\nscans:\n  image: { baseline: known.json }\n";
+    world.write("pipeline.yaml", &format!("{text}{policy}"));
+    world.commit("Begin with what is there");
+    let run = tiny::green(&world, &["pipeline", "web"]);
+    assert!(
+        run.stderr.contains("in the baseline known.json"),
+        "{}",
+        run.stderr
+    );
+    tiny::green(&world, &["scan", "image"]);
+
+    // What comes later counts, and what is in the baseline still does not.
+    let later = world.with("STAGING_API_BASE", "https://tiny.example/api/other");
+    let run = later.run(&["pipeline", "web", "--all"]).expect(1);
+    assert!(
+        run.stderr.contains("tiny.example/api/other"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn a_baseline_that_is_not_there_or_is_none_stops_the_run_before_it_begins() {
+    let world = leaking();
+    let text = world.read("pipeline.yaml");
+    let policy = "\nscans:\n  leaks: { baseline: known.json }\n";
+    world.write("pipeline.yaml", &format!("{text}{policy}"));
+    world.commit("Name a baseline");
+    let run = world.run(&["pipeline", "web"]).expect(2);
+    for wanted in ["known.json", "not in the repository", "--write-baseline"] {
+        assert!(run.stderr.contains(wanted), "{wanted}: {}", run.stderr);
+    }
+    world.write("known.json", "{ \"version\": 1,\n");
+    world.commit("Write half of it");
+    let run = world.run(&["pipeline", "web"]).expect(2);
+    assert!(run.stderr.contains("line 2"), "{}", run.stderr);
+}
+
+#[test]
+fn an_exception_from_an_unknown_rule_is_refused_where_it_stands() {
+    let world = leaking();
+    let text = world.read("pipeline.yaml");
+    let ignore = "\nscans:\n  ignore:\n    - { rule: environment-leek, match: a, reason: known, until: 2027-12-31 }\n";
+    world.write("pipeline.yaml", &format!("{text}{ignore}"));
+    let run = world.run(&["plan", "web"]).expect(2);
+    for wanted in ["scans.ignore[0].rule", "did you mean `environment-leak`?"] {
+        assert!(run.stderr.contains(wanted), "{wanted}: {}", run.stderr);
+    }
+}

@@ -101,7 +101,7 @@ pub(crate) enum Command {
     /// Works on the GitOps repository
     #[command(subcommand)]
     Gitops(GitopsCommand),
-    /// Looks into one image
+    /// Looks into images
     #[command(subcommand)]
     Scan(ScanCommand),
     /// Shows past runs
@@ -278,8 +278,42 @@ pub(crate) struct GitopsSetArgs {
 /// `scan …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ScanCommand {
+    /// Looks into images of this clone's store, as the stage `image-scan` does
+    Image(ScanImageArgs),
     /// Lists the packages of an image
     Sbom(ScanSbomArgs),
+}
+
+/// `scan image`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  {program} scan image                                    all images of pipeline.yaml's components
+  {program} scan image frontend@staging                   one, as `store show` names it
+  {program} scan image --format sarif > images.sarif      for other tools
+  {program} scan image --write-baseline scans/known.json  takes what is there as known; then write
+      `scans: { image: { baseline: scans/known.json } }` into pipeline.yaml")]
+pub(crate) struct ScanImageArgs {
+    /// Images of the store; the default is all of them
+    #[arg(value_name = "IMAGE")]
+    pub(crate) targets: Vec<String>,
+    /// The profile whose rules hold where nothing can be told
+    #[arg(long, value_name = "PROFILE", default_value = "local")]
+    pub(crate) profile: ProfileName,
+    /// What is written
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: ScanFormat,
+    /// Writes all that no exception covers into this file, instead of showing it
+    #[arg(long, value_name = "FILE", conflicts_with = "format")]
+    pub(crate) write_baseline: Option<PathBuf>,
+}
+
+/// How findings are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ScanFormat {
+    /// SARIF 2.1.0 in JSON
+    Sarif,
+    /// For people
+    Table,
 }
 
 /// `scan sbom`.

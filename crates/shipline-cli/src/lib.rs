@@ -141,6 +141,7 @@ fn run(cli: Cli, mut settings: Settings, program: &Program) -> Result<u8, Comman
         Command::Plan(args) => command::plan::plan(&args, &settings),
         Command::Explain(args) => command::plan::explain(&args, &settings),
         Command::Gitops(GitopsCommand::Set(args)) => command::gitops_set::run(&args, &settings),
+        Command::Scan(ScanCommand::Image(args)) => command::scan_image::run(&args, &settings),
         Command::Scan(ScanCommand::Sbom(args)) => command::scan_sbom::run(&args, &settings),
         Command::Runs(RunsCommand::List) => command::runs::list(&settings),
         Command::Runs(RunsCommand::Show { run, json }) => {

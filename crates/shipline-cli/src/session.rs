@@ -74,6 +74,13 @@ impl Session {
         })?;
         // An escape of YAML's may hide what is written here as it is.
         secrets::know(&config::show(&config), settings);
+        let unknown = config::unknown_rules(&config, shipline_scan::RULES);
+        if !unknown.is_empty() {
+            let errors = config::objections(FILE, text, unknown);
+            let redactor = secrets::redactor();
+            let drawn = drawing::draw(&errors, text, settings.screen, &redactor);
+            return Err(CommandError::drawn(drawn));
+        }
         for warning in config::warnings(&config) {
             print_error(&format!(
                 "warning: {FILE}: {warning}\n  hint: {}\n",

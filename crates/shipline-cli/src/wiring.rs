@@ -432,20 +432,13 @@ fn http_settings(settings: &Settings, roots: Vec<PathBuf>) -> HttpSettings {
 }
 
 /// The scanners of images.
-pub(crate) fn scanners(
-    session: &Session,
-    settings: &Settings,
-) -> Result<Vec<Arc<dyn Scanner>>, CommandError> {
+pub(crate) fn scanners(session: &Session) -> Result<Vec<Arc<dyn Scanner>>, CommandError> {
     let environments = session
         .config
         .environments
         .values()
         .map(|environment| (&environment.name, environment.api_urls.as_slice()));
-    let leaks = shipline_scan::leaks::LeakScanner::new(
-        environments,
-        &session.config.scans.ignore,
-        &today(settings),
-    )?;
+    let leaks = shipline_scan::leaks::LeakScanner::new(environments)?;
     Ok(vec![Arc::new(leaks)])
 }
 
@@ -623,11 +616,4 @@ pub(crate) fn resolve(template: &Template, settings: &Settings) -> Result<String
             CommandError::usage(format!("not set: {}", names.join(", ")))
                 .hint("set them in the environment of this command")
         })
-}
-
-/// The day of the run's start, UTC.
-fn today(settings: &Settings) -> String {
-    jiff::Timestamp::from_second(settings.now)
-        .map(|now| now.strftime("%Y-%m-%d").to_string())
-        .unwrap_or_default()
 }

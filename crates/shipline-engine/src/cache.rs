@@ -76,8 +76,6 @@ struct Scan {
     run: String,
     bytes: u64,
     notes: Vec<String>,
-    #[serde(default)]
-    exceptions: Vec<usize>,
     findings: Vec<v1::Finding>,
 }
 
@@ -317,7 +315,7 @@ impl Cache {
                 findings,
                 bytes: scan.bytes,
                 notes: scan.notes,
-                exceptions: scan.exceptions,
+                not_assessed: None,
             },
         ))
     }
@@ -341,7 +339,6 @@ impl Cache {
                 run: run.to_owned(),
                 bytes: report.bytes,
                 notes: report.notes.clone(),
-                exceptions: report.exceptions.clone(),
                 findings: report.findings.iter().map(v1::Finding::from).collect(),
             },
         )

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use shipline_engine::event::{CancelReason, Facts, Outcome, SkipReason};
-use shipline_model::finding::{Finding, Group, Location};
+use shipline_model::finding::{Finding, Group, Location, Suppression};
 use shipline_model::plan::{Base, BaseRule, ChangeKind, DeclaredBy, Head, PathChange, Reason};
 
 use crate::text::{bytes, counted};
@@ -228,17 +228,17 @@ fn what(finding: &Finding) -> String {
     format!(
         "{} {}: {}",
         finding.severity.as_str(),
-        finding.rule,
+        finding.rule.id,
         finding.message
     )
 }
 
 fn ignored(finding: &Finding) -> String {
     match &finding.suppression {
-        Some(suppression) => format!(
-            " (ignored until {}: {})",
-            suppression.until, suppression.reason
-        ),
+        Some(Suppression::Exception { reason, until }) => {
+            format!(" (ignored until {until}: {reason})")
+        }
+        Some(Suppression::Baseline { file }) => format!(" (in the baseline {file})"),
         None => String::new(),
     }
 }
@@ -255,7 +255,7 @@ pub fn findings(group: &Group<'_>) -> String {
     let files: BTreeSet<&str> = group
         .places
         .iter()
-        .filter_map(|place| file(place))
+        .filter_map(|place| place.path())
         .collect();
     let named: Vec<String> = group
         .places
@@ -280,14 +280,6 @@ pub fn findings(group: &Group<'_>) -> String {
     )
 }
 
-/// The file of a place.
-fn file(location: &Location) -> Option<&str> {
-    match location {
-        Location::ImageFile { path, .. } | Location::SourceFile { path, .. } => Some(path),
-        Location::ImageConfig { .. } => None,
-    }
-}
-
 /// A place.
 #[must_use]
 pub fn location(location: &Location) -> String {
@@ -299,7 +291,7 @@ pub fn location(location: &Location) -> String {
             ..
         } => format!("{path}, byte {offset} (layer {})", layer_index + 1),
         Location::ImageConfig { field } => format!("the image's {field}"),
-        Location::SourceFile { path, line } => format!("{path}:{line}"),
+        Location::SourceFile { path, region } => format!("{path}:{}", region.start.line),
     }
 }
 
@@ -322,23 +314,21 @@ pub(crate) fn short(commit: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use shipline_model::finding::{Severity, grouped};
+    use shipline_model::finding::{FindingKind, Region, Rule, Severity, grouped};
 
     use super::*;
 
     #[test]
     fn findings_that_differ_in_their_place_are_one_line() {
         let of = |count: u32| -> Vec<Finding> {
-            let at = |number| Finding {
-                rule: "environment-leak".to_owned(),
-                severity: Severity::Critical,
-                message: "it holds a URL".to_owned(),
-                matched: String::new(),
-                location: Location::SourceFile {
+            let at = |number| {
+                let location = Location::SourceFile {
                     path: format!("{}.js", number % 26),
-                    line: number,
-                },
-                suppression: None,
+                    region: Region::line(number),
+                };
+                let rule = Rule::new("environment-leak");
+                let (kind, severity) = (FindingKind::Leak, Severity::Critical);
+                Finding::new(kind, rule, severity, "it holds a URL", "", location)
             };
             (0..count).map(at).collect()
         };

@@ -8,6 +8,7 @@ mod json;
 mod meter;
 mod opening;
 mod plain;
+mod sarif;
 mod screen;
 mod sink;
 mod style;
@@ -18,6 +19,7 @@ mod wrap;
 
 pub use json::JsonReporter;
 pub use plain::PlainReporter;
+pub use sarif::SarifWriter;
 pub use screen::{Size, Sizes};
 pub use style::Palette;
 pub use summary::{Signpost, Signposts, Summary};

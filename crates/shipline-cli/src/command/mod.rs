@@ -6,6 +6,7 @@ pub(crate) mod lock;
 pub(crate) mod pipeline;
 pub(crate) mod plan;
 pub(crate) mod runs;
+pub(crate) mod scan_image;
 pub(crate) mod scan_sbom;
 pub(crate) mod store;
 

@@ -1,5 +1,7 @@
 //! `pipeline NAME`: plan and run.
 
+use std::sync::Arc;
+
 use sha2::{Digest as _, Sha256};
 use shipline_engine::cache::Cache;
 use shipline_engine::lock::Wait;
@@ -7,6 +9,7 @@ use shipline_engine::run::{self, Backends, Graces, RunOptions, ScanCache};
 use shipline_model::name::RunId;
 use shipline_model::plan::{Limits, OnFailure, Plan};
 use shipline_model::tag::TagInstant;
+use shipline_report::SarifWriter;
 
 use crate::again::{self, Again, Program};
 use crate::args::PipelineArgs;
@@ -123,7 +126,8 @@ fn prepare(
         store,
         builder: wiring::builder(session, selected.profile, pins, settings)?,
         registry: wiring::registry_of(session, &selected, settings)?,
-        scanners: wiring::scanners(session, settings)?,
+        scanners: wiring::scanners(session)?,
+        scan_writer: Arc::new(SarifWriter),
         cataloguer: wiring::cataloguer(session)?,
         gitops,
     };

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use shipline_model::finding::{Finding, Location, Suppression};
+use shipline_model::finding::{Finding, Location, Rule, Suppression};
 use shipline_model::path::GitPath;
 use shipline_model::plan::{
     Base, BaseRule, Decision, ImageAction, MovedBase, PathChange, Plan, PlannedComponent,
@@ -88,7 +88,7 @@ impl Redactor {
                 .collect(),
             bytes: report.bytes,
             notes: self.each(report.notes),
-            exceptions: report.exceptions,
+            not_assessed: report.not_assessed.map(|why| self.own(why)),
         }
     }
 
@@ -279,10 +279,35 @@ impl Redactor {
     }
 
     pub(crate) fn mask_finding(&self, finding: Finding) -> Finding {
+        let Finding {
+            kind,
+            rule,
+            severity,
+            message,
+            matched,
+            stem,
+            location,
+            commit,
+            package,
+            remedy,
+            fixed_in,
+            fingerprint,
+            suppression,
+        } = finding;
+        let optional = |text: Option<String>| text.map(|text| self.own(text));
         Finding {
-            message: self.own(finding.message),
-            matched: self.own(finding.matched),
-            location: match finding.location {
+            kind,
+            rule: Rule {
+                id: self.own(rule.id),
+                help: optional(rule.help),
+                link: optional(rule.link),
+                tags: self.each(rule.tags),
+            },
+            severity,
+            message: self.own(message),
+            matched: self.own(matched),
+            stem: optional(stem),
+            location: match location {
                 Location::ImageFile {
                     layer,
                     layer_index,
@@ -297,16 +322,25 @@ impl Redactor {
                 Location::ImageConfig { field } => Location::ImageConfig {
                     field: self.own(field),
                 },
-                Location::SourceFile { path, line } => Location::SourceFile {
+                Location::SourceFile { path, region } => Location::SourceFile {
                     path: self.own(path),
-                    line,
+                    region,
                 },
             },
-            suppression: finding.suppression.map(|suppression| Suppression {
-                reason: self.own(suppression.reason),
-                until: suppression.until,
+            commit,
+            package: optional(package),
+            remedy: optional(remedy),
+            fixed_in: optional(fixed_in),
+            fingerprint,
+            suppression: suppression.map(|suppression| match suppression {
+                Suppression::Exception { reason, until } => Suppression::Exception {
+                    reason: self.own(reason),
+                    until,
+                },
+                Suppression::Baseline { file } => Suppression::Baseline {
+                    file: self.own(file),
+                },
             }),
-            ..finding
         }
     }
 

@@ -19,6 +19,7 @@ use super::verdict::{Tally, failure};
 use super::{Backends, RunEnd, RunOptions};
 use crate::error::{BackendError, ErrorClass};
 use crate::event::{CancelReason, EventKind, Facts, Failure, Outcome, Reporter, SkipReason};
+use crate::findings::{Judge, day};
 use crate::record::RecordWriter;
 use crate::stage::{Ended, Shared, StageTask};
 use crate::task::{TaskContext, TaskMessage};
@@ -95,6 +96,11 @@ impl Driver {
         options: RunOptions,
         reporters: Vec<Box<dyn Reporter + Send>>,
     ) -> Result<Self, BackendError> {
+        let today = day(options.started_ms)?;
+        let source = &backends.source;
+        let judge = Judge::new(&config.scans, &plan.profile, &today, &|path| {
+            source.read(path)
+        })?;
         let record = RecordWriter::create(
             &options.state,
             &options.run,
@@ -115,6 +121,7 @@ impl Driver {
             Arc::clone(&plan),
             config.clone(),
             backends,
+            judge,
             Arc::clone(&options),
             kill.clone(),
         ));

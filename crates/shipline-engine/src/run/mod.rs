@@ -18,7 +18,7 @@ use shipline_model::value::Variables;
 use tokio::sync::mpsc;
 
 use crate::backend::{
-    Cataloguer, GitopsRepo, ImageBuilder, ImageStore, Registry, Scanner, SourceRepo,
+    Cataloguer, GitopsRepo, ImageBuilder, ImageStore, Registry, ScanWriter, Scanner, SourceRepo,
 };
 use crate::error::BackendError;
 use crate::event::{CancelReason, Reporter, RunSummary};
@@ -39,6 +39,8 @@ pub struct Backends {
     pub registry: Arc<dyn Registry>,
     /// What looks into images before they are published.
     pub scanners: Vec<Arc<dyn Scanner>>,
+    /// What writes down what the scanners found, for the registry.
+    pub scan_writer: Arc<dyn ScanWriter>,
     /// What lists the packages of images before they are published.
     pub cataloguer: Arc<dyn Cataloguer>,
     /// What ArgoCD watches.
@@ -131,7 +133,8 @@ pub struct RunEnd {
 /// Each of `signals` asks for the end of the run: the first lets running tasks end gracefully, the second kills their commands.
 ///
 /// # Errors
-/// Where the run's record cannot be opened: then nothing has happened and no event was made.
+/// Where a baseline or an exception of `scans` cannot be read, or the run's record cannot be opened: then nothing has happened
+/// and no event was made.
 pub async fn run(
     plan: Plan,
     config: &Config,

@@ -9,12 +9,11 @@ use shipline_model::name::Digest;
 use shipline_model::plan::PlannedImage;
 
 use super::{StageTask, blocking};
-use crate::backend::{Artifact, ArtifactManifest, AttachOutcome, ImageStore, TagRequest};
+use crate::backend::{Artifact, ArtifactManifest, AttachOutcome, ImageStore, Scan, TagRequest};
 use crate::cache::Attachment;
 use crate::error::{BackendError, ErrorClass};
 use crate::fault::FaultPoint;
 use crate::run::ScanCache;
-use crate::sarif::{self, Scan};
 
 /// Whether anything of an image had to be sent in this run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,14 +161,7 @@ fn scan_result(task: &StageTask, scans: Vec<Scan>) -> Result<Artifact, BackendEr
             ..scan
         })
         .collect();
-    let bytes = sarif::document(&masked).map_err(|cause| {
-        BackendError::new(ErrorClass::Failed, "write the scan's result").because(cause)
-    })?;
-    Ok(Artifact {
-        media_type: sarif::MEDIA_TYPE.to_owned(),
-        title: "image-scan.sarif.json".to_owned(),
-        bytes,
-    })
+    task.shared.backends.scan_writer.write(&masked)
 }
 
 fn manifests(

@@ -8,11 +8,11 @@ use shipline_model::plan::{Decision, ImageId, PlannedImage};
 
 use super::sbom::catalogue;
 use super::{Ended, StageTask, blocking};
-use crate::backend::{ScanReport, Scanner};
+use crate::backend::{Scan, ScanReport, Scanner};
 use crate::error::{BackendError, ErrorClass};
 use crate::event::Facts;
+use crate::findings::{Judged, TargetName};
 use crate::run::ScanCache;
-use crate::sarif::Scan;
 use crate::task::TaskMessage;
 
 /// Findings that a failure's message names; all are reported.
@@ -27,6 +27,8 @@ struct Total {
     packages: Option<usize>,
     /// Findings that the gate does not let pass, with their image.
     stopped: Vec<(ImageId, Finding)>,
+    /// Why nothing could be told of an image, where that is no pass.
+    not_assessed: Option<String>,
     /// The run and key of the report, as long as all reports were taken.
     taken: Option<(String, String)>,
     scanned: bool,
@@ -41,10 +43,24 @@ enum Gate {
 
 impl Total {
     fn gate(&self) -> Gate {
-        if self.stopped.is_empty() {
+        if self.stopped.is_empty() && self.not_assessed.is_none() {
             Gate::Passed
         } else {
             Gate::Stopped
+        }
+    }
+
+    fn count(&mut self, image: &ImageId, judged: &Judged) {
+        self.findings += judged.findings.len();
+        let suppressed = |finding: &&Finding| finding.suppression.is_some();
+        self.suppressed += judged.findings.iter().filter(suppressed).count();
+        for index in &judged.stopped {
+            self.stopped
+                .push((image.clone(), judged.findings[*index].clone()));
+        }
+        if let Some(why) = &judged.not_assessed {
+            self.not_assessed
+                .get_or_insert_with(|| format!("{image}: {why}"));
         }
     }
 }
@@ -55,7 +71,6 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
     if scanners.is_empty() {
         return Ok(Ended::NotAssessed("no scanner is configured".to_owned()));
     }
-    let gate = shared.config.scans.image_fail_on;
     let mut total = Total::default();
     for image in task.images() {
         let digest = shared.digest(image)?;
@@ -65,16 +80,20 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
                 return Err(task.cancelled());
             }
             let report = report(task, scanner, image, &digest, &mut total).await?;
-            count(&mut total, image, &report, gate);
-            shared.results().exceptions.extend(&report.exceptions);
-            for note in report.notes {
+            total.bytes = total.bytes.max(report.bytes);
+            let judged = shared
+                .judge
+                .judge(&TargetName::from(&image.id), scanner.kind(), report);
+            total.count(&image.id, &judged);
+            shared.results().exceptions.extend(&judged.exceptions);
+            for note in judged.notes {
                 task.context.note(note).await;
             }
             scans.push(Scan {
                 scanner: scanner.name().to_owned(),
-                findings: report.findings.clone(),
+                findings: judged.findings.clone(),
             });
-            for finding in report.findings {
+            for finding in judged.findings {
                 task.context.say(TaskMessage::Finding(finding)).await;
             }
         }
@@ -82,7 +101,7 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
             *total.packages.get_or_insert(0) += sbom.packages;
             total.scanned |= sbom.made;
         }
-        if total.stopped.is_empty() {
+        if total.gate() == Gate::Passed {
             let mut results = shared.results();
             results.passed.insert(image.id.clone(), digest);
             results.scans.insert(image.id.clone(), scans);
@@ -92,7 +111,10 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
         task.context.note(note).await;
     }
     if !total.stopped.is_empty() {
-        return Err(stopped(&total.stopped, gate));
+        return Err(stopped(task, &total.stopped));
+    }
+    if let Some(why) = total.not_assessed {
+        return Ok(Ended::NotAssessed(why));
     }
     let facts = Facts::Scanned {
         bytes: total.bytes,
@@ -150,7 +172,7 @@ async fn report(
     total: &mut Total,
 ) -> Result<ScanReport, BackendError> {
     let shared = &task.shared;
-    // What is a leak in one variant is none in its twin, whatever their bytes.
+    // The key includes the image ID: the same bytes may leak in staging and be right in production.
     let key = scanner.key().map(|key| format!("{} {key}", image.id));
     if let (Some(key), ScanCache::Use) = (&key, shared.options.scan_cache) {
         let (cache, name) = (shared.cache.clone(), scanner.name().to_owned());
@@ -166,36 +188,21 @@ async fn report(
     let (id, digest, context) = (image.id.clone(), digest.clone(), task.context.clone());
     let cache = shared.cache.clone();
     let run = shared.options.run.to_string();
-    let gate = shared.config.scans.image_fail_on;
+    let (target, shared) = (TargetName::from(&image.id), Arc::clone(shared));
     let redactor = Arc::clone(&shared.options.redactor);
     blocking(move || {
         let report = redactor.mask_report(scanner.scan(&id, &digest, &*store, &context)?);
         // Failures are never remembered.
+        let judged = shared.judge.judge(&target, scanner.kind(), report.clone());
         if let Some(key) = key
-            && !report.findings.iter().any(|finding| stops(finding, gate))
+            && judged.stopped.is_empty()
+            && report.not_assessed.is_none()
         {
             cache.record_scan(&digest, scanner.name(), &key, &run, &report)?;
         }
         Ok(report)
     })
     .await
-}
-
-fn count(total: &mut Total, image: &PlannedImage, report: &ScanReport, gate: Severity) {
-    total.bytes = total.bytes.max(report.bytes);
-    total.findings += report.findings.len();
-    for finding in &report.findings {
-        if finding.suppression.is_some() {
-            total.suppressed += 1;
-        }
-        if stops(finding, gate) {
-            total.stopped.push((image.id.clone(), finding.clone()));
-        }
-    }
-}
-
-fn stops(finding: &Finding, gate: Severity) -> bool {
-    finding.suppression.is_none() && finding.severity >= gate
 }
 
 fn describe(group: &Group<'_>) -> String {
@@ -211,7 +218,7 @@ fn describe(group: &Group<'_>) -> String {
             layer.short()
         ),
         Location::ImageConfig { field } => field.clone(),
-        Location::SourceFile { path, line } => format!("{path}:{line}"),
+        Location::SourceFile { path, region } => format!("{path}:{}", region.start.line),
     };
     let more = match group.places.len() {
         0 | 1 => String::new(),
@@ -220,13 +227,17 @@ fn describe(group: &Group<'_>) -> String {
     };
     format!(
         "{} ({}) in {place}{more}: {}",
-        finding.rule,
+        finding.rule.id,
         finding.severity.as_str(),
         finding.message
     )
 }
 
-fn stopped(findings: &[(ImageId, Finding)], gate: Severity) -> BackendError {
+fn stopped(task: &StageTask, findings: &[(ImageId, Finding)]) -> BackendError {
+    let gates = findings
+        .iter()
+        .map(|(_, finding)| task.shared.judge.fail_on(finding.kind));
+    let gate = gates.min().unwrap_or(Severity::Low);
     let mut images: Vec<&ImageId> = findings.iter().map(|(image, _)| image).collect();
     images.dedup();
     let mut lines = Vec::new();

@@ -23,13 +23,13 @@ use shipline_model::name::{ComponentName, Digest};
 use shipline_model::plan::{ImageAction, ImageId, Plan, PlannedImage, Task};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::Artifact;
+use crate::backend::{Artifact, Scan};
 use crate::cache::Cache;
 use crate::error::{BackendError, ErrorClass};
 use crate::event::{BuiltImage, Facts};
+use crate::findings::Judge;
 use crate::process::Supervisor;
 use crate::run::{Backends, RunOptions};
-use crate::sarif::Scan;
 use crate::task::TaskContext;
 use crate::workspace::Workspaces;
 
@@ -38,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) plan: Arc<Plan>,
     pub(crate) config: Config,
     pub(crate) backends: Backends,
+    pub(crate) judge: Judge,
     pub(crate) options: Arc<RunOptions>,
     pub(crate) cache: Cache,
     pub(crate) workspaces: Workspaces,
@@ -100,6 +101,7 @@ impl Shared {
         plan: Arc<Plan>,
         config: Config,
         backends: Backends,
+        judge: Judge,
         options: Arc<RunOptions>,
         kill: CancellationToken,
     ) -> Self {
@@ -116,6 +118,7 @@ impl Shared {
             plan,
             config,
             backends,
+            judge,
             options,
         }
     }

@@ -6,32 +6,28 @@ use shipline_engine::backend::{Expiring, Reference, Registry, ScanReport};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::{Facts, Outcome, Verdict};
 use shipline_engine::record;
-use shipline_model::finding::{Finding, Location, Severity, Suppression};
+use shipline_model::finding::{Finding, FindingKind, Location, Rule, Severity};
 use shipline_model::name::{Digest, RepositoryName};
 use shipline_testkit::memory::{MemoryRegistry, ScriptedCataloguer, ScriptedScanner, digest_of};
 
 use crate::world::{Ran, World};
 
-/// Finds a suppressed leak in each image.
+/// Finds a leak in each image.
 fn scanner() -> Arc<ScriptedScanner> {
     Arc::new(ScriptedScanner::new(Some("rules-1"), |id, _| {
         Ok(ScanReport {
-            findings: vec![Finding {
-                rule: "environment-leak".to_owned(),
-                severity: Severity::Critical,
-                message: format!("{id} holds hunter2hunter2"),
-                matched: "https://example.com/api".to_owned(),
-                location: Location::ImageConfig {
+            findings: vec![Finding::new(
+                FindingKind::Leak,
+                Rule::new("environment-leak"),
+                Severity::Critical,
+                format!("{id} holds hunter2hunter2"),
+                "https://example.com/api",
+                Location::ImageConfig {
                     field: "config.Env[2]".to_owned(),
                 },
-                suppression: Some(Suppression {
-                    reason: "a link".to_owned(),
-                    until: "2099-12-31".to_owned(),
-                }),
-            }],
+            )],
             bytes: 10,
-            notes: Vec::new(),
-            exceptions: Vec::new(),
+            ..ScanReport::default()
         })
     }))
 }
@@ -93,6 +89,7 @@ async fn a_scan_and_an_sbom_go_to_the_registry_with_their_image_and_are_the_same
     let mut world = World::new(&[]);
     let scanner = scanner();
     world.scanners = vec![Arc::<ScriptedScanner>::clone(&scanner)];
+    world.accept("environment-leak");
     let ran = world.run().await;
     green(&ran);
     let first = documents(&world.registry).await;
@@ -128,6 +125,7 @@ async fn a_scan_and_an_sbom_go_to_the_registry_with_their_image_and_are_the_same
 async fn documents_are_there_before_any_tag_moves_and_hold_no_secret() {
     let mut world = World::new(&[]);
     world.scanners = vec![scanner()];
+    world.accept("environment-leak");
     world.secrets = vec!["hunter2hunter2".to_owned()];
     world.cataloguer = Arc::new(ScriptedCataloguer::new(["left-pad hunter2hunter2"]));
     let conflict = BackendError::new(ErrorClass::Conflict, "tag: another digest");
@@ -165,6 +163,7 @@ async fn documents_are_there_before_any_tag_moves_and_hold_no_secret() {
 async fn a_registry_that_takes_no_documents_gets_its_images() {
     let mut world = World::new(&[]);
     world.scanners = vec![scanner()];
+    world.accept("environment-leak");
     for _ in 0..3 {
         let refused = BackendError::new(ErrorClass::Invalid, "attach a document");
         world

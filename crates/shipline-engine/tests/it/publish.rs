@@ -5,30 +5,28 @@ use std::sync::Arc;
 use shipline_engine::backend::ScanReport;
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::{EventKind, Facts, Outcome, SkipReason, Verdict};
-use shipline_model::finding::{Finding, Location, Severity, Suppression};
+use shipline_model::config::NotAssessed;
+use shipline_model::finding::{Finding, FindingKind, Location, Rule, Severity};
 use shipline_model::name::RepositoryName;
 use shipline_testkit::contract::registry;
 use shipline_testkit::memory::{MemoryRegistry, MemoryStore, ScriptedScanner, digest_of};
 
 use crate::world::World;
 
-fn leak(suppressed: bool) -> Finding {
-    Finding {
-        rule: "environment-leak".to_owned(),
-        severity: Severity::Critical,
-        message: "the staging image holds production's URL".to_owned(),
-        matched: "https://example.com/api".to_owned(),
-        location: Location::ImageFile {
+fn leak() -> Finding {
+    Finding::new(
+        FindingKind::Leak,
+        Rule::new("environment-leak"),
+        Severity::Critical,
+        "the staging image holds production's URL",
+        "https://example.com/api",
+        Location::ImageFile {
             layer: digest_of(b"layer"),
             layer_index: 2,
             path: "/app/index.js".to_owned(),
             offset: 123,
         },
-        suppression: suppressed.then(|| Suppression {
-            reason: "a link".to_owned(),
-            until: "2099-12-31".to_owned(),
-        }),
-    }
+    )
 }
 
 fn finds(finding: Finding) -> ScriptedScanner {
@@ -41,8 +39,7 @@ fn finds(finding: Finding) -> ScriptedScanner {
                 Vec::new()
             },
             bytes: 10,
-            notes: Vec::new(),
-            exceptions: Vec::new(),
+            ..ScanReport::default()
         })
     })
 }
@@ -50,7 +47,7 @@ fn finds(finding: Finding) -> ScriptedScanner {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finding_at_the_gate_publishes_nothing_and_says_where() {
     let mut world = World::new(&[]);
-    world.scanners = vec![Arc::new(finds(leak(false)))];
+    world.scanners = vec![Arc::new(finds(leak()))];
     let ran = world.run().await;
     let message = ran.failure("scan/web@staging");
     for part in [
@@ -73,8 +70,9 @@ async fn a_finding_at_the_gate_publishes_nothing_and_says_where() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suppressed_finding_passes_and_clean_scans_are_remembered() {
     let mut world = World::new(&[]);
-    let scanner = Arc::new(finds(leak(true)));
+    let scanner = Arc::new(finds(leak()));
     world.scanners = vec![Arc::<ScriptedScanner>::clone(&scanner)];
+    world.accept("environment-leak");
     let first = world.run().await;
     assert_eq!(first.end.summary.verdict, Verdict::Green);
     let scanned = Facts::Scanned {
@@ -93,6 +91,35 @@ async fn a_suppressed_finding_passes_and_clean_scans_are_remembered() {
     };
     assert_eq!((from, facts), (first.run.to_string(), scanned));
     assert_eq!(scanner.scans(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_to_tell_is_no_pass_where_the_profile_says_so() {
+    let mut world = World::new(&[]);
+    world.scanners = vec![Arc::new(ScriptedScanner::new(Some("rules-1"), |_, _| {
+        Ok(ScanReport {
+            not_assessed: Some("there is no advisory data".to_owned()),
+            ..ScanReport::default()
+        })
+    }))];
+    let ran = world.run().await;
+    assert_eq!(ran.end.summary.verdict, Verdict::Green, "local warns");
+    let lines = ran.lines("scan/web@staging");
+    assert!(
+        lines.contains(&"not assessed: there is no advisory data".to_owned()),
+        "{lines:?}"
+    );
+    for policy in world.config.scans.leaks.not_assessed.values_mut() {
+        *policy = NotAssessed::Fail;
+    }
+    let ran = world.run().await;
+    assert_eq!(ran.end.summary.verdict, Verdict::Red);
+    assert_eq!(
+        ran.outcome("scan/web@staging"),
+        Outcome::NotAssessed {
+            why: "web@staging: there is no advisory data".to_owned()
+        }
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

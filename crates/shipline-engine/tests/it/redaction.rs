@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use shipline_engine::backend::ScanReport;
 use shipline_engine::error::{BackendError, ErrorClass};
-use shipline_model::finding::{Finding, Location, Severity};
+use shipline_model::finding::{Finding, FindingKind, Location, Rule, Severity};
 use shipline_model::value::Variables;
 use shipline_testkit::memory::{ScriptedCataloguer, ScriptedScanner};
 
@@ -50,19 +50,19 @@ async fn secrets_are_on_no_sink() {
     ]);
     world.scanners = vec![Arc::new(ScriptedScanner::new(Some("key"), |_, _| {
         Ok(ScanReport {
-            findings: vec![Finding {
-                rule: "r".to_owned(),
-                severity: Severity::Low,
-                message: format!("found {SECRET}"),
-                matched: SECRET.to_owned(),
-                location: Location::ImageConfig {
+            findings: vec![Finding::new(
+                FindingKind::Leak,
+                Rule::new("r").with_help(format!("help {SECRET}")),
+                Severity::Low,
+                format!("found {SECRET}"),
+                SECRET,
+                Location::ImageConfig {
                     field: format!("config.Env[{SECRET}]"),
                 },
-                suppression: None,
-            }],
+            )],
             bytes: 1,
             notes: vec![format!("note {SECRET}")],
-            exceptions: Vec::new(),
+            ..ScanReport::default()
         })
     }))];
     let package = format!("package {SECRET}");

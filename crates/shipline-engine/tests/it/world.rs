@@ -13,7 +13,7 @@ use shipline_engine::folder::{Owner, Place};
 use shipline_engine::record;
 use shipline_engine::redact::Redactor;
 use shipline_engine::run::{Backends, Graces, RunEnd, RunOptions, ScanCache, run};
-use shipline_model::config::{self, Config};
+use shipline_model::config::{self, Config, Ignore};
 use shipline_model::name::{CommitId, PipelineName, ProfileName, RunId};
 use shipline_model::path::ByPath;
 use shipline_model::plan::{
@@ -23,8 +23,8 @@ use shipline_model::plan::{
 use shipline_model::tag::TagInstant;
 use shipline_model::value::Variables;
 use shipline_testkit::memory::{
-    MemoryBuilder, MemoryGitops, MemoryRegistry, MemorySource, MemoryStore, ScriptedCataloguer,
-    ScriptedScanner,
+    MemoryBuilder, MemoryGitops, MemoryRegistry, MemorySource, MemoryStore, PlainScanWriter,
+    ScriptedCataloguer, ScriptedScanner,
 };
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -231,6 +231,20 @@ impl World {
         }
     }
 
+    /// Takes findings of a rule out of the gate.
+    pub(crate) fn accept(&mut self, rule: &str) {
+        self.config.scans.ignore.push(Ignore {
+            rule: rule.to_owned(),
+            matched: None,
+            file: None,
+            component: None,
+            variant: None,
+            reason: "a link".to_owned(),
+            until: "2099-12-31".to_owned(),
+            line: 1,
+        });
+    }
+
     pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join(".shipline")
     }
@@ -322,6 +336,7 @@ impl World {
             builder: Arc::<MemoryBuilder>::clone(&self.builder),
             registry: Arc::<MemoryRegistry>::clone(&self.registry),
             scanners: self.scanners.clone(),
+            scan_writer: Arc::new(PlainScanWriter),
             cataloguer: Arc::<ScriptedCataloguer>::clone(&self.cataloguer),
             gitops: Arc::<MemoryGitops>::clone(&self.gitops),
         }

@@ -9,9 +9,7 @@ const KEYS: &[&str] = &[
     "scans.secrets",
     "scans.iac",
     "scans.sbom",
-    "scans.baseline",
     "scans.image.ignore_unfixed",
-    "scans.image.baseline",
 ];
 
 /// Such words, by the route of their value.

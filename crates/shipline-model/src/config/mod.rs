@@ -8,6 +8,7 @@ mod check;
 mod later;
 mod problem;
 mod raw;
+mod rules;
 mod schema;
 mod show;
 mod structure;
@@ -19,6 +20,7 @@ mod withhold;
 
 pub use crate::stage_kind::StageKind;
 pub use problem::{ConfigErrors, Objection, Problem};
+pub use rules::unknown_rules;
 pub use schema::schema;
 pub use show::show;
 pub use suggest::did_you_mean;

@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::types;
 use crate::finding::Severity;
 use crate::stage_kind::Kind;
 
@@ -269,19 +270,35 @@ pub(super) struct Variant {
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Scans {
-    /// The gate of `image-scan`.
-    pub image: Option<ImageScan>,
+    /// The gate of everything that `image-scan` finds.
+    pub image: Option<Policy>,
+    /// The gate of environment leaks; what it leaves out is as in `image`.
+    pub leaks: Option<Policy>,
     /// Findings that do not count.
     pub ignore: Option<Vec<Ignore>>,
 }
 
-/// The gate of `image-scan`.
+/// What becomes of findings of one kind.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ImageScan {
+pub(super) struct Policy {
     /// Findings of this severity or a higher one fail the run; an environment leak is `critical`.
     #[schemars(extend("default" = "high"))]
     pub fail_on: Option<Level>,
+    /// A file in the repository that lists findings which do not count: those that were there when somebody began to look.
+    pub baseline: Option<String>,
+    /// What it means where nothing can be told (data is missing), by profile: `warn` with `local`, `fail` with all others.
+    pub not_assessed: Option<IndexMap<String, NotAssessed>>,
+}
+
+/// What it means where nothing can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum NotAssessed {
+    /// A note says so.
+    Warn,
+    /// The run fails.
+    Fail,
 }
 
 /// How bad a finding is.
@@ -353,6 +370,24 @@ pub(super) struct Stage {
     /// Limit of its tasks, instead of the component's: `90s`, `30m`, `1h30m`.
     #[schemars(extend("pattern" = LIMIT))]
     pub timeout: Option<String>,
+}
+
+impl From<NotAssessed> for types::NotAssessed {
+    fn from(raw: NotAssessed) -> Self {
+        match raw {
+            NotAssessed::Warn => Self::Warn,
+            NotAssessed::Fail => Self::Fail,
+        }
+    }
+}
+
+impl From<types::NotAssessed> for NotAssessed {
+    fn from(checked: types::NotAssessed) -> Self {
+        match checked {
+            types::NotAssessed::Warn => Self::Warn,
+            types::NotAssessed::Fail => Self::Fail,
+        }
+    }
 }
 
 impl From<Level> for Severity {

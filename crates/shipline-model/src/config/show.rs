@@ -10,8 +10,8 @@ use super::check::text::write_duration;
 use super::raw::{self, Texts};
 use super::types::{
     BuildEngine, Component, Config, Containers, Delivery, DistributionSpec, EcrSpec, Environment,
-    GitopsSpec, Ignore, ImageSpec, Login, Pipeline, Profile, RegistrySpec, Scans, Stage, Variant,
-    Variants,
+    GitopsSpec, Ignore, ImageSpec, Login, Pipeline, Policy, Profile, RegistrySpec, Scans, Stage,
+    Variant, Variants,
 };
 use crate::name::RepoPath;
 use crate::value::Template;
@@ -283,6 +283,24 @@ fn variant(variant: &Variant) -> raw::Variant {
     }
 }
 
+fn policy(policy: &Policy) -> raw::Policy {
+    let Policy {
+        fail_on,
+        baseline,
+        not_assessed,
+    } = policy;
+    raw::Policy {
+        fail_on: Some((*fail_on).into()),
+        baseline: baseline.as_ref().map(ToString::to_string),
+        not_assessed: Some(
+            not_assessed
+                .iter()
+                .map(|(profile, what)| (profile.to_string(), (*what).into()))
+                .collect(),
+        ),
+    }
+}
+
 fn scans(scans: &Scans) -> raw::Scans {
     let ignore = |ignore: &Ignore| raw::Ignore {
         rule: Some(ignore.rule.clone()),
@@ -294,9 +312,8 @@ fn scans(scans: &Scans) -> raw::Scans {
         until: Some(ignore.until.clone()),
     };
     raw::Scans {
-        image: Some(raw::ImageScan {
-            fail_on: Some(scans.image_fail_on.into()),
-        }),
+        image: Some(policy(&scans.image)),
+        leaks: Some(policy(&scans.leaks)),
         ignore: Some(scans.ignore.iter().map(ignore).collect()),
     }
 }

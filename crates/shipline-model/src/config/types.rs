@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use crate::finding::Severity;
+use crate::finding::{FindingKind, Severity};
 use crate::name::{
     ComponentName, EnvironmentName, PipelineName, ProfileName, RepoPath, RepositoryName, StageName,
 };
@@ -291,10 +291,56 @@ impl std::fmt::Display for Platform {
 /// Gates and suppressions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scans {
-    /// Findings of `image-scan` at or above this fail the run.
-    pub image_fail_on: Severity,
+    /// What becomes of what is found in images.
+    pub image: Policy,
+    /// What becomes of environment leaks.
+    pub leaks: Policy,
     /// Findings that do not count, each with reason and end.
     pub ignore: Vec<Ignore>,
+}
+
+impl Scans {
+    /// What becomes of findings of a kind. Kinds that no scan of this version finds outside of images have no key of their own.
+    #[must_use]
+    pub const fn policy(&self, kind: FindingKind) -> &Policy {
+        match kind {
+            FindingKind::Leak => &self.leaks,
+            FindingKind::Secret
+            | FindingKind::Sast
+            | FindingKind::Iac
+            | FindingKind::Vulnerability
+            | FindingKind::Check => &self.image,
+        }
+    }
+}
+
+/// What becomes of findings of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Findings at or above this fail the run.
+    pub fail_on: Severity,
+    /// The file that lists findings which do not count.
+    pub baseline: Option<RepoPath>,
+    /// What it means where nothing can be told, for every profile, in the file's order.
+    pub not_assessed: IndexMap<ProfileName, NotAssessed>,
+}
+
+impl Policy {
+    /// What it means with this profile where nothing can be told.
+    #[must_use]
+    pub fn not_assessed(&self, profile: &ProfileName) -> NotAssessed {
+        let what = self.not_assessed.get(profile);
+        what.copied().unwrap_or(NotAssessed::Fail)
+    }
+}
+
+/// What it means where nothing can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAssessed {
+    /// A note says so.
+    Warn,
+    /// The run fails.
+    Fail,
 }
 
 /// One exception from a gate.

@@ -10,7 +10,7 @@ use shipline_engine::event::{
     Outcome, OutputStream, PushedImage, RunSummary, SkipReason, Unit, Verdict,
 };
 use shipline_model::config::StageKind;
-use shipline_model::finding::{Finding, Location, Severity, Suppression};
+use shipline_model::finding::{Finding, FindingKind, Location, Rule, Severity, Suppression};
 use shipline_model::name::{
     CommitId, ComponentName, Digest, EnvironmentName, PipelineName, ProfileName, RepoPath, RunId,
     StageName,
@@ -501,20 +501,23 @@ pub(crate) fn findings() -> Vec<Event> {
         run.push(EventKind::FindingReported {
             id: id(scan),
             finding: Finding {
-                rule: "environment-leak".to_owned(),
-                severity: Severity::Critical,
-                message: "a URL of production".to_owned(),
-                matched: "https://aurora-glam.com/api/users".to_owned(),
-                location: Location::ImageFile {
-                    layer: digest('c'),
-                    layer_index: 1,
-                    path: path.to_owned(),
-                    offset: 1234,
-                },
-                suppression: suppressed.then(|| Suppression {
+                suppression: suppressed.then(|| Suppression::Exception {
                     reason: "canonical link".to_owned(),
                     until: "2027-12-31".to_owned(),
                 }),
+                ..Finding::new(
+                    FindingKind::Leak,
+                    Rule::new("environment-leak"),
+                    Severity::Critical,
+                    "a URL of production",
+                    "https://aurora-glam.com/api/users",
+                    Location::ImageFile {
+                        layer: digest('c'),
+                        layer_index: 1,
+                        path: path.to_owned(),
+                        offset: 1234,
+                    },
+                )
             },
         });
     }

@@ -5,7 +5,6 @@
 //! encrypted, in base64 or UTF-16, or put together at run time.
 
 mod escape;
-mod exception;
 mod image;
 mod search;
 mod url;
@@ -18,14 +17,12 @@ use shipline_engine::backend::{ImageStore, ScanReport, Scanner};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::Unit;
 use shipline_engine::task::TaskContext;
-use shipline_model::config::Ignore;
-use shipline_model::finding::{Finding, Location, Severity};
+use shipline_model::finding::{Finding, FindingKind, Location, Rule, Severity};
 use shipline_model::name::{Digest, EnvironmentName};
 use shipline_model::plan::ImageId;
 
 use crate::layers::Image;
 
-use exception::{Exceptions, Leak, Used};
 use image::Opened;
 use search::{Hit, Search};
 use url::ApiUrl;
@@ -34,7 +31,7 @@ use url::ApiUrl;
 pub const RULE: &str = "environment-leak";
 
 /// Raised whenever the same image and the same configuration would give another report.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Files that a note names, of those that could not be looked into.
 const NAMED: usize = 3;
@@ -46,18 +43,15 @@ const STEP: u64 = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub struct LeakScanner {
     search: Search,
-    exceptions: Exceptions,
 }
 
 impl LeakScanner {
-    /// A scanner that knows the `api_urls` of all environments, `scans.ignore`, and the day (`YYYY-MM-DD`) on which it looks.
+    /// A scanner that knows the `api_urls` of all environments.
     ///
     /// # Errors
-    /// `Invalid` where a URL or a file pattern cannot be read.
+    /// `Invalid` where a URL cannot be read.
     pub fn new<'a>(
         environments: impl IntoIterator<Item = (&'a EnvironmentName, &'a [String])>,
-        ignore: &[Ignore],
-        today: &str,
     ) -> Result<Self, BackendError> {
         let mut urls = Vec::new();
         for (environment, texts) in environments {
@@ -75,10 +69,7 @@ impl LeakScanner {
             BackendError::new(ErrorClass::Invalid, "prepare the search for `api_urls`")
                 .because(error)
         })?;
-        Ok(Self {
-            search,
-            exceptions: Exceptions::new(ignore, today)?,
-        })
+        Ok(Self { search })
     }
 }
 
@@ -87,13 +78,16 @@ impl Scanner for LeakScanner {
         "environment leaks"
     }
 
+    fn kind(&self) -> FindingKind {
+        FindingKind::Leak
+    }
+
     fn key(&self) -> Option<String> {
         let urls = self.search.urls().iter();
         let urls: Vec<String> = urls
             .map(|url| format!("{} {}", url.environment, url.written))
             .collect();
-        let known = (VERSION, urls, self.exceptions.key());
-        Some(format!("{known:?}"))
+        Some(format!("leaks {VERSION}\n{}", urls.join("\n")))
     }
 
     fn scan(
@@ -114,11 +108,9 @@ impl Scanner for LeakScanner {
         let image = Image::open(store, digest)?;
         let mut look = Look {
             scanner: self,
-            image: id,
             own,
             task,
             report: ScanReport::default(),
-            used: Used::default(),
             packed: Vec::new(),
             told: 0,
         };
@@ -128,8 +120,6 @@ impl Scanner for LeakScanner {
         }
         let mut report = look.report;
         report.notes.extend(not_read(&look.packed));
-        report.notes.extend(self.exceptions.notes(&look.used));
-        report.exceptions = self.exceptions.lines(&look.used);
         Ok(report)
     }
 }
@@ -149,11 +139,9 @@ fn not_read(packed: &[String]) -> Option<String> {
 /// One look into one image.
 struct Look<'a> {
     scanner: &'a LeakScanner,
-    image: &'a ImageId,
     own: &'a EnvironmentName,
     task: &'a TaskContext,
     report: ScanReport,
-    used: Used,
     /// Files whose texts are compressed in a way that is not read.
     packed: Vec<String>,
     /// Bytes at which progress was told last.
@@ -168,7 +156,7 @@ impl Look<'_> {
             let location = |_: &Hit| Location::ImageConfig {
                 field: field.clone(),
             };
-            self.report(hits, None, location);
+            self.report(hits, location);
         }
         Ok(())
     }
@@ -205,7 +193,7 @@ impl Look<'_> {
                 path: path.clone(),
                 offset: hit.offset,
             };
-            self.report(hits, Some(&path), location);
+            self.report(hits, location);
         }
     }
 
@@ -253,7 +241,7 @@ impl Look<'_> {
     }
 
     /// One finding for each URL of a place: the first.
-    fn report(&mut self, hits: Vec<Hit>, file: Option<&str>, location: impl Fn(&Hit) -> Location) {
+    fn report(&mut self, hits: Vec<Hit>, location: impl Fn(&Hit) -> Location) {
         let mut first: BTreeMap<(usize, String), Hit> = BTreeMap::new();
         for hit in hits {
             let key = (hit.url, hit.shown.clone());
@@ -263,23 +251,16 @@ impl Look<'_> {
         first.sort_by_key(|hit| hit.offset);
         for hit in first {
             let url = &self.scanner.search.urls()[hit.url];
-            let leak = Leak {
-                image: self.image,
-                url,
-                shown: &hit.shown,
-                file,
-            };
-            let suppression = self.scanner.exceptions.of(&leak, &mut self.used);
+            let message = format!(
+                "the image for {} holds {}'s {}",
+                self.own, url.environment, hit.shown
+            );
+            let (rule, location) = (Rule::new(RULE), location(&hit));
+            let (kind, severity) = (FindingKind::Leak, Severity::Critical);
+            let finding = Finding::new(kind, rule, severity, message, hit.shown.as_str(), location);
             self.report.findings.push(Finding {
-                rule: RULE.to_owned(),
-                severity: Severity::Critical,
-                message: format!(
-                    "the image for {} holds {}'s {}",
-                    self.own, url.environment, hit.shown
-                ),
-                matched: hit.shown.clone(),
-                location: location(&hit),
-                suppression,
+                stem: Some(url.stem_of(&hit.shown).to_owned()),
+                ..finding
             });
         }
     }

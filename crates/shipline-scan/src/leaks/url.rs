@@ -80,8 +80,19 @@ impl ApiUrl {
         })
     }
 
+    /// The start of a text that names this URL and no more: the least that an exception has to spell out to mean it. All of a
+    /// text in which nothing shorter does.
+    pub(super) fn stem_of<'t>(&self, shown: &'t str) -> &'t str {
+        let ends = shown.char_indices().map(|(at, _)| at).skip(1);
+        let stems = ends.map(|end| &shown[..end]);
+        stems
+            .filter(|stem| stem.len() >= self.host.len())
+            .find(|stem| self.is_named_by(stem))
+            .unwrap_or(shown)
+    }
+
     /// Whether a text is this URL or one below it, with whatever scheme.
-    pub(super) fn is_named_by(&self, text: &str) -> bool {
+    fn is_named_by(&self, text: &str) -> bool {
         let whole = match text.split_once("://") {
             Some(_) => text.to_owned(),
             None => format!("https://{}", text.trim_start_matches("//")),

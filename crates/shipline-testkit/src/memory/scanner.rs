@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use shipline_engine::backend::{ImageStore, ScanReport, Scanner};
 use shipline_engine::error::BackendError;
 use shipline_engine::task::TaskContext;
+use shipline_model::finding::FindingKind;
 use shipline_model::name::Digest;
 use shipline_model::plan::ImageId;
 
@@ -50,6 +51,10 @@ impl ScriptedScanner {
 impl Scanner for ScriptedScanner {
     fn name(&self) -> &str {
         "scripted"
+    }
+
+    fn kind(&self) -> FindingKind {
+        FindingKind::Leak
     }
 
     fn key(&self) -> Option<String> {

@@ -48,6 +48,7 @@ pub(super) fn file(
         scans::Known {
             components: file.components.as_ref(),
             environments: file.environments.as_ref(),
+            profiles: &profiles,
         },
         lines,
         problems,

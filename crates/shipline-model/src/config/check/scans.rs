@@ -3,16 +3,16 @@
 use indexmap::IndexMap;
 
 use super::super::problem::{Problems, value};
-use super::super::types::{Ignore, Scans};
-use super::super::{raw, suggest};
-use super::text::plain;
+use super::super::raw;
+use super::super::types::{Ignore, NotAssessed, Policy, Profile, Scans};
+use super::text::{path, plain};
 use super::{Lines, declared, line};
 use crate::finding::Severity;
-use crate::name::{ComponentName, EnvironmentName};
+use crate::name::{ComponentName, EnvironmentName, ProfileName, RepoPath};
 use crate::yaml::Route;
 
-/// The rules that findings of this version have.
-const RULES: &[&str] = &["environment-leak"];
+/// The profile that stays on this machine.
+const LOCAL: &str = "local";
 
 pub(super) fn all(
     raw: Option<&raw::Scans>,
@@ -20,22 +20,75 @@ pub(super) fn all(
     lines: Lines<'_>,
     problems: &mut Problems<'_>,
 ) -> Scans {
-    let route = Route::root().key("scans").key("ignore");
-    let fail_on = raw
-        .and_then(|scans| scans.image.as_ref())
-        .and_then(|image| image.fail_on)
-        .map_or(Severity::High, Severity::from);
+    let route = Route::root().key("scans");
     let entries = raw
         .into_iter()
         .flat_map(|scans| scans.ignore.iter().flatten());
     let mut ignore = Vec::new();
     for (index, entry) in entries.enumerate() {
-        ignore.extend(one(entry, known, &route.index(index), lines, problems));
+        let here = route.key("ignore").index(index);
+        ignore.extend(one(entry, known, &here, lines, problems));
     }
+    let default = Policy {
+        fail_on: Severity::High,
+        baseline: None,
+        not_assessed: known
+            .profiles
+            .keys()
+            .map(|profile| {
+                let what = match profile.as_str() {
+                    LOCAL => NotAssessed::Warn,
+                    _ => NotAssessed::Fail,
+                };
+                (profile.clone(), what)
+            })
+            .collect(),
+    };
+    let mut policy = |raw: Option<&raw::Policy>, key: &str, default: &Policy| match raw {
+        Some(raw) => policy(raw, default, &route.key(key), problems),
+        None => default.clone(),
+    };
+    let image = policy(
+        raw.and_then(|scans| scans.image.as_ref()),
+        "image",
+        &default,
+    );
+    let leaks = policy(raw.and_then(|scans| scans.leaks.as_ref()), "leaks", &image);
     Scans {
-        image_fail_on: fail_on,
+        image,
+        leaks,
         ignore,
     }
+}
+
+/// A policy; what it leaves out is as in `default`.
+fn policy(
+    raw: &raw::Policy,
+    default: &Policy,
+    here: &Route,
+    problems: &mut Problems<'_>,
+) -> Policy {
+    let mut policy = default.clone();
+    if let Some(level) = raw.fail_on {
+        policy.fail_on = level.into();
+    }
+    if let Some(text) = &raw.baseline {
+        policy.baseline = path(&RepoPath::root(), text, &here.key("baseline"), problems);
+    }
+    let names: Vec<String> = default
+        .not_assessed
+        .keys()
+        .map(ToString::to_string)
+        .collect();
+    for (name, what) in raw.not_assessed.iter().flatten() {
+        let here = here.key("not_assessed").key(name);
+        if declared(name, &names, "profile", &here, problems)
+            && let Ok(profile) = ProfileName::new(name.clone())
+        {
+            policy.not_assessed.insert(profile, (*what).into());
+        }
+    }
+    policy
 }
 
 /// What exceptions may name.
@@ -43,6 +96,7 @@ pub(super) fn all(
 pub(super) struct Known<'a> {
     pub(super) components: Option<&'a IndexMap<String, raw::Component>>,
     pub(super) environments: Option<&'a IndexMap<String, raw::Environment>>,
+    pub(super) profiles: &'a IndexMap<ProfileName, Profile>,
 }
 
 fn one(
@@ -59,23 +113,6 @@ fn one(
     let matched = text(raw.matched.as_ref(), "match");
     let file = text(raw.file.as_ref(), "file");
     let reason = text(raw.reason.as_ref(), "reason");
-    if let Some(rule) = rule.as_deref().filter(|rule| !RULES.contains(rule)) {
-        let draft = value(
-            &here.key("rule"),
-            format!("no scan of this version has a rule `{rule}`"),
-        );
-        problems.push(
-            draft
-                .label("unknown")
-                .help(match suggest::nearest(rule, RULES) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!(
-                        "remove the entry until its scan is there; known: {}",
-                        suggest::list(RULES)
-                    ),
-                }),
-        );
-    }
     let until = raw.until.as_ref().and_then(|text| {
         let date = jiff::civil::Date::strptime("%Y-%m-%d", text);
         if text.len() == 10 && date.is_ok() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shipline_model::config::{self, Config, Delivery, GitopsSpec, RegistrySpec, Variants};
-use shipline_model::finding::Severity;
+use shipline_model::finding::{FindingKind, Severity};
 use shipline_model::name::ComponentName;
 use shipline_model::value::Variables;
 use shipline_model::yaml::Route;
@@ -74,7 +74,10 @@ fn this_machine_may_be_spoken_to_without_encryption() {
 fn everything_that_may_be_left_out_has_a_default() {
     let config = load(LEAST);
     assert_eq!(config.environments["staging"].delivery, Delivery::Automatic);
-    assert_eq!(config.scans.image_fail_on, Severity::High);
+    assert_eq!(
+        config.scans.policy(FindingKind::Leak).fail_on,
+        Severity::High
+    );
 
     let local = &config.profiles["local"];
     let RegistrySpec::Layout { path } = &local.registry else {

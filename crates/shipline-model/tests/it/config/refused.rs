@@ -363,6 +363,13 @@ fn paths_and_single_values() {
         )],
     );
     check(
+        "policies_of_scans",
+        &[(
+            "scans:",
+            "scans:\n  image: { fail_on: severe, baseline: ../known.json, not_assessed: { loca: warn, local: pass } }\n  leaks: { fail_at: high }",
+        )],
+    );
+    check(
         "urls",
         &[
             (

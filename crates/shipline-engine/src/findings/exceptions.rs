@@ -1,85 +1,66 @@
-//! `scans.ignore` for environment leaks: which findings do not count, and which exceptions are of no use any more.
+//! `scans.ignore`: which findings do not count, and which exceptions are of no use any more.
 
 use std::collections::BTreeSet;
 
 use globset::{GlobBuilder, GlobMatcher};
-use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_model::config::Ignore;
-use shipline_model::finding::Suppression;
-use shipline_model::plan::ImageId;
+use shipline_model::finding::{Finding, Suppression};
 
-use super::RULE;
-use super::url::ApiUrl;
+use super::TargetName;
+use crate::error::{BackendError, ErrorClass};
 
-/// Exceptions from the rule, in the file's order.
-#[derive(Debug, Clone)]
+/// All exceptions, in the file's order.
+#[derive(Debug)]
 pub(super) struct Exceptions {
     all: Vec<Exception>,
     today: String,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Exception {
     ignore: Ignore,
     file: Option<GlobMatcher>,
 }
 
-/// A URL that was found, as exceptions look at it.
-pub(super) struct Leak<'a> {
-    /// The image.
-    pub(super) image: &'a ImageId,
-    /// Whose URL it is.
-    pub(super) url: &'a ApiUrl,
-    /// The whole text that stands there.
-    pub(super) shown: &'a str,
-    /// The path of the file in the image; `None` in the config.
-    pub(super) file: Option<&'a str>,
-}
-
-/// Which exceptions matched something in one image.
+/// Which exceptions matched something in one target.
 #[derive(Debug, Default)]
 pub(super) struct Used(BTreeSet<usize>);
 
 impl Exceptions {
-    /// Those of the rule; `today` is `YYYY-MM-DD`.
+    /// Those of the configuration; `today` is `YYYY-MM-DD`.
     pub(super) fn new(ignore: &[Ignore], today: &str) -> Result<Self, BackendError> {
-        let all = ignore
-            .iter()
-            .filter(|ignore| ignore.rule == RULE)
-            .map(|ignore| {
-                let file = ignore
-                    .file
-                    .as_deref()
-                    .map(|text| glob(text, ignore.line))
-                    .transpose()?;
-                Ok(Exception {
-                    ignore: ignore.clone(),
-                    file,
-                })
-            });
+        let all = ignore.iter().map(|ignore| {
+            let file = ignore
+                .file
+                .as_deref()
+                .map(|text| glob(text, ignore.line))
+                .transpose()?;
+            Ok(Exception {
+                ignore: ignore.clone(),
+                file,
+            })
+        });
         Ok(Self {
             all: all.collect::<Result<_, BackendError>>()?,
             today: today.to_owned(),
         })
     }
 
-    /// All that decides what is suppressed today.
-    pub(super) fn key(&self) -> Vec<String> {
-        let one =
-            |exception: &Exception| format!("{:?} {}", exception.ignore, self.holds(exception));
-        self.all.iter().map(one).collect()
-    }
-
     /// What takes a finding out of the gate.
-    pub(super) fn of(&self, leak: &Leak<'_>, used: &mut Used) -> Option<Suppression> {
+    pub(super) fn of(
+        &self,
+        finding: &Finding,
+        target: &TargetName,
+        used: &mut Used,
+    ) -> Option<Suppression> {
         let mut suppression = None;
         for (index, exception) in self.all.iter().enumerate() {
-            if !exception.covers(leak) {
+            if !exception.covers(finding, target) {
                 continue;
             }
             used.0.insert(index);
             if suppression.is_none() && self.holds(exception) {
-                suppression = Some(Suppression {
+                suppression = Some(Suppression::Exception {
                     reason: exception.ignore.reason.clone(),
                     until: exception.ignore.until.clone(),
                 });
@@ -94,9 +75,11 @@ impl Exceptions {
         ended
             .filter(|exception| !self.holds(exception))
             .map(|exception| {
-                let Ignore { until, line, .. } = &exception.ignore;
+                let Ignore {
+                    rule, until, line, ..
+                } = &exception.ignore;
                 format!(
-                    "the exception from {RULE} in line {line} of pipeline.yaml ended on {until}: what it matches counts again"
+                    "the exception from {rule} in line {line} of pipeline.yaml ended on {until}: what it matches counts again"
                 )
             })
             .collect()
@@ -108,41 +91,46 @@ impl Exceptions {
         used.map(|exception| exception.ignore.line).collect()
     }
 
-    /// ISO dates are in the order of their texts.
+    /// Whether an exception has not ended. ISO dates are in the order of their texts.
     fn holds(&self, exception: &Exception) -> bool {
         self.today.as_str() <= exception.ignore.until.as_str()
     }
 }
 
 impl Exception {
-    fn covers(&self, leak: &Leak<'_>) -> bool {
+    fn covers(&self, finding: &Finding, target: &TargetName) -> bool {
         let Ignore {
-            matched,
+            rule,
             component,
             variant,
             ..
         } = &self.ignore;
-        let Some(matched) = matched else {
-            return false;
-        };
-        let text = match matched.strip_suffix('*') {
-            Some(start) => leak.shown.starts_with(start),
-            None => leak.shown == matched,
-        };
-        // Whatever hides an environment's API says so by its name: `https://example.com*` is no such name.
-        let named = leak.url.is_named_by(matched.trim_end_matches('*'));
-        let image = component
+        let owned = component
             .as_ref()
-            .is_none_or(|component| *component == leak.image.component)
+            .is_none_or(|component| Some(component) == target.component.as_ref())
             && variant
                 .as_ref()
-                .is_none_or(|variant| Some(variant) == leak.image.variant.as_ref());
-        let path = match (&self.file, leak.file) {
+                .is_none_or(|variant| Some(variant) == target.variant.as_ref());
+        let path = match (&self.file, finding.location.path()) {
             (None, _) => true,
             (Some(glob), Some(path)) => glob.is_match(path.trim_start_matches('/')),
             (Some(_), None) => false,
         };
-        text && named && image && path
+        *rule == finding.rule.id && owned && path && self.names(finding)
+    }
+
+    /// Whether it spells out what it has to.
+    fn names(&self, finding: &Finding) -> bool {
+        let Some(matched) = &self.ignore.matched else {
+            return finding.stem.is_none();
+        };
+        match matched.strip_suffix('*') {
+            Some(start) => {
+                let least = finding.stem.as_deref().unwrap_or_default();
+                finding.matched.starts_with(start) && start.len() >= least.len()
+            }
+            None => finding.matched == *matched,
+        }
     }
 }
 
