@@ -7,6 +7,7 @@
 )]
 
 mod aws;
+mod budget;
 mod cancel;
 mod changes;
 mod concurrency;

@@ -234,7 +234,11 @@ fn a_large_file_that_is_in_no_commit_is_remembered() {
         let text = std::fs::read_to_string(&memory).unwrap();
         text.contains("large.bin").then_some(text)
     });
-    assert!(remembered.is_some(), "{:?}", std::fs::read_to_string(&memory));
+    assert!(
+        remembered.is_some(),
+        "{:?}",
+        std::fs::read_to_string(&memory)
+    );
     assert_eq!(world.git(&["status", "--porcelain"]), "?? large.bin");
 }
 

@@ -1,9 +1,9 @@
 //! What architecture.md promises about the tree, held by a test instead of by memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
+use super::budget::{Package, packages};
 
 /// Which of our crates each of our crates may use (development dependencies aside).
 const LAYERS: &[(&str, &[&str])] = &[
@@ -72,43 +72,30 @@ const LICENCES: &[&str] = &[
 /// Lines (without tests) that a file may have before it must be split.
 const LONGEST_FILE: usize = 900;
 
-fn root() -> PathBuf {
+pub(super) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
         .canonicalize()
         .unwrap()
 }
 
-fn metadata() -> Metadata {
-    MetadataCommand::new()
-        .manifest_path(root().join("Cargo.toml"))
-        .other_options(["--locked".to_owned()])
-        .exec()
-        .unwrap()
-}
-
 #[test]
 fn crates_depend_only_downwards() {
-    let metadata = metadata();
     let allowed: BTreeMap<&str, &[&str]> = LAYERS.iter().copied().collect();
     let mut wrong = Vec::new();
-    for package in metadata.workspace_packages() {
-        if package.name.as_str() == "shipline-testkit" {
+    for Package { name, uses, .. } in packages().iter().filter(|package| package.ours) {
+        if name == "shipline-testkit" {
             continue;
         }
-        let Some(allowed) = allowed.get(package.name.as_str()) else {
-            wrong.push(format!("{} is not in the table of layers", package.name));
+        let Some(allowed) = allowed.get(name.as_str()) else {
+            wrong.push(format!("{name} is not in the table of layers"));
             continue;
         };
-        for dependency in package
-            .dependencies
-            .iter()
-            .filter(|d| d.kind != DependencyKind::Development)
-        {
-            if (dependency.name.starts_with("shipline-") || dependency.name == "xtask")
-                && !allowed.contains(&dependency.name.as_str())
+        for used in uses {
+            if (used.starts_with("shipline-") || used == "xtask")
+                && !allowed.contains(&used.as_str())
             {
-                wrong.push(format!("{} must not use {}", package.name, dependency.name));
+                wrong.push(format!("{name} must not use {used}"));
             }
         }
     }
@@ -117,21 +104,15 @@ fn crates_depend_only_downwards() {
 
 #[test]
 fn heavy_libraries_stay_where_they_belong() {
-    let metadata = metadata();
     let mut wrong = Vec::new();
-    for package in metadata.workspace_packages() {
-        for dependency in package
-            .dependencies
-            .iter()
-            .filter(|d| d.kind != DependencyKind::Development)
-        {
-            if let Some((name, homes)) = HEAVY.iter().find(|(name, _)| *name == dependency.name)
-                && !homes.contains(&package.name.as_str())
-                && package.name.as_str() != "shipline-testkit"
+    for Package { name, uses, .. } in packages().iter().filter(|package| package.ours) {
+        for used in uses {
+            if let Some((heavy, homes)) = HEAVY.iter().find(|(heavy, _)| heavy == used)
+                && !homes.contains(&name.as_str())
+                && name != "shipline-testkit"
             {
                 wrong.push(format!(
-                    "{} must not use {name}: it belongs to {homes:?}",
-                    package.name
+                    "{name} must not use {heavy}: it belongs to {homes:?}"
                 ));
             }
         }
@@ -167,8 +148,6 @@ fn every_dependency_comes_from_the_workspace_table() {
 
 #[test]
 fn licences_are_compatible() {
-    let metadata = metadata();
-    let ours: BTreeSet<&PackageId> = metadata.workspace_members.iter().collect();
     let acceptable = |expression: &str| {
         expression
             .replace(['(', ')'], "")
@@ -180,15 +159,14 @@ fn licences_are_compatible() {
                     .all(|licence| LICENCES.contains(&licence.trim()))
             })
     };
-    let wrong: Vec<String> = metadata
-        .packages
+    let wrong: Vec<String> = packages()
         .iter()
-        .filter(|package| !ours.contains(&package.id))
-        .filter(|package| !package.license.as_deref().is_some_and(acceptable))
+        .filter(|package| !package.ours)
+        .filter(|package| !package.licence.as_deref().is_some_and(acceptable))
         .map(|package| {
             format!(
                 "{} {}: {:?}",
-                package.name, package.version, package.license
+                package.name, package.version, package.licence
             )
         })
         .collect();
@@ -293,6 +271,31 @@ fn the_model_does_no_io_and_the_reporters_are_not_async() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn no_example_in_a_comment_goes_untested() {
+    let mut wrong = Vec::new();
+    for path in tracked(".rs") {
+        let text = std::fs::read_to_string(root().join(&path)).unwrap();
+        let mut open = false;
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim_start();
+            let comment = line.strip_prefix("///").or(line.strip_prefix("//!"));
+            let fence = comment.and_then(|comment| comment.trim().strip_prefix("```"));
+            let Some(language) = fence.filter(|rest| !rest.contains('`')) else {
+                continue;
+            };
+            open = !open;
+            if open && !["text", "console", "yaml", "json"].contains(&language) {
+                wrong.push(format!("{path}:{}", number + 1));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "`doctest = false` saves rustdoc reading each crate twice, so examples are tests of their own: {wrong:#?}"
+    );
 }
 
 /// Files that git tracks below the root, with this ending.
