@@ -15,6 +15,7 @@
 mod bench;
 mod clones;
 mod provision;
+mod slowest;
 mod soak;
 mod steps;
 mod test;
@@ -26,8 +27,8 @@ Chores of this repository:
   test [--provision]            Runs formatting, lints, documentation and all tests
   soak [KILLS [SEED]]           Kills runs at random moments and looks whether the next one completes
   clones                        Builds the sample in two clones under two umasks and compares the images
-  bench [images|plan|gitops|sbom LAYOUT]
-                                Measures, side by side with peers; sbom with the image of an OCI layout";
+  bench [start|images|plan|gitops|sbom LAYOUT]
+                                Measures a release build, side by side with peers; sbom with the image of an OCI layout";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -1,6 +1,6 @@
 //! `cargo xtask soak [KILLS [SEED]]`: random kills, outside the gate.
 
-use crate::steps::{command, root, step};
+use crate::steps::{command, step, target};
 
 /// Kills on each kind of platform without a number on the command line.
 const KILLS: &str = "200";
@@ -55,5 +55,5 @@ pub(crate) fn build() -> Result<(), String> {
 
 /// Where one of them is.
 pub(crate) fn binary(name: &str) -> String {
-    root().join("target/debug").join(name).display().to_string()
+    target().join("debug").join(name).display().to_string()
 }

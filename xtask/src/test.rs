@@ -1,6 +1,7 @@
 //! `cargo xtask test [--provision]`: everything that a change must pass.
 
 use crate::provision::{self, Machine};
+use crate::slowest;
 use crate::steps::{command, step};
 
 /// Runs the checks and all tests.
@@ -64,7 +65,7 @@ pub(crate) fn run(options: &[&str]) -> Result<(), String> {
         &["test", "--workspace", "--locked", "--no-fail-fast"],
     );
     machine.describe_to(&mut tests);
-    step("tests", &mut tests)
+    slowest::step("tests", &mut tests)
 }
 
 impl Machine {

@@ -1,7 +1,7 @@
 //! Images, side by side in one run: the bound (read, hash, compress), Shipline, and the peers that the machine has, for the
 //! same content and the same registry on loopback; then the peak of memory while 2 GB become an image, by both builders.
 //!
-//! `cargo bench --profile dev -p shipline-oci --bench images`, or `cargo xtask bench images`.
+//! `cargo bench -p shipline-oci --bench images`, or `cargo xtask bench images`.
 
 #![allow(
     clippy::print_stdout,
