@@ -357,10 +357,10 @@ pub(crate) struct Facts<'f> {
 pub(crate) fn plan(
     session: &Session,
     selection: &Selection,
+    selected: &Selected<'_>,
     settings: &Settings,
     facts: &Facts<'_>,
 ) -> Result<Plan, CommandError> {
-    let selected = select(session, selection)?;
     let missing = session.config.missing_variables(
         selected.pipeline,
         selected.profile,
@@ -372,7 +372,7 @@ pub(crate) fn plan(
     }
     let (mut changes, mut notes) = changes(
         session,
-        &selected,
+        selected,
         selection,
         settings,
         facts.source,
@@ -380,24 +380,24 @@ pub(crate) fn plan(
         facts.waiting,
     )?;
     let mut found = looking::misplaced(&selected.components, facts.source)?;
-    if publishing(&selected, selection, settings) == Publishing::Publish {
-        found.extend(looking::unwritable(&selected, session)?);
+    if publishing(selected, selection, settings) == Publishing::Publish {
+        found.extend(looking::unwritable(selected, session)?);
     }
     if !found.is_empty() {
         return Err(session.objection(found, settings));
     }
-    refuse_dirty(&selected, &changes)?;
+    refuse_dirty(selected, &changes)?;
     let builds = selected.pipeline.has(Nature::makes_images);
     let locking: &[&Component] = if builds { &selected.components } else { &[] };
     let locked = LockedBases::read(locking, facts.pins, facts.source, &settings.variables);
     locked.note_moves(&mut changes, facts.source)?;
-    let affected = plan::affected(&session.config, selected.pipeline, &changes);
+    let reasons = plan::affected(&session.config, selected.pipeline, &changes);
     let affected: Vec<&Component> = selected
         .components
         .iter()
         .copied()
         .filter(|component| {
-            affected
+            reasons
                 .get(&component.name)
                 .is_some_and(|reasons| !reasons.is_empty())
         })
@@ -430,6 +430,7 @@ pub(crate) fn plan(
         pipeline: &selection.pipeline,
         profile: &selection.profile,
         changes: &changes,
+        affected: &reasons,
         only: &selection.only,
         components: &selection.components,
         caching: if selection.no_cache {
@@ -437,7 +438,7 @@ pub(crate) fn plan(
         } else {
             Caching::Use
         },
-        publishing: publishing(&selected, selection, settings),
+        publishing: publishing(selected, selection, settings),
         trees: &trees,
         tools: &tools,
         bases: &bases,

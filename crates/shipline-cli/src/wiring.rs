@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shipline_engine::backend::{
-    Cataloguer, GitopsRepo, ImageBuilder, ImageStore, Registry, Scanner, SourceRepo,
+    GitopsRepo, ImageBuilder, ImageReader, ImageStore, Registry, Scanner, SourceRepo,
 };
 use shipline_engine::error::ErrorClass;
 use shipline_engine::folder::{Obstacle, Place};
@@ -35,6 +35,8 @@ use shipline_oci::registry::ecr::{
     AwsIdentity, EcrRegistry, EcrSettings, InstanceMetadata, MissingRepositories,
 };
 use shipline_oci::store::LayoutStore;
+use shipline_scan::StoreReader;
+use shipline_scan::leaks::LeakScanner;
 
 use sha2::{Digest as _, Sha256};
 
@@ -438,14 +440,12 @@ pub(crate) fn scanners(session: &Session) -> Result<Vec<Arc<dyn Scanner>>, Comma
         .environments
         .values()
         .map(|environment| (&environment.name, environment.api_urls.as_slice()));
-    let leaks = shipline_scan::leaks::LeakScanner::new(environments)?;
-    Ok(vec![Arc::new(leaks)])
+    Ok(vec![Arc::new(LeakScanner::new(environments)?)])
 }
 
-/// What lists the packages of images.
-pub(crate) fn cataloguer(session: &Session) -> Result<Arc<dyn Cataloguer>, CommandError> {
-    let writer = shipline_scan::sbom::SbomWriter::new(scratch(session)?);
-    Ok(Arc::new(writer))
+/// What shows images to scanners.
+pub(crate) fn reader(session: &Session) -> Result<Arc<dyn ImageReader>, CommandError> {
+    Ok(Arc::new(StoreReader::new(scratch(session)?)))
 }
 
 /// Where files pass through that are too large for memory.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use shipline_model::name::{CommitId, Digest, EnvironmentName};
 use shipline_model::plan::{BuildKey, ImageId, Known, KnownBuild, PlannedImage, SourceKey};
+use shipline_model::stage_kind::Kind as StageKind;
 use shipline_model::tag::TagBase;
 
 use crate::backend::{Artifact, ImageStore, Sbom, ScanReport};
@@ -21,10 +22,18 @@ use crate::event::BuiltImage;
 use crate::folder::{Folder, Kind, Place};
 use crate::record::v1;
 
+/// The folder of passes; its name is from the time when only tests were remembered.
+const PASSES: &str = "tests";
+
 /// The version of every file; others are not read.
 const VERSION: u32 = 1;
 /// Entries of each kind that are kept, the youngest.
 const KEPT: usize = 1000;
+
+/// The kind of a pass that was recorded without one.
+fn test() -> StageKind {
+    StageKind::Test
+}
 
 /// The folder of what is known.
 #[derive(Debug, Clone)]
@@ -50,6 +59,8 @@ struct File<T> {
 
 #[derive(Serialize, Deserialize)]
 struct Pass {
+    #[serde(default = "test")]
+    kind: StageKind,
     key: String,
     run: String,
 }
@@ -139,10 +150,10 @@ impl Cache {
     /// # Errors
     /// Where the store cannot be read.
     pub fn known(&self, store: &dyn ImageStore) -> Result<Known, BackendError> {
-        let test_passes = self
-            .all::<Pass>("tests")
+        let passes = self
+            .all::<Pass>(PASSES)
             .into_iter()
-            .map(|pass| (SourceKey(pass.key), pass.run))
+            .map(|pass| ((pass.kind, SourceKey(pass.key)), pass.run))
             .collect();
         let (mut builds, mut lost) = (BTreeMap::new(), BTreeMap::new());
         for ledger in self.all::<Ledger>("builds") {
@@ -161,21 +172,33 @@ impl Cache {
             }
         }
         Ok(Known {
-            test_passes,
+            passes,
             builds,
             lost,
         })
     }
 
-    /// Records that the tests of these sources passed.
+    /// Records that a stage of this kind passed with these sources.
     ///
     /// # Errors
     /// Where it cannot be written.
-    pub fn record_pass(&self, key: &SourceKey, run: &str) -> Result<(), BackendError> {
+    pub fn record_pass(
+        &self,
+        kind: StageKind,
+        key: &SourceKey,
+        run: &str,
+    ) -> Result<(), BackendError> {
+        // Tests have always been named by their key alone.
+        let name = if kind == StageKind::Test {
+            key.0.clone()
+        } else {
+            format!("{}-{key}", kind.nature().word)
+        };
         self.write(
-            "tests",
-            &key.0,
+            PASSES,
+            &name,
             Pass {
+                kind,
                 key: key.0.clone(),
                 run: run.to_owned(),
             },
@@ -442,7 +465,7 @@ impl Cache {
         for folder in ["", "layers/layers", "docker-layers"] {
             crate::disk::sweep(&self.folder.join(folder));
         }
-        for kind in ["tests", "builds", "scans", "sboms", "attached", "tools"] {
+        for kind in [PASSES, "builds", "scans", "sboms", "attached", "tools"] {
             let Ok(folder) = self.folder.join(kind).open() else {
                 continue;
             };

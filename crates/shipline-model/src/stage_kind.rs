@@ -10,7 +10,9 @@ use crate::config::Component;
 use crate::name::EnvironmentName;
 
 /// The word for a kind of stage in `pipeline.yaml`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Reports what changed.

@@ -10,6 +10,7 @@ use shipline_model::name::RunId;
 use shipline_model::plan::{Limits, OnFailure, Plan};
 use shipline_model::tag::TagInstant;
 use shipline_report::SarifWriter;
+use shipline_scan::sbom::SbomWriter;
 
 use crate::again::{self, Again, Program};
 use crate::args::PipelineArgs;
@@ -19,7 +20,7 @@ use crate::exit;
 use crate::fingerprint::Fingerprints;
 use crate::locking;
 use crate::output::{self, Data};
-use crate::planning::{self, Asking, Facts};
+use crate::planning::{self, Asking, Facts, Selected};
 use crate::secrets;
 use crate::session::{self, Session};
 use crate::settings::Settings;
@@ -35,7 +36,7 @@ pub(crate) fn run(
     program: &Program,
 ) -> Result<u8, CommandError> {
     let session = Session::open(settings)?;
-    planning::select(&session, &args.selection)?;
+    let selected = planning::select(&session, &args.selection)?;
     if args.dry_run {
         let plan = plan::make(&session, &args.selection, settings)?;
         return print(&shipline_model::plan::render(&plan));
@@ -47,7 +48,7 @@ pub(crate) fn run(
         Wait::ForIt
     };
     let _lock = session::lock(&session, &command, wait, settings)?;
-    let prepared = prepare(&session, args, settings)?;
+    let prepared = prepare(&session, args, &selected, settings)?;
     let runtime = session.runtime()?;
     let options = options(&session, args, settings, &command)?;
     let again = Again::of(&args.selection, &prepared.plan, program);
@@ -94,14 +95,14 @@ struct Prepared {
 fn prepare(
     session: &Session,
     args: &PipelineArgs,
+    selected: &Selected<'_>,
     settings: &Settings,
 ) -> Result<Prepared, CommandError> {
     let selection = &args.selection;
-    let selected = planning::select(session, selection)?;
     let waiting = wiring::waiting();
     let source = wiring::source(session, settings, &waiting)?;
     let store = wiring::store(session, settings)?;
-    let gitops = wiring::gitops_of(session, &selected, settings)?;
+    let gitops = wiring::gitops_of(session, selected, settings)?;
     // In a pull request nothing is delivered there.
     if Asking::of(selected.pipeline) == Asking::AsItMust && !session.trust.is_pull_request() {
         for note in waits::watch(gitops.as_ref(), || gitops.prepare())? {
@@ -120,15 +121,16 @@ fn prepare(
         pins: &pins,
         waiting: &waiting,
     };
-    let plan = planning::plan(session, selection, settings, &facts)?;
+    let plan = planning::plan(session, selection, selected, settings, &facts)?;
     let backends = Backends {
         source,
         store,
         builder: wiring::builder(session, selected.profile, pins, settings)?,
-        registry: wiring::registry_of(session, &selected, settings)?,
+        registry: wiring::registry_of(session, selected, settings)?,
+        reader: wiring::reader(session)?,
         scanners: wiring::scanners(session)?,
         scan_writer: Arc::new(SarifWriter),
-        cataloguer: wiring::cataloguer(session)?,
+        cataloguer: Arc::new(SbomWriter),
         gitops,
     };
     Ok(Prepared { plan, backends })

@@ -64,6 +64,6 @@ pub(super) fn make(
         pins: &pins,
         waiting: &waiting,
     };
-    let plan = planning::plan(session, selection, settings, &facts)?;
+    let plan = planning::plan(session, selection, &selected, settings, &facts)?;
     Ok(secrets::redactor().mask_plan(plan))
 }

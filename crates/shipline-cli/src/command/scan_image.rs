@@ -1,8 +1,12 @@
 //! `scan image`: looks into images of the clone's store as `image-scan` does, and writes baselines.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use shipline_engine::backend::{Scan, ScanWriter};
+use shipline_engine::backend::{
+    ImageReader, ImageStore, Looking, Scan, ScanReport, ScanTarget, ScanWriter, Scanner,
+    TargetKind, Visitor,
+};
 use shipline_engine::findings::{Baseline, Judge, TargetName, day};
 use shipline_engine::task::TaskContext;
 use shipline_model::config::{Config, Scans, Variants, did_you_mean};
@@ -148,13 +152,16 @@ fn look(
     images: &[(ImageId, Digest)],
     judge: &Judge,
 ) -> Result<Found, CommandError> {
-    let scanners = wiring::scanners(session)?;
+    let scanners: Vec<Arc<dyn Scanner>> = wiring::scanners(session)?
+        .into_iter()
+        .filter(|scanner| scanner.looks_into(TargetKind::Image))
+        .collect();
+    let reader = wiring::reader(session)?;
     let store = wiring::store_as_it_is(session, settings);
     let mut found = Found::default();
     for (id, digest) in images {
-        let task = context(id)?;
-        for scanner in &scanners {
-            let report = scanner.scan(id, digest, &store, &task)?;
+        let reports = reports(&scanners, &*reader, &store, id, digest)?;
+        for (scanner, report) in scanners.iter().zip(reports) {
             let judged = judge.judge(&TargetName::from(id), scanner.kind(), report);
             for note in &judged.notes {
                 print_error(&format!("note: {id}: {note}\n"));
@@ -176,6 +183,35 @@ fn look(
         }
     }
     Ok(found)
+}
+
+/// What each scanner reports of an image, which is read once for all.
+fn reports(
+    scanners: &[Arc<dyn Scanner>],
+    reader: &dyn ImageReader,
+    store: &dyn ImageStore,
+    id: &ImageId,
+    digest: &Digest,
+) -> Result<Vec<ScanReport>, CommandError> {
+    let task = context(id)?;
+    let target = ScanTarget::Image { id, digest };
+    let mut looking = Vec::with_capacity(scanners.len());
+    for scanner in scanners {
+        looking.push(scanner.scan(&target, &task)?);
+    }
+    let visitors = looking.iter_mut().filter_map(|looking| match looking {
+        Looking::Done(_) => None,
+        Looking::AtFiles(look) => Some(&mut **look as &mut dyn Visitor),
+    });
+    let mut visitors: Vec<&mut dyn Visitor> = visitors.collect();
+    if !visitors.is_empty() {
+        reader.show(digest, store, &mut visitors, &mut |_| Ok(()))?;
+    }
+    let reports = looking.into_iter().map(|looking| match looking {
+        Looking::Done(report) => Ok(report),
+        Looking::AtFiles(look) => Ok(look.finish()?),
+    });
+    reports.collect()
 }
 
 /// The context of a scan that belongs to no run: nobody listens.

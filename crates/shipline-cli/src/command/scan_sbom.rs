@@ -9,7 +9,9 @@ use shipline_model::config::{RegistrySpec, did_you_mean};
 use shipline_model::name::Digest;
 use shipline_oci::archive::ImageArchive;
 use shipline_oci::store::{LayoutStore, ListedImage};
-use shipline_scan::sbom::{Inventory, cyclonedx, inventory};
+use shipline_scan::StoreReader;
+use shipline_scan::inventory::{Inventory, of_image};
+use shipline_scan::sbom::cyclonedx;
 
 use crate::args::{SbomFormat, ScanSbomArgs};
 use crate::error::{CommandError, ErrorKind};
@@ -49,9 +51,8 @@ pub(crate) fn run(args: &ScanSbomArgs, settings: &Settings) -> Result<u8, Comman
         }
         None => in_clone(&args.target, settings)?,
     };
-    let found = inventory(&target.digest, &*target.store, &target.scratch, &mut |_| {
-        Ok(())
-    })?;
+    let reader = StoreReader::new(target.scratch);
+    let found = of_image(&target.digest, &*target.store, &reader, &mut |_| Ok(()))?;
     for note in &found.notes {
         print_error(&format!("note: {note}\n"));
     }

@@ -2,9 +2,8 @@
 
 use shipline_model::name::Digest;
 
-use crate::backend::{Artifact, ImageStore};
+use crate::backend::{Artifact, Looking};
 use crate::error::BackendError;
-use crate::task::TaskContext;
 
 /// An image's packages as a document (a software bill of materials).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +24,10 @@ pub trait Cataloguer: Send + Sync {
     /// Lists the packages of the image that people know as `name`. The same image under the same name gives the same bytes.
     ///
     /// # Errors
-    /// Where the image cannot be read. Malformed package data is no error: a note tells of it.
-    fn catalogue(
-        &self,
+    /// Where it cannot begin. Malformed package data is no error: a note tells of it.
+    fn catalogue<'l>(
+        &'l self,
         name: &str,
         digest: &Digest,
-        store: &dyn ImageStore,
-        task: &TaskContext,
-    ) -> Result<Sbom, BackendError>;
+    ) -> Result<Looking<'l, Sbom>, BackendError>;
 }

@@ -12,6 +12,7 @@ mod registry;
 mod scanner;
 mod source;
 mod store;
+mod visitor;
 
 pub use artifact::*;
 pub use builder::*;
@@ -21,3 +22,4 @@ pub use registry::*;
 pub use scanner::*;
 pub use source::*;
 pub use store::*;
+pub use visitor::*;

@@ -1,11 +1,12 @@
 //! What looks into things before they are published.
 
 use shipline_model::finding::{Finding, FindingKind};
-use shipline_model::name::Digest;
+use shipline_model::name::{CommitId, ComponentName, Digest, RepoPath};
 use shipline_model::plan::ImageId;
 
-use crate::backend::{Artifact, ImageStore};
+use crate::backend::{Artifact, Looking, SourceRepo};
 use crate::error::BackendError;
+use crate::findings::TargetName;
 use crate::task::TaskContext;
 
 /// What a scan saw. Nothing of it is judged: what counts is decided by [`Judge`](crate::findings::Judge).
@@ -39,7 +40,73 @@ pub trait ScanWriter: Send + Sync {
     fn write(&self, scans: &[Scan]) -> Result<Artifact, BackendError>;
 }
 
-/// Looks into one image. Called on blocking threads.
+/// The kinds of things that scanners look into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TargetKind {
+    /// An image in the store.
+    Image,
+    /// A component's sources, as the run has them.
+    Sources,
+    /// The commits of a change set.
+    Commits,
+}
+
+/// What a scanner looks into.
+#[derive(Clone, Copy)]
+pub enum ScanTarget<'t> {
+    /// An image in the store.
+    Image {
+        /// Which.
+        id: &'t ImageId,
+        /// Its manifest.
+        digest: &'t Digest,
+    },
+    /// A component's sources, as the run has them.
+    Sources {
+        /// The component.
+        component: &'t ComponentName,
+        /// Its paths in the repository.
+        paths: &'t [RepoPath],
+        /// The repository.
+        source: &'t dyn SourceRepo,
+    },
+    /// The commits of a change set.
+    Commits {
+        /// The commit before the first of them; none where all that the head reaches is looked into.
+        base: Option<&'t CommitId>,
+        /// The last of them.
+        head: &'t CommitId,
+        /// The repository.
+        source: &'t dyn SourceRepo,
+    },
+}
+
+impl ScanTarget<'_> {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> TargetKind {
+        match self {
+            Self::Image { .. } => TargetKind::Image,
+            Self::Sources { .. } => TargetKind::Sources,
+            Self::Commits { .. } => TargetKind::Commits,
+        }
+    }
+
+    /// Its name in exceptions and baselines.
+    #[must_use]
+    pub fn name(&self) -> TargetName {
+        match self {
+            Self::Image { id, .. } => TargetName::from(*id),
+            Self::Sources { component, .. } => TargetName {
+                component: Some((*component).clone()),
+                variant: None,
+            },
+            Self::Commits { .. } => TargetName::default(),
+        }
+    }
+}
+
+/// Looks into targets of some kinds. Called on blocking threads.
 pub trait Scanner: Send + Sync {
     /// What it looks for, for people ("environment leaks").
     fn name(&self) -> &str;
@@ -47,21 +114,22 @@ pub trait Scanner: Send + Sync {
     /// What kind of findings it gives.
     fn kind(&self) -> FindingKind;
 
-    /// All that decides a report besides the image: what the scanner knows, its rules. Equal keys allow to take an earlier
-    /// report of the same image; `None`: it is scanned every time.
+    /// Whether it looks into targets of this kind.
+    fn looks_into(&self, target: TargetKind) -> bool;
+
+    /// All that decides a report besides the target: what the scanner knows, its rules. Equal keys allow to take an earlier
+    /// report of the same target; `None`: it is scanned every time.
     fn key(&self) -> Option<String> {
         None
     }
 
-    /// Looks into the image.
+    /// Looks into a target of a kind that it looks into. For an image it may ask to be shown its files.
     ///
     /// # Errors
-    /// Where the image cannot be read. A finding is no error.
-    fn scan(
-        &self,
-        id: &ImageId,
-        digest: &Digest,
-        store: &dyn ImageStore,
-        task: &TaskContext,
-    ) -> Result<ScanReport, BackendError>;
+    /// Where the target cannot be read. A finding is no error.
+    fn scan<'l>(
+        &'l self,
+        target: &ScanTarget<'l>,
+        task: &'l TaskContext,
+    ) -> Result<Looking<'l, ScanReport>, BackendError>;
 }

@@ -18,7 +18,8 @@ use shipline_model::value::Variables;
 use tokio::sync::mpsc;
 
 use crate::backend::{
-    Cataloguer, GitopsRepo, ImageBuilder, ImageStore, Registry, ScanWriter, Scanner, SourceRepo,
+    Cataloguer, GitopsRepo, ImageBuilder, ImageReader, ImageStore, Registry, ScanWriter, Scanner,
+    SourceRepo,
 };
 use crate::error::BackendError;
 use crate::event::{CancelReason, Reporter, RunSummary};
@@ -37,6 +38,8 @@ pub struct Backends {
     pub builder: Arc<dyn ImageBuilder>,
     /// Where images are published.
     pub registry: Arc<dyn Registry>,
+    /// What shows images to scanners and cataloguer.
+    pub reader: Arc<dyn ImageReader>,
     /// What looks into images before they are published.
     pub scanners: Vec<Arc<dyn Scanner>>,
     /// What writes down what the scanners found, for the registry.

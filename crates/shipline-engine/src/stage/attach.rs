@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use shipline_model::name::Digest;
 use shipline_model::plan::PlannedImage;
 
+use super::push::Release;
 use super::{StageTask, blocking};
 use crate::backend::{Artifact, ArtifactManifest, AttachOutcome, ImageStore, Scan, TagRequest};
 use crate::cache::Attachment;
@@ -15,25 +16,11 @@ use crate::error::{BackendError, ErrorClass};
 use crate::fault::FaultPoint;
 use crate::run::ScanCache;
 
-/// Whether anything of an image had to be sent in this run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Upload {
-    /// It is new in its repository, or parts of it are.
-    Sent,
-    /// All of it was there.
-    NothingNew,
-}
-
 /// Lets the documents about these images refer to them.
-pub(super) async fn attach(
-    task: &StageTask,
-    uploaded: impl IntoIterator<Item = (&PlannedImage, &TagRequest, Upload)>,
-) -> Result<(), BackendError> {
-    let attaching = uploaded
-        .into_iter()
-        .map(|(image, request, upload)| async move {
-            (image, try_attach(task, image, request, upload).await)
-        });
+pub(super) async fn attach(task: &StageTask, releases: &[Release<'_>]) -> Result<(), BackendError> {
+    let attaching = releases
+        .iter()
+        .map(|release| async move { (release.image, try_attach(task, release).await) });
     let (mut titles, mut images) = (BTreeSet::new(), Vec::new());
     for (image, attached) in join_all(attaching).await {
         match attached {
@@ -67,9 +54,11 @@ pub(super) async fn attach(
 /// Gives the titles of what is listed since now.
 async fn try_attach(
     task: &StageTask,
-    image: &PlannedImage,
-    request: &TagRequest,
-    upload: Upload,
+    Release {
+        image,
+        request,
+        sent,
+    }: &Release<'_>,
 ) -> Result<Vec<String>, BackendError> {
     let shared = &task.shared;
     let artifacts = artifacts(task, image)?;
@@ -81,7 +70,7 @@ async fn try_attach(
     let registry = &shared.backends.registry;
     let name = registry.name();
     // Where the image was there and this clone has seen the documents beside it, nobody is asked.
-    let known = upload == Upload::NothingNew
+    let known = *sent == 0
         && shared.options.scan_cache == ScanCache::Use
         && artifacts
             .iter()

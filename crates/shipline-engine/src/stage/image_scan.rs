@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use shipline_model::finding::{Finding, Group, Location, Severity, grouped};
-use shipline_model::name::Digest;
-use shipline_model::plan::{Decision, ImageId, PlannedImage};
+use shipline_model::plan::{Decision, ImageId};
 
-use super::sbom::catalogue;
-use super::{Ended, StageTask, blocking};
-use crate::backend::{Scan, ScanReport, Scanner};
+use super::look::{Reported, look};
+use super::sbom::Source;
+use super::{Ended, StageTask};
+use crate::backend::{Scan, Scanner, TargetKind};
 use crate::error::{BackendError, ErrorClass};
 use crate::event::Facts;
 use crate::findings::{Judged, TargetName};
-use crate::run::ScanCache;
 use crate::task::TaskMessage;
 
 /// Findings that a failure's message names; all are reported.
@@ -68,18 +67,25 @@ impl Total {
 pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
     let shared = &task.shared;
     let scanners = &shared.backends.scanners;
-    if scanners.is_empty() {
+    let image = |scanner: &Arc<dyn Scanner>| scanner.looks_into(TargetKind::Image);
+    if !scanners.iter().any(image) {
         return Ok(Ended::NotAssessed("no scanner is configured".to_owned()));
     }
     let mut total = Total::default();
     for image in task.images() {
         let digest = shared.digest(image)?;
-        let mut scans = Vec::with_capacity(scanners.len());
-        for scanner in scanners {
-            if task.context.is_cancelled() {
-                return Err(task.cancelled());
+        let looked = look(task, image, &digest).await?;
+        let mut scans = Vec::with_capacity(looked.reports.len());
+        for Reported {
+            scanner,
+            report,
+            taken,
+        } in looked.reports
+        {
+            match taken {
+                Some(from) => total.taken = Some(from),
+                None => total.scanned = true,
             }
-            let report = report(task, scanner, image, &digest, &mut total).await?;
             total.bytes = total.bytes.max(report.bytes);
             let judged = shared
                 .judge
@@ -97,9 +103,25 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
                 task.context.say(TaskMessage::Finding(finding)).await;
             }
         }
-        if let Some(sbom) = catalogue(task, image, &digest).await? {
-            *total.packages.get_or_insert(0) += sbom.packages;
-            total.scanned |= sbom.made;
+        match looked.sbom {
+            Ok(sbom) => {
+                for note in sbom.notes {
+                    let line = format!("SBOM of {}: {note}", image.id);
+                    task.context.note(line).await;
+                }
+                *total.packages.get_or_insert(0) += sbom.packages;
+                total.scanned |= sbom.source == Source::Made;
+            }
+            Err(error) if error.class == ErrorClass::Cancelled => return Err(error),
+            // One that cannot be made is no reason not to publish.
+            Err(error) => {
+                let why = match &error.cause {
+                    Some(cause) => format!("{error}: {cause}"),
+                    None => error.to_string(),
+                };
+                let line = format!("{} has no SBOM: failed to {why}", image.id);
+                task.context.note(line).await;
+            }
         }
         if total.gate() == Gate::Passed {
             let mut results = shared.results();
@@ -161,48 +183,6 @@ fn unused(task: &StageTask, gate: Gate) -> Vec<String> {
             )
         })
         .collect()
-}
-
-/// An earlier report of the same bytes under the same rules, or a new one.
-async fn report(
-    task: &StageTask,
-    scanner: &Arc<dyn Scanner>,
-    image: &PlannedImage,
-    digest: &Digest,
-    total: &mut Total,
-) -> Result<ScanReport, BackendError> {
-    let shared = &task.shared;
-    // The key includes the image ID: the same bytes may leak in staging and be right in production.
-    let key = scanner.key().map(|key| format!("{} {key}", image.id));
-    if let (Some(key), ScanCache::Use) = (&key, shared.options.scan_cache) {
-        let (cache, name) = (shared.cache.clone(), scanner.name().to_owned());
-        let (digest, key) = (digest.clone(), key.clone());
-        let known = blocking(move || Ok(cache.scan(&digest, &name, &key))).await?;
-        if let Some((run, report)) = known {
-            total.taken = Some((run, scanner.key().unwrap_or_default()));
-            return Ok(report);
-        }
-    }
-    total.scanned = true;
-    let (scanner, store) = (Arc::clone(scanner), Arc::clone(&shared.backends.store));
-    let (id, digest, context) = (image.id.clone(), digest.clone(), task.context.clone());
-    let cache = shared.cache.clone();
-    let run = shared.options.run.to_string();
-    let (target, shared) = (TargetName::from(&image.id), Arc::clone(shared));
-    let redactor = Arc::clone(&shared.options.redactor);
-    blocking(move || {
-        let report = redactor.mask_report(scanner.scan(&id, &digest, &*store, &context)?);
-        // Failures are never remembered.
-        let judged = shared.judge.judge(&target, scanner.kind(), report.clone());
-        if let Some(key) = key
-            && judged.stopped.is_empty()
-            && report.not_assessed.is_none()
-        {
-            cache.record_scan(&digest, scanner.name(), &key, &run, &report)?;
-        }
-        Ok(report)
-    })
-    .await
 }
 
 fn describe(group: &Group<'_>) -> String {

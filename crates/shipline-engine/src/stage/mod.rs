@@ -6,6 +6,7 @@ mod command;
 mod detect;
 mod gitops;
 mod image_scan;
+mod look;
 mod push;
 mod retention;
 mod sbom;
@@ -21,12 +22,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use shipline_model::config::{Component, Config, StageKind};
 use shipline_model::name::{ComponentName, Digest};
 use shipline_model::plan::{ImageAction, ImageId, Plan, PlannedImage, Task};
+use shipline_model::stage_kind::Cached;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{Artifact, Scan};
 use crate::cache::Cache;
 use crate::error::{BackendError, ErrorClass};
 use crate::event::{BuiltImage, Facts};
+use crate::fault::FaultPoint;
 use crate::findings::Judge;
 use crate::process::Supervisor;
 use crate::run::{Backends, RunOptions};
@@ -83,9 +86,10 @@ pub(crate) enum Ended {
     NotAssessed(String),
 }
 
-/// Runs one attempt of a task.
+/// Runs a task, and remembers a pass that the next plan may take.
 pub(crate) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
-    match &task.task.kind {
+    let kind = &task.task.kind;
+    let ended = match kind {
         StageKind::Detect => detect::run(task).await,
         StageKind::Test => test::run(task).await,
         StageKind::Build => build::run(task).await,
@@ -93,7 +97,28 @@ pub(crate) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
         StageKind::Push => push::run(task).await,
         StageKind::Gitops { environment } => gitops::run(task, environment).await,
         StageKind::Run { command } => command::run(task, command).await,
+    }?;
+    match (&ended, kind.nature().cached) {
+        (Ended::Passed(_), Cached::BySources) => remember(task).await?,
+        (Ended::Passed(_) | Ended::Cached { .. } | Ended::NotAssessed(_), _) => {}
     }
+    Ok(ended)
+}
+
+/// Remembers that a task passed with the sources of its component.
+async fn remember(task: &StageTask) -> Result<(), BackendError> {
+    let shared = &task.shared;
+    shared.options.faults.reach(FaultPoint::TestPassed);
+    let name = task.task.id.component.as_ref();
+    let mut components = shared.plan.components.iter();
+    let planned = components.find(|planned| Some(&planned.name) == name);
+    if let Some(key) = planned.and_then(|planned| planned.source_key.clone()) {
+        let (cache, kind) = (shared.cache.clone(), task.task.kind.kind());
+        let run = shared.options.run.to_string();
+        blocking(move || cache.record_pass(kind, &key, &run)).await?;
+        shared.options.faults.reach(FaultPoint::TestRecorded);
+    }
+    Ok(())
 }
 
 impl Shared {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shipline_model::name::RepositoryName;
 use shipline_model::plan::PlannedImage;
 
-use super::attach::{Upload, attach};
+use super::attach::attach;
 use super::retention::warn_of_expiry;
 use super::section::no_return;
 use super::{Ended, Shared, StageTask, blocking};
@@ -31,56 +31,32 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
     let shared = &task.shared;
     let registry = &shared.backends.registry;
     let faults = &shared.options.faults;
-    let images: Vec<&PlannedImage> = shared.images().collect();
-    let requests: Vec<TagRequest> = images
-        .iter()
-        .map(|image| {
-            Ok(TagRequest {
-                repository: image.repository.clone(),
-                tag: image.tag.to_string(),
-                digest: shared.digest(image)?,
-            })
-        })
-        .collect::<Result<_, BackendError>>()?;
-    write_release_set(task, &images, &requests).await?;
+    let mut releases = releases(shared)?;
+    write_release_set(task, &releases).await?;
     faults.reach(FaultPoint::ReleaseSet);
 
-    let mut sent = Vec::new();
-    for (done, (image, request)) in images.iter().zip(&requests).enumerate() {
+    let all = releases.len() as u64;
+    for (done, release) in releases.iter_mut().enumerate() {
         if task.context.is_cancelled() {
             return Err(task.cancelled());
         }
-        task.context.progress(
-            image.id.to_string(),
-            done as u64,
-            Some(images.len() as u64),
-            Unit::Steps,
-        );
-        let uploaded = registry
-            .upload(
-                &request.repository,
-                &request.digest,
-                &shared.backends.store,
-                &task.context,
-            )
-            .await?;
-        sent.push(uploaded.sent);
+        let what = release.image.id.to_string();
+        task.context
+            .progress(what, done as u64, Some(all), Unit::Steps);
+        let TagRequest {
+            repository, digest, ..
+        } = &release.request;
+        let store = &shared.backends.store;
+        let uploaded = registry.upload(repository, digest, store, &task.context);
+        release.sent = uploaded.await?.sent;
     }
-    for request in &requests {
-        verify(task, request).await?;
+    for release in &releases {
+        verify(task, &release.request).await?;
     }
-    let uploads = sent.iter().map(|sent| match sent {
-        0 => Upload::NothingNew,
-        _ => Upload::Sent,
-    });
-    let uploaded = images.iter().copied().zip(&requests).zip(uploads);
-    attach(
-        task,
-        uploaded.map(|((image, request), upload)| (image, request, upload)),
-    )
-    .await?;
+    attach(task, &releases).await?;
     faults.reach(FaultPoint::RegistryVerified);
 
+    let requests: Vec<TagRequest> = releases.iter().map(|it| it.request.clone()).collect();
     let (tagger, wanted) = (Arc::clone(registry), requests.clone());
     let what = format!("set {} tags in {}", requests.len(), registry.name());
     let tagged = no_return(task, &what, |context| async move {
@@ -89,7 +65,7 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
     .await;
     let outcomes = match tagged {
         Err(error) if error.class == ErrorClass::Conflict => {
-            forget_conflicting(shared, &images, &requests).await;
+            forget_conflicting(shared, &releases).await;
             return Err(with_earlier_runs(shared, &requests, error).await);
         }
         tagged => tagged?,
@@ -98,25 +74,49 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
     if outcomes.contains(&TagOutcome::Set) {
         warn_of_expiry(task, &requests).await;
     }
-    let pushed = images
-        .iter()
-        .zip(requests)
-        .zip(sent.into_iter().zip(outcomes))
-        .map(|((image, request), (sent, outcome))| PushedImage {
-            id: image.id.clone(),
-            reference: reference(task, &request),
-            digest: request.digest,
-            sent,
+    let pushed = releases
+        .into_iter()
+        .zip(outcomes)
+        .map(|(release, outcome)| PushedImage {
+            id: release.image.id.clone(),
+            reference: reference(task, &release.request),
+            digest: release.request.digest,
+            sent: release.sent,
             already_there: outcome == TagOutcome::AlreadyThere,
         })
         .collect();
     Ok(Ended::Passed(Facts::Pushed(pushed)))
 }
 
+/// An image on its way to the registry.
+pub(super) struct Release<'p> {
+    pub(super) image: &'p PlannedImage,
+    pub(super) request: TagRequest,
+    /// Bytes that had to be sent.
+    pub(super) sent: u64,
+}
+
+/// All images of the run, each with the tag that it gets.
+fn releases(shared: &Shared) -> Result<Vec<Release<'_>>, BackendError> {
+    let mut releases = Vec::new();
+    for image in shared.images() {
+        releases.push(Release {
+            request: TagRequest {
+                repository: image.repository.clone(),
+                tag: image.tag.to_string(),
+                digest: shared.digest(image)?,
+            },
+            image,
+            sent: 0,
+        });
+    }
+    Ok(releases)
+}
+
 /// Forgets the builds whose tags name other images, so that the next run gives them new ones. Nothing is lost where that fails:
 /// the conflict is met, and told, again.
-async fn forget_conflicting(shared: &Shared, images: &[&PlannedImage], requests: &[TagRequest]) {
-    for (image, request) in images.iter().zip(requests) {
+async fn forget_conflicting(shared: &Shared, releases: &[Release<'_>]) {
+    for Release { image, request, .. } in releases {
         let tag = Reference::Tag(request.tag.clone());
         let found = shared.backends.registry.resolve(&request.repository, &tag);
         if let Ok(Some(found)) = found.await
@@ -191,20 +191,15 @@ async fn verify(task: &StageTask, request: &TagRequest) -> Result<(), BackendErr
     }
 }
 
-async fn write_release_set(
-    task: &StageTask,
-    images: &[&PlannedImage],
-    requests: &[TagRequest],
-) -> Result<(), BackendError> {
+async fn write_release_set(task: &StageTask, releases: &[Release<'_>]) -> Result<(), BackendError> {
     let shared = &task.shared;
     let passed = shared.results().passed.clone();
     let set = v1::ReleaseSet {
         version: v1::VERSION,
         run: shared.options.run.to_string(),
-        images: images
+        images: releases
             .iter()
-            .zip(requests)
-            .map(|(image, request)| v1::ReleasedImage {
+            .map(|Release { image, request, .. }| v1::ReleasedImage {
                 id: v1::ImageId::from(&image.id),
                 repository: image.repository.to_string(),
                 tag: request.tag.clone(),

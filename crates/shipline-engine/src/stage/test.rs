@@ -1,4 +1,4 @@
-//! `test`: `setup` once, then `test` on exactly the sources; a pass is remembered, a failure never.
+//! `test`: `setup` once, then `test` on exactly the sources.
 
 use std::io::{self, Read as _};
 use std::sync::Arc;
@@ -9,7 +9,6 @@ use super::command::{Needs, execute, folder, ready, restore};
 use super::{Ended, StageTask, blocking};
 use crate::error::BackendError;
 use crate::event::Facts;
-use crate::fault::FaultPoint;
 use crate::folder::{Folder, Kind, Place};
 use crate::glob::matches;
 use crate::record::run_folder;
@@ -26,7 +25,6 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
     let Some(test) = &component.test else {
         return Ok(Ended::Passed(Facts::None));
     };
-    let shared = &task.shared;
     let result = {
         let mut state = ready(task, component, Needs::Setup).await?;
         // A pass is remembered by the sources: what `run` stages left behind has no part in it.
@@ -45,19 +43,6 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
         result
     };
     result?;
-    shared.options.faults.reach(FaultPoint::TestPassed);
-    let key = shared
-        .plan
-        .components
-        .iter()
-        .find(|planned| planned.name == component.name)
-        .and_then(|planned| planned.source_key.clone());
-    if let Some(key) = key {
-        let cache = shared.cache.clone();
-        let run = shared.options.run.to_string();
-        blocking(move || cache.record_pass(&key, &run)).await?;
-        shared.options.faults.reach(FaultPoint::TestRecorded);
-    }
     Ok(Ended::Passed(Facts::None))
 }
 

@@ -86,7 +86,7 @@ async fn a_cache_that_is_damaged_or_foreign_is_empty() {
     world.run().await;
     let cache = Cache::new(world.place());
     let known = cache.known(&*world.store).unwrap();
-    assert_eq!((known.test_passes.len(), known.builds.len()), (2, 2));
+    assert_eq!((known.passes.len(), known.builds.len()), (2, 2));
     for kind in ["tests", "builds"] {
         for (position, entry) in fs::read_dir(world.state().join("cache").join(kind))
             .unwrap()
@@ -102,7 +102,7 @@ async fn a_cache_that_is_damaged_or_foreign_is_empty() {
         }
     }
     let known = cache.known(&*world.store).unwrap();
-    assert_eq!((known.test_passes.len(), known.builds.len()), (0, 0));
+    assert_eq!((known.passes.len(), known.builds.len()), (0, 0));
     assert_eq!(world.run().await.end.summary.failed, 0);
 }
 

@@ -18,13 +18,13 @@ use shipline_model::name::{CommitId, PipelineName, ProfileName, RunId};
 use shipline_model::path::ByPath;
 use shipline_model::plan::{
     Base, Caching, ChangeSet, ComponentChange, Head, Limits, OnFailure, Plan, PlanRequest,
-    Publishing, make, sources,
+    Publishing, affected, make, sources,
 };
 use shipline_model::tag::TagInstant;
 use shipline_model::value::Variables;
 use shipline_testkit::memory::{
-    MemoryBuilder, MemoryGitops, MemoryRegistry, MemorySource, MemoryStore, PlainScanWriter,
-    ScriptedCataloguer, ScriptedScanner,
+    MemoryBuilder, MemoryGitops, MemoryRegistry, MemorySource, MemoryStore, NoReader,
+    PlainScanWriter, ScriptedCataloguer, ScriptedScanner,
 };
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -273,17 +273,19 @@ impl World {
                 (name.clone(), key)
             })
             .collect();
+        let changes = ChangeSet {
+            head: self.source.head().unwrap(),
+            components: names
+                .iter()
+                .map(|name| (name.clone(), change.clone()))
+                .collect(),
+        };
         make(&PlanRequest {
             config: &self.config,
             pipeline: &pipeline,
             profile: &ProfileName::new("local").unwrap(),
-            changes: &ChangeSet {
-                head: self.source.head().unwrap(),
-                components: names
-                    .iter()
-                    .map(|name| (name.clone(), change.clone()))
-                    .collect(),
-            },
+            changes: &changes,
+            affected: &affected(&self.config, &self.config.pipelines[&pipeline], &changes),
             only: &[],
             components: &[],
             caching: Caching::Use,
@@ -336,6 +338,7 @@ impl World {
             builder: Arc::<MemoryBuilder>::clone(&self.builder),
             registry: Arc::<MemoryRegistry>::clone(&self.registry),
             scanners: self.scanners.clone(),
+            reader: Arc::new(NoReader),
             scan_writer: Arc::new(PlainScanWriter),
             cataloguer: Arc::<ScriptedCataloguer>::clone(&self.cataloguer),
             gitops: Arc::<MemoryGitops>::clone(&self.gitops),

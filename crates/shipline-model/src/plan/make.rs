@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::affected::{LOCK_FILE, SHARED, affected, sources};
+use super::affected::{LOCK_FILE, SHARED, sources};
 use super::key::{self, SourceInputs};
 use super::tasks;
 use super::types::{
@@ -46,6 +46,8 @@ pub struct PlanRequest<'a> {
     pub profile: &'a ProfileName,
     /// What changed.
     pub changes: &'a ChangeSet,
+    /// What [`affected`](super::affected) says of it.
+    pub affected: &'a BTreeMap<ComponentName, Vec<Reason>>,
     /// Only these stages run; empty: all.
     pub only: &'a [StageName],
     /// Only these components are looked at; empty: all of the pipeline.
@@ -132,7 +134,6 @@ pub fn make(request: &PlanRequest<'_>) -> Result<Plan, PlanError> {
             name: component.to_string(),
         });
     }
-    let mut reasons = affected(request.config, pipeline, request.changes);
     let mut missing = BTreeSet::new();
     let mut components = Vec::new();
     let wanted =
@@ -147,7 +148,7 @@ pub fn make(request: &PlanRequest<'_>) -> Result<Plan, PlanError> {
         // Never "nothing to do" by accident: what nobody looked at is no component without changes.
         let change = request.changes.components.get(name);
         let change = change.ok_or_else(|| unknown("change set of component"))?;
-        let reasons = reasons.remove(name).unwrap_or_default();
+        let reasons = request.affected.get(name).cloned().unwrap_or_default();
         let planned = if reasons.is_empty() || component.path.is_none() {
             PlannedComponent {
                 name: name.clone(),

@@ -253,8 +253,12 @@ impl<'a> List<'a> {
         match (stage.kind.nature().cached, self.request.caching) {
             (Cached::BySources, Caching::Ignore) => run("--no-cache"),
             (Cached::BySources, Caching::Use) => {
-                let key = planned.source_key.as_ref();
-                match key.and_then(|key| Some((key, self.request.known.test_passes.get(key)?))) {
+                let kind = stage.kind.kind();
+                let known = planned.source_key.as_ref().and_then(|key| {
+                    let from = self.request.known.passes.get(&(kind, key.clone()))?;
+                    Some((key, from))
+                });
+                match known {
                     Some((key, from)) => Decision::Cached {
                         key: key.0.clone(),
                         from: from.clone(),

@@ -6,6 +6,7 @@ use super::*;
 use crate::config::{self, Config};
 use crate::name::{CommitId, ComponentName, Digest, PipelineName, ProfileName, StageName};
 use crate::path::{ByPath, GitPath};
+use crate::stage_kind::Kind;
 use crate::tag::{TagBase, TagInstant};
 use crate::value::Variables;
 
@@ -129,6 +130,11 @@ impl World {
             pipeline: &pipeline,
             profile: &profile,
             changes: &self.changes,
+            affected: &affected(
+                &self.config,
+                &self.config.pipelines[&pipeline],
+                &self.changes,
+            ),
             only: &self.only,
             components: &self.components,
             caching: self.caching,
@@ -153,8 +159,8 @@ impl World {
         let planned = of(plan, component);
         let source = planned.source_key.clone().unwrap();
         self.known
-            .test_passes
-            .insert(source.clone(), "earlier".to_owned());
+            .passes
+            .insert((Kind::Test, source.clone()), "earlier".to_owned());
         let Some(first) = planned.images.first() else {
             return;
         };

@@ -10,7 +10,7 @@ use crate::name::{
     RepositoryName, StageName,
 };
 use crate::path::{AtPath, ByPath, GitPath};
-use crate::stage_kind::{Resource, StageKind};
+use crate::stage_kind::{Kind, Resource, StageKind};
 use crate::tag::{ImageTag, TagBase, TagInstant};
 use crate::value::Value;
 
@@ -201,8 +201,8 @@ pub struct TaskId {
 /// What is known from earlier runs in this clone, found before planning.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Source keys of tests that passed, with the run that passed them.
-    pub test_passes: BTreeMap<SourceKey, String>,
+    /// Stages that passed with certain sources (tests, scans of sources), with the run in which they did.
+    pub passes: BTreeMap<(Kind, SourceKey), String>,
     /// Builds by source key.
     pub builds: BTreeMap<SourceKey, KnownBuild>,
     /// Builds of which an image is gone from the store, by source key, with their run. A tag may name that image, and another

@@ -17,7 +17,7 @@ const PACKED: &[&[u8]] = &[b"PK\x03\x04", ZSTD, b"\xfd7zX", b"BZh"];
 pub(super) type Unpacked<R> = io::Take<MultiGzDecoder<BufReader<Known<R>>>>;
 
 /// How a file in a layer is read.
-pub(super) enum Opened<R: Read> {
+pub(super) enum File<R: Read> {
     /// As it is.
     Plain(Known<R>),
     /// As it is, although its texts are compressed in a way that is not read.
@@ -27,15 +27,15 @@ pub(super) enum Opened<R: Read> {
 }
 
 /// Opens a file of a layer; a gzip file is unpacked. Brotli has no mark of its own: it is told by the name.
-pub(super) fn file<R: Read>(path: &str, from: R) -> io::Result<Opened<R>> {
+pub(super) fn file<R: Read>(path: &str, from: R) -> io::Result<File<R>> {
     let (start, known) = peek(from)?;
     Ok(if start.starts_with(GZIP) {
         let unpacked = MultiGzDecoder::new(BufReader::new(known));
-        Opened::Unpacked(Box::new(unpacked.take(LARGEST_UNPACKED)))
+        File::Unpacked(Box::new(unpacked.take(LARGEST_UNPACKED)))
     } else if PACKED.iter().any(|mark| start.starts_with(mark)) || path.ends_with(".br") {
-        Opened::Packed(known)
+        File::Packed(known)
     } else {
-        Opened::Plain(known)
+        File::Plain(known)
     })
 }
 

@@ -12,18 +12,17 @@ mod url;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use shipline_engine::archive::{EntryKind, TarReader};
-use shipline_engine::backend::{ImageStore, ScanReport, Scanner};
+use shipline_engine::archive::EntryKind;
+use shipline_engine::backend::{
+    Look, Looking, Opened, ScanReport, ScanTarget, Scanner, Shown, TargetKind, Visitor, Want, Whole,
+};
 use shipline_engine::error::{BackendError, ErrorClass};
-use shipline_engine::event::Unit;
 use shipline_engine::task::TaskContext;
 use shipline_model::finding::{Finding, FindingKind, Location, Rule, Severity};
-use shipline_model::name::{Digest, EnvironmentName};
+use shipline_model::name::EnvironmentName;
 use shipline_model::plan::ImageId;
 
-use crate::layers::Image;
-
-use image::Opened;
+use image::File;
 use search::{Hit, Search};
 use url::ApiUrl;
 
@@ -35,9 +34,6 @@ const VERSION: u32 = 4;
 
 /// Files that a note names, of those that could not be looked into.
 const NAMED: usize = 3;
-
-/// Progress is told each time this many bytes have been looked at.
-const STEP: u64 = 4 * 1024 * 1024;
 
 /// Looks for other environments' `api_urls` in images that are made for one environment.
 #[derive(Debug)]
@@ -87,40 +83,39 @@ impl Scanner for LeakScanner {
         let urls: Vec<String> = urls
             .map(|url| format!("{} {}", url.environment, url.written))
             .collect();
-        Some(format!("leaks {VERSION}\n{}", urls.join("\n")))
+        Some(format!("leaks {VERSION}: {}", urls.join(", ")))
     }
 
-    fn scan(
-        &self,
-        id: &ImageId,
-        digest: &Digest,
-        store: &dyn ImageStore,
-        task: &TaskContext,
-    ) -> Result<ScanReport, BackendError> {
+    fn looks_into(&self, target: TargetKind) -> bool {
+        target == TargetKind::Image
+    }
+
+    fn scan<'l>(
+        &'l self,
+        target: &ScanTarget<'l>,
+        task: &'l TaskContext,
+    ) -> Result<Looking<'l, ScanReport>, BackendError> {
         // An image for all environments is not bound to any.
-        let Some(own) = &id.variant else {
-            return Ok(ScanReport::default());
+        let ScanTarget::Image {
+            id: ImageId {
+                variant: Some(own), ..
+            },
+            ..
+        } = target
+        else {
+            return Ok(Looking::Done(ScanReport::default()));
         };
         let mut urls = self.search.urls().iter();
         if urls.all(|url| url.environment == *own) {
-            return Ok(ScanReport::default());
+            return Ok(Looking::Done(ScanReport::default()));
         }
-        let image = Image::open(store, digest)?;
-        let mut look = Look {
+        Ok(Looking::AtFiles(Box::new(LeakLook {
             scanner: self,
             own,
             task,
             report: ScanReport::default(),
             packed: Vec::new(),
-            told: 0,
-        };
-        look.config(&image)?;
-        for index in 0..image.manifest.layers.len() {
-            look.layer(&image, index)?;
-        }
-        let mut report = look.report;
-        report.notes.extend(not_read(&look.packed));
-        Ok(report)
+        })))
     }
 }
 
@@ -137,22 +132,19 @@ fn not_read(packed: &[String]) -> Option<String> {
 }
 
 /// One look into one image.
-struct Look<'a> {
-    scanner: &'a LeakScanner,
-    own: &'a EnvironmentName,
-    task: &'a TaskContext,
+struct LeakLook<'l> {
+    scanner: &'l LeakScanner,
+    own: &'l EnvironmentName,
+    task: &'l TaskContext,
     report: ScanReport,
     /// Files whose texts are compressed in a way that is not read.
     packed: Vec<String>,
-    /// Bytes at which progress was told last.
-    told: u64,
 }
 
-impl Look<'_> {
-    fn config(&mut self, image: &Image<'_>) -> Result<(), BackendError> {
-        for (field, text) in image::config_texts(&image.config) {
-            let hits = self.search(&mut text.as_bytes());
-            let hits = hits.map_err(|error| self.failed(format!("look into {field}"), error))?;
+impl Visitor for LeakLook<'_> {
+    fn open(&mut self, image: Opened<'_>) -> io::Result<()> {
+        for (field, text) in image::config_texts(image.config) {
+            let hits = self.search(&mut text.as_bytes())?;
             let location = |_: &Hit| Location::ImageConfig {
                 field: field.clone(),
             };
@@ -161,42 +153,63 @@ impl Look<'_> {
         Ok(())
     }
 
-    fn layer(&mut self, image: &Image<'_>, layer_index: usize) -> Result<(), BackendError> {
-        let what = image.named(layer_index);
-        let digest = &image.manifest.layers[layer_index].digest;
-        let mut tar = TarReader::new(image.layer(layer_index)?);
-        loop {
-            let entry = tar.next_entry();
-            let entry = entry.map_err(|error| self.failed(what.clone(), error))?;
-            let Some(entry) = entry else {
-                return image.finish(layer_index, tar.into_inner());
-            };
-            if !matches!(entry.kind, EntryKind::File { .. }) {
-                continue;
-            }
-            let path = String::from_utf8_lossy(&entry.path).into_owned();
-            let path = format!("/{}", path.trim_start_matches("./").trim_start_matches('/'));
-            let failed = |error| (format!("{what}, {path}"), error);
-            let hits = match image::file(&path, &mut tar).map_err(failed) {
-                Ok(Opened::Plain(mut file)) => self.search(&mut file).map_err(failed),
-                Ok(Opened::Packed(mut file)) => {
-                    self.packed.push(path.clone());
-                    self.search(&mut file).map_err(failed)
-                }
-                Ok(Opened::Unpacked(file)) => self.unpacked(&path, *file).map_err(failed),
-                Err(error) => Err(error),
-            };
-            let hits = hits.map_err(|(what, error)| self.failed(what, error))?;
-            let location = |hit: &Hit| Location::ImageFile {
-                layer: digest.clone(),
-                layer_index,
-                path: path.clone(),
-                offset: hit.offset,
-            };
-            self.report(hits, location);
+    fn entry(&mut self, shown: Shown<'_>) -> Want {
+        match shown.entry.kind {
+            EntryKind::File { .. } => Want::Stream,
+            EntryKind::Directory
+            | EntryKind::Symlink { .. }
+            | EntryKind::HardLink { .. }
+            | EntryKind::CharDevice(..)
+            | EntryKind::BlockDevice(..)
+            | EntryKind::Fifo
+            | EntryKind::Unknown(_) => Want::Nothing,
         }
     }
 
+    fn stream(&mut self, shown: Shown<'_>, file: &mut dyn Read) -> io::Result<()> {
+        let path = path(shown);
+        let hits = match image::file(&path, file)? {
+            File::Plain(mut file) => self.search(&mut file)?,
+            File::Packed(mut file) => {
+                self.packed.push(path.clone());
+                self.search(&mut file)?
+            }
+            File::Unpacked(file) => self.unpacked(&path, *file)?,
+        };
+        let location = |hit: &Hit| Location::ImageFile {
+            layer: shown.digest.clone(),
+            layer_index: shown.layer,
+            path: path.clone(),
+            offset: hit.offset,
+        };
+        self.report(hits, location);
+        Ok(())
+    }
+
+    fn whole(&mut self, shown: Shown<'_>, _: Whole<'_>) -> io::Result<()> {
+        let path = path(shown);
+        self.report
+            .notes
+            .push(format!("{path} was not looked into: it is too large"));
+        Ok(())
+    }
+}
+
+impl Look<ScanReport> for LeakLook<'_> {
+    fn finish(self: Box<Self>) -> Result<ScanReport, BackendError> {
+        let mut report = self.report;
+        report.notes.extend(not_read(&self.packed));
+        Ok(report)
+    }
+}
+
+/// A file's path in the image.
+fn path(shown: Shown<'_>) -> String {
+    let path = String::from_utf8_lossy(&shown.entry.path).into_owned();
+    format!("/{}", path.trim_start_matches("./").trim_start_matches('/'))
+}
+
+impl LeakLook<'_> {
     /// A gzip file that is broken is no reason to fail: what could be unpacked was looked at, and a note tells of it.
     fn unpacked(&mut self, path: &str, file: io::Take<impl Read>) -> io::Result<Vec<Hit>> {
         let mut file = Lenient {
@@ -223,15 +236,10 @@ impl Look<'_> {
             own,
             task,
             report,
-            told,
             ..
         } = self;
         let mut step = |read: usize| {
             report.bytes += read as u64;
-            if report.bytes - *told >= STEP {
-                *told = report.bytes;
-                task.progress("looked at", report.bytes, None, Unit::Bytes);
-            }
             if task.is_cancelled() {
                 return Err(io::Error::other("the task was stopped"));
             }
@@ -263,15 +271,6 @@ impl Look<'_> {
                 ..finding
             });
         }
-    }
-
-    fn failed(&self, what: String, error: io::Error) -> BackendError {
-        let class = if self.task.is_cancelled() {
-            ErrorClass::Cancelled
-        } else {
-            ErrorClass::Failed
-        };
-        BackendError::new(class, what).because(error)
     }
 }
 

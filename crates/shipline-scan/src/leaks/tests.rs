@@ -1,11 +1,14 @@
 //! The scanner on whole images.
 
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+use shipline_engine::backend::{ImageReader as _, ImageStore as _};
 use shipline_engine::findings::{Judge, Judged, TargetName};
 use shipline_model::config::{Ignore, Policy, Scans};
+use shipline_model::name::Digest;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::layers::StoreReader;
 use crate::testing::{GZIP_LAYER, Memory, TAR_LAYER, context, gzip, image, tar};
 
 const STAGING: &str = "https://staging.aurora-glam.com/api";
@@ -29,8 +32,27 @@ fn scan_with(
     variant: Option<&str>,
     image: &(Memory, Digest),
 ) -> Result<ScanReport, BackendError> {
+    scan_until(scanner, variant, image, CancellationToken::new())
+}
+
+fn scan_until(
+    scanner: &LeakScanner,
+    variant: Option<&str>,
+    (store, digest): &(Memory, Digest),
+    cancel: CancellationToken,
+) -> Result<ScanReport, BackendError> {
     let id = frontend(variant);
-    scanner.scan(&id, &image.1, &image.0, &context(CancellationToken::new()))
+    let context = context(cancel);
+    match scanner.scan(&ScanTarget::Image { id: &id, digest }, &context)? {
+        Looking::Done(report) => Ok(report),
+        Looking::AtFiles(mut look) => {
+            let visitors: &mut [&mut dyn Visitor] = &mut [&mut *look];
+            let scratch = tempfile::tempdir().unwrap();
+            let reader = StoreReader::new(scratch.path().to_path_buf());
+            reader.show(digest, store, visitors, &mut |_| Ok(()))?;
+            look.finish()
+        }
+    }
 }
 
 fn frontend(variant: Option<&str>) -> ImageId {
@@ -423,14 +445,9 @@ fn a_stopped_task_ends_the_scan() {
     let image = image(EMPTY, &[(TAR_LAYER, tar(&[("a", b"text")]))]);
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let id = ImageId {
-        component: "frontend".parse().unwrap(),
-        variant: Some("staging".parse().unwrap()),
-    };
-    let error = scanner()
-        .scan(&id, &image.1, &image.0, &context(cancel))
-        .unwrap_err();
-    assert_eq!(error.class, ErrorClass::Cancelled);
+    let error = scan_until(&scanner(), Some("staging"), &image, cancel).unwrap_err();
+    let cause = error.cause.unwrap().to_string();
+    assert_eq!(cause, "the task was stopped");
 }
 
 #[test]

@@ -19,8 +19,7 @@ use cyclonedx_bom::prelude::{
 use sha2::{Digest as _, Sha256};
 use shipline_engine::error::{BackendError, ErrorClass};
 
-use super::inventory::Inventory;
-use super::package::{Distribution, Package, PackageKind, purl};
+use crate::inventory::{Distribution, Inventory, Package, PackageKind, purl};
 
 /// Media type of the document.
 pub const MEDIA_TYPE: &str = "application/vnd.cyclonedx+json";

@@ -1,35 +1,21 @@
-//! SBOMs: which packages an image holds, as a CycloneDX document.
-//!
-//! Packages are read from what package managers and linkers leave behind, in the layers as they are. Not seen is what nobody
-//! wrote down: copied sources, vendored C libraries, binaries without build information.
+//! SBOMs: the packages of an image as a CycloneDX document.
 
-mod catalog;
 mod cyclonedx;
-mod elf;
-mod inventory;
-mod package;
-mod spool;
-mod walk;
-mod zip;
 
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Read};
 
-use shipline_engine::backend::{Artifact, Cataloguer, ImageStore, Sbom};
-use shipline_engine::error::{BackendError, ErrorClass};
-use shipline_engine::event::Unit;
-use shipline_engine::task::TaskContext;
+use shipline_engine::backend::{
+    Artifact, Cataloguer, Look, Looking, Opened, Sbom, Shown, Visitor, Want, Whole,
+};
+use shipline_engine::error::BackendError;
 use shipline_model::name::Digest;
 
 pub use cyclonedx::{MEDIA_TYPE, cyclonedx};
-pub use inventory::{Inventory, inventory};
-pub use package::{Distribution, Package, PackageKind, Place, SourcePackage};
+
+use crate::inventory::Walk;
 
 /// Raised whenever the same image would give another document.
 const VERSION: u32 = 2;
-
-/// Progress is told each time this many bytes have been looked at.
-const STEP: u64 = 4 * 1024 * 1024;
 
 /// All that decides a document besides the image and its name.
 fn key() -> String {
@@ -37,61 +23,61 @@ fn key() -> String {
 }
 
 /// Writes SBOMs of images.
-#[derive(Debug)]
-pub struct SbomWriter {
-    scratch: PathBuf,
-}
-
-impl SbomWriter {
-    /// A writer that lets files which are too large for memory pass through `scratch`, a folder that need not exist.
-    #[must_use]
-    pub fn new(scratch: PathBuf) -> Self {
-        Self { scratch }
-    }
-}
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SbomWriter;
 
 impl Cataloguer for SbomWriter {
     fn key(&self) -> String {
         key()
     }
 
-    fn catalogue(
-        &self,
+    fn catalogue<'l>(
+        &'l self,
         name: &str,
         digest: &Digest,
-        store: &dyn ImageStore,
-        task: &TaskContext,
-    ) -> Result<Sbom, BackendError> {
-        let (mut read, mut told) = (0, 0);
-        let mut step = |bytes: u64| {
-            read += bytes;
-            if read - told >= STEP {
-                told = read;
-                task.progress("catalogued", read, None, Unit::Bytes);
-            }
-            if task.is_cancelled() {
-                return Err(io::Error::other("the task was stopped"));
-            }
-            Ok(())
-        };
-        let inventory =
-            inventory(digest, store, &self.scratch, &mut step).map_err(|mut error| {
-                if task.is_cancelled() {
-                    error.class = ErrorClass::Cancelled;
-                }
-                error
-            })?;
+    ) -> Result<Looking<'l, Sbom>, BackendError> {
+        Ok(Looking::AtFiles(Box::new(SbomLook {
+            name: name.to_owned(),
+            walk: Walk::new(digest),
+        })))
+    }
+}
+
+/// Sees the packages of an image.
+struct SbomLook {
+    name: String,
+    walk: Walk,
+}
+
+impl Visitor for SbomLook {
+    fn open(&mut self, image: Opened<'_>) -> io::Result<()> {
+        self.walk.open(image)
+    }
+
+    fn entry(&mut self, shown: Shown<'_>) -> Want {
+        self.walk.entry(shown)
+    }
+
+    fn stream(&mut self, shown: Shown<'_>, file: &mut dyn Read) -> io::Result<()> {
+        self.walk.stream(shown, file)
+    }
+
+    fn whole(&mut self, shown: Shown<'_>, file: Whole<'_>) -> io::Result<()> {
+        self.walk.whole(shown, file)
+    }
+}
+
+impl Look<Sbom> for SbomLook {
+    fn finish(self: Box<Self>) -> Result<Sbom, BackendError> {
+        let inventory = self.walk.inventory()?;
         Ok(Sbom {
             document: Artifact {
                 media_type: MEDIA_TYPE.to_owned(),
                 title: "sbom.cdx.json".to_owned(),
-                bytes: cyclonedx(name, &inventory)?,
+                bytes: cyclonedx(&self.name, &inventory)?,
             },
             packages: inventory.packages.len(),
             notes: inventory.notes,
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

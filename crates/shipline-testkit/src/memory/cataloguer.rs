@@ -3,9 +3,8 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use shipline_engine::backend::{Artifact, Cataloguer, ImageStore, Sbom};
+use shipline_engine::backend::{Artifact, Cataloguer, Looking, Sbom};
 use shipline_engine::error::BackendError;
-use shipline_engine::task::TaskContext;
 use shipline_model::name::Digest;
 
 use super::{Script, lock};
@@ -40,13 +39,11 @@ impl Cataloguer for ScriptedCataloguer {
         "scripted".to_owned()
     }
 
-    fn catalogue(
-        &self,
+    fn catalogue<'l>(
+        &'l self,
         name: &str,
         digest: &Digest,
-        _store: &dyn ImageStore,
-        _task: &TaskContext,
-    ) -> Result<Sbom, BackendError> {
+    ) -> Result<Looking<'l, Sbom>, BackendError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.script.next()?;
         let packages = lock(&self.packages).clone();
@@ -55,7 +52,7 @@ impl Cataloguer for ScriptedCataloguer {
             "version": 1,
             "packages": packages,
         });
-        Ok(Sbom {
+        Ok(Looking::Done(Sbom {
             document: Artifact {
                 media_type: "application/vnd.example.sbom+json".to_owned(),
                 title: "sbom.json".to_owned(),
@@ -63,6 +60,6 @@ impl Cataloguer for ScriptedCataloguer {
             },
             packages: packages.len(),
             notes: Vec::new(),
-        })
+        }))
     }
 }

@@ -4,6 +4,7 @@
 mod builder;
 mod cataloguer;
 mod gitops;
+mod reader;
 mod registry;
 mod scan_writer;
 mod scanner;
@@ -13,6 +14,7 @@ mod store;
 pub use builder::MemoryBuilder;
 pub use cataloguer::ScriptedCataloguer;
 pub use gitops::MemoryGitops;
+pub use reader::NoReader;
 pub use registry::MemoryRegistry;
 pub use scan_writer::PlainScanWriter;
 pub use scanner::ScriptedScanner;

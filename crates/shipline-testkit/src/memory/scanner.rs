@@ -2,11 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use shipline_engine::backend::{ImageStore, ScanReport, Scanner};
+use shipline_engine::backend::{Looking, ScanReport, ScanTarget, Scanner, TargetKind};
 use shipline_engine::error::BackendError;
 use shipline_engine::task::TaskContext;
 use shipline_model::finding::FindingKind;
-use shipline_model::name::Digest;
 use shipline_model::plan::ImageId;
 
 /// What a scanner does with an image.
@@ -61,14 +60,21 @@ impl Scanner for ScriptedScanner {
         self.key.clone()
     }
 
-    fn scan(
-        &self,
-        id: &ImageId,
-        _digest: &Digest,
-        _store: &dyn ImageStore,
-        task: &TaskContext,
-    ) -> Result<ScanReport, BackendError> {
+    fn looks_into(&self, target: TargetKind) -> bool {
+        target == TargetKind::Image
+    }
+
+    fn scan<'l>(
+        &'l self,
+        target: &ScanTarget<'l>,
+        task: &'l TaskContext,
+    ) -> Result<Looking<'l, ScanReport>, BackendError> {
         self.scans.fetch_add(1, Ordering::SeqCst);
-        (self.judge)(id, task)
+        match target {
+            ScanTarget::Image { id, .. } => (self.judge)(id, task).map(Looking::Done),
+            ScanTarget::Sources { .. } | ScanTarget::Commits { .. } => {
+                Ok(Looking::Done(ScanReport::default()))
+            }
+        }
     }
 }

@@ -1,4 +1,9 @@
-//! An image's config and layers, as every scanner reads them.
+//! An image's config and layers, as every scanner sees them.
+
+mod show;
+pub(crate) mod spool;
+
+pub use show::StoreReader;
 
 use std::io::{self, Chain, Cursor, Read};
 
@@ -63,11 +68,8 @@ impl<'s> Image<'s> {
         Ok(image)
     }
 
-    /// The digests of the layers' contents, as the config lists them; `None` for what is no digest.
-    pub(crate) fn diff_ids(&self) -> Vec<Option<Digest>> {
-        let ids = self.config.pointer("/rootfs/diff_ids");
-        let ids = ids.and_then(Value::as_array).into_iter().flatten();
-        ids.map(|id| Digest::new(id.as_str()?).ok()).collect()
+    fn diff_ids(&self) -> Vec<Option<Digest>> {
+        diff_ids(&self.config)
     }
 
     /// A layer, from 0, decompressed. Whoever has read it hands it to [`Image::finish`]; nothing of it counts before.
@@ -117,6 +119,13 @@ impl<'s> Image<'s> {
             index + 1
         )
     }
+}
+
+/// The digests of the layers' contents, as an image's config lists them; `None` for what is no digest.
+pub(crate) fn diff_ids(config: &Value) -> Vec<Option<Digest>> {
+    let ids = config.pointer("/rootfs/diff_ids");
+    let ids = ids.and_then(Value::as_array).into_iter().flatten();
+    ids.map(|id| Digest::new(id.as_str()?).ok()).collect()
 }
 
 fn config(store: &dyn ImageStore, config: &Descriptor) -> Result<Value, BackendError> {

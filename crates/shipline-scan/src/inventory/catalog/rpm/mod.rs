@@ -9,8 +9,8 @@ mod sqlite;
 use std::io;
 
 use super::super::package::{Package, PackageKind, SourcePackage, is_plain};
-use super::super::spool::{Content, length};
 use super::{MOST_PACKAGES, Malformed, Reader, Told, text};
+use crate::layers::spool::{Content, length};
 
 /// Folders of the database: the usual one, that of newer distributions, and that of images which are made with ostree.
 const FOLDERS: [&str; 3] = ["var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm"];

@@ -6,13 +6,15 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use shipline_engine::archive::{Entry, EntryKind, LONGEST_PATH, TarReader};
+use serde_json::Value;
+use shipline_engine::archive::{EntryKind, LONGEST_PATH};
+use shipline_engine::backend::{Content, Opened, Shown, Visitor, Want, Whole};
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_model::name::Digest;
 
 use super::catalog::{MOST_PACKAGES, READERS, Reader, Told};
 use super::elf::{self, Executable};
-use super::spool::{Content, Spool};
-use crate::layers::Image;
+use crate::layers;
 
 /// Package data in text is read up to this many bytes; the largest that is known (a distribution's whole `status`) has 10 MB.
 const LARGEST_TEXT: u64 = 32 * 1024 * 1024;
@@ -29,9 +31,6 @@ const MOST_NOTED: usize = 10_000;
 const WHITEOUT: &str = ".wh.";
 const OPAQUE: &str = ".wh..wh..opq";
 
-/// Told of bytes that were looked at; an error of it ends the walk.
-pub(super) type Step<'s> = dyn FnMut(u64) -> io::Result<()> + 's;
-
 /// A file that said something.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -41,63 +40,43 @@ pub(super) struct Found {
     pub(super) told: Told,
 }
 
+/// What an image says of itself.
+#[derive(Debug)]
+pub(super) struct Said {
+    /// The image.
+    pub(super) image: Digest,
+    /// When it was made.
+    pub(super) created: Option<String>,
+    /// The digests of its layers' contents.
+    pub(super) diff_ids: Vec<Option<Digest>>,
+}
+
 /// A walk over an image's layers.
-pub(super) struct Walk<'w> {
-    spool: &'w mut Spool,
+pub(crate) struct Walk {
+    said: Said,
     found: BTreeMap<String, Found>,
     packages: usize,
     licences: usize,
     noted: usize,
+    failed: Option<BackendError>,
 }
 
-impl<'w> Walk<'w> {
-    pub(super) fn new(spool: &'w mut Spool) -> Self {
-        Self {
-            spool,
-            found: BTreeMap::new(),
-            packages: 0,
-            licences: 0,
-            noted: 0,
-        }
+impl Visitor for Walk {
+    fn open(&mut self, image: Opened<'_>) -> io::Result<()> {
+        self.said.created = created(image.config);
+        self.said.diff_ids = layers::diff_ids(image.config);
+        Ok(())
     }
 
-    /// What was found, by path (without the leading `/`).
-    pub(super) fn found(self) -> BTreeMap<String, Found> {
-        self.found
-    }
-
-    /// Reads the next layer.
-    ///
-    /// # Errors
-    /// Where the layer cannot be read or is another than the image says, and those of `step`.
-    pub(super) fn layer(
-        &mut self,
-        image: &Image<'_>,
-        index: usize,
-        step: &mut Step<'_>,
-    ) -> Result<(), BackendError> {
-        let failed = |error: io::Error| {
-            BackendError::new(ErrorClass::Failed, image.named(index)).because(error)
+    fn entry(&mut self, shown: Shown<'_>) -> Want {
+        let Some(path) = clean(&shown.entry.path) else {
+            return Want::Nothing;
         };
-        let counted = Counted {
-            from: image.layer(index)?,
-            step,
-        };
-        let mut tar = TarReader::new(counted);
-        while let Some(entry) = tar.next_entry().map_err(failed)? {
-            self.entry(index, entry, &mut tar).map_err(failed)?;
-        }
-        image.finish(index, tar.into_inner().from)
-    }
-
-    fn entry(&mut self, layer: usize, entry: Entry, content: &mut impl Read) -> io::Result<()> {
-        let Some(path) = clean(&entry.path) else {
-            return Ok(());
-        };
+        let layer = shown.layer;
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
         if name == OPAQUE {
             self.forget_below(folder, Some(layer));
-            return Ok(());
+            return Want::Nothing;
         }
         if let Some(hidden) = name.strip_prefix(WHITEOUT) {
             let hidden = if folder.is_empty() {
@@ -107,13 +86,13 @@ impl<'w> Walk<'w> {
             };
             self.forget(&hidden, Some(layer));
             self.forget_below(&hidden, Some(layer));
-            return Ok(());
+            return Want::Nothing;
         }
-        if entry.kind == EntryKind::Directory {
+        if shown.entry.kind == EntryKind::Directory {
             self.forget(&path, None);
-            return Ok(());
+            return Want::Nothing;
         }
-        let linked = match &entry.kind {
+        let linked = match &shown.entry.kind {
             EntryKind::HardLink { target } => {
                 clean(target).and_then(|target| Some(self.found.get(&target)?.told.clone()))
             }
@@ -127,53 +106,78 @@ impl<'w> Walk<'w> {
         };
         self.forget(&path, None);
         self.forget_below(&path, None);
-        let told = if matches!(entry.kind, EntryKind::File { .. }) {
-            self.read(&path, content)?
-        } else {
-            linked
-        };
-        if let Some(told) = told {
+        if let Some(told) = linked {
             self.keep(path, layer, told);
+            return Want::Nothing;
         }
+        match (&shown.entry.kind, reader(&path)) {
+            (EntryKind::File { .. }, Some(Reader::Text { .. })) => Want::Whole {
+                largest: LARGEST_TEXT,
+            },
+            (EntryKind::File { .. }, Some(Reader::Archive { .. })) => Want::Whole {
+                largest: LARGEST_FILE,
+            },
+            (EntryKind::File { .. }, _) if shown.start == elf::MAGIC => Want::Whole {
+                largest: LARGEST_FILE,
+            },
+            (_, _) => Want::Nothing,
+        }
+    }
+
+    /// It wants no stream.
+    fn stream(&mut self, _: Shown<'_>, _: &mut dyn Read) -> io::Result<()> {
         Ok(())
     }
 
-    /// Reads a file that may say something.
-    fn read(&mut self, path: &str, mut file: impl Read) -> io::Result<Option<Told>> {
-        for reader in READERS {
-            match reader {
-                Reader::Text { wants, read } if wants(path) => {
-                    let mut bytes = Vec::new();
-                    file.by_ref()
-                        .take(LARGEST_TEXT + 1)
-                        .read_to_end(&mut bytes)?;
-                    return Ok(Some(if bytes.len() as u64 > LARGEST_TEXT {
-                        too_large()
-                    } else {
-                        read(path, &bytes)
-                    }));
-                }
-                Reader::Archive { wants, read } if wants(path) => {
-                    return Ok(Some(match self.spool.take(file, LARGEST_FILE)? {
-                        Some(mut content) => read(path, &mut *content),
-                        None => too_large(),
-                    }));
-                }
-                Reader::Text { .. } | Reader::Archive { .. } | Reader::Section { .. } => {}
+    fn whole(&mut self, shown: Shown<'_>, file: Whole<'_>) -> io::Result<()> {
+        let Some(path) = clean(&shown.entry.path) else {
+            return Ok(());
+        };
+        let told = match file {
+            Whole::Content(content) => read(&path, content)?,
+            Whole::TooLarge => Told::malformed("it is too large"),
+            Whole::NoRoom(error) => {
+                self.failed.get_or_insert_with(|| {
+                    BackendError::new(
+                        ErrorClass::Failed,
+                        format!("keep /{path} for a look into it"),
+                    )
+                    .because(error)
+                });
+                return Ok(());
             }
+        };
+        self.keep(path, shown.layer, told);
+        Ok(())
+    }
+}
+
+impl Walk {
+    /// A walk over this image.
+    pub(crate) fn new(image: &Digest) -> Self {
+        Self {
+            said: Said {
+                image: image.clone(),
+                created: None,
+                diff_ids: Vec::new(),
+            },
+            found: BTreeMap::new(),
+            packages: 0,
+            licences: 0,
+            noted: 0,
+            failed: None,
         }
-        let mut start = Vec::with_capacity(elf::MAGIC.len());
-        file.by_ref()
-            .take(elf::MAGIC.len() as u64)
-            .read_to_end(&mut start)?;
-        if start != elf::MAGIC {
-            return Ok(None);
+    }
+
+    /// What the image says of itself, and what was found, by path (without the leading `/`).
+    ///
+    /// # Errors
+    /// Where a file could not be kept while it was read.
+    pub(super) fn found(self) -> Result<(Said, BTreeMap<String, Found>), BackendError> {
+        match self.failed {
+            Some(error) => Err(error),
+            None => Ok((self.said, self.found)),
         }
-        let file = start.as_slice().chain(file);
-        Ok(Some(match self.spool.take(file, LARGEST_FILE)? {
-            Some(mut content) => executable(&mut *content),
-            None => too_large(),
-        }))
     }
 
     fn keep(&mut self, path: String, layer: usize, mut told: Told) {
@@ -235,8 +239,32 @@ impl<'w> Walk<'w> {
     }
 }
 
-fn too_large() -> Told {
-    Told::malformed("it is too large")
+/// What reads a file, told by its path.
+fn reader(path: &str) -> Option<&'static Reader> {
+    READERS.iter().find(|reader| match reader {
+        Reader::Text { wants, .. } | Reader::Archive { wants, .. } => wants(path),
+        Reader::Section { .. } => false,
+    })
+}
+
+/// Reads a file that may say something.
+fn read(path: &str, content: &mut dyn Content) -> io::Result<Told> {
+    Ok(match reader(path) {
+        Some(Reader::Text { read, .. }) => {
+            let mut bytes = Vec::new();
+            content.read_to_end(&mut bytes)?;
+            read(path, &bytes)
+        }
+        Some(Reader::Archive { read, .. }) => read(path, content),
+        Some(Reader::Section { .. }) | None => executable(content),
+    })
+}
+
+/// The label counts before the config's own field: builders for which equal sources give equal bytes set that to a constant.
+fn created(config: &Value) -> Option<String> {
+    let label = config.pointer("/config/Labels/org.opencontainers.image.created");
+    let created = label.or_else(|| config.get("created"))?.as_str()?;
+    Some(created.to_owned())
 }
 
 /// What the sections of an executable say. Where they cannot be found, it is not worth a note: such files are packed or
@@ -283,18 +311,4 @@ fn clean(path: &[u8]) -> Option<String> {
         }
     }
     (!clean.is_empty()).then_some(clean)
-}
-
-/// Tells of every byte that goes through.
-struct Counted<'s, 'f, R> {
-    from: R,
-    step: &'s mut Step<'f>,
-}
-
-impl<R: Read> Read for Counted<'_, '_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.from.read(buffer)?;
-        (self.step)(read as u64)?;
-        Ok(read)
-    }
 }

@@ -4,9 +4,9 @@
 use std::io;
 
 use super::super::package::{Package, PackageKind, is_plain};
-use super::super::spool::Content;
 use super::super::zip::Archive;
 use super::{Reader, Told, text};
+use crate::layers::spool::Content;
 
 pub(super) const READER: Reader = Reader::Text { wants, read };
 

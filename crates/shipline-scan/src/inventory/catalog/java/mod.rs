@@ -6,9 +6,9 @@ mod pom;
 
 use std::io::{self, Cursor};
 
-use super::super::spool::Content;
 use super::super::zip::{Archive, Entry, MOST_ENTRIES};
 use super::{MOST_PACKAGES, Reader, Told, file_name};
+use crate::layers::spool::Content;
 use artifact::Artifact;
 
 /// Endings of Java archives.

@@ -4,7 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use flate2::read::DeflateDecoder;
 
-use super::spool::{Content, length, read_at};
+use crate::layers::spool::{Content, length, read_at};
 
 /// The central directory is read up to this many bytes: 700,000 files with names of 50 bytes.
 const LARGEST_DIRECTORY: u64 = 64 * 1024 * 1024;
@@ -298,7 +298,7 @@ pub(super) mod tests {
 
     /// How a file lies in the archive.
     #[derive(Clone, Copy, PartialEq, Eq)]
-    pub(in crate::sbom) enum Packing {
+    pub(in crate::inventory) enum Packing {
         Stored,
         Deflated,
     }
@@ -312,7 +312,7 @@ pub(super) mod tests {
     }
 
     /// An archive of these files.
-    pub(in crate::sbom) fn zip(files: &[(&str, &[u8], Packing)]) -> Vec<u8> {
+    pub(in crate::inventory) fn zip(files: &[(&str, &[u8], Packing)]) -> Vec<u8> {
         let (mut archive, mut directory) = (Vec::new(), Vec::new());
         for (name, bytes, packing) in files {
             let packed = match packing {

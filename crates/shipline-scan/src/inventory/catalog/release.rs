@@ -4,7 +4,7 @@ use super::super::package::{Distribution, is_plain};
 use super::{Reader, Told, text};
 
 /// Where it stands; the first that is there counts, and the other one is what it usually links to.
-pub(in crate::sbom) const PATHS: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
+pub(in crate::inventory) const PATHS: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
 
 pub(super) const READER: Reader = Reader::Text {
     wants: |path| PATHS.contains(&path),

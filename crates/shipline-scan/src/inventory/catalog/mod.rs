@@ -18,7 +18,7 @@ mod rpm;
 
 use super::elf::Executable;
 use super::package::{Distribution, Package};
-use super::spool::Content;
+use crate::layers::spool::Content;
 
 /// What one file says.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::super::super::spool::{Content, read_at};
 use super::{Headers, invalid};
+use crate::layers::spool::{Content, read_at};
 
 const MAGIC: &[u8] = b"RpmP";
 const SLOT: &[u8] = b"Slot";

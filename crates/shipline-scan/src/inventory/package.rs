@@ -83,7 +83,7 @@ impl PackageKind {
     }
 
     /// Whether a distribution's package manager installs it.
-    pub(super) fn is_of_a_system(self) -> bool {
+    pub(crate) fn is_of_a_system(self) -> bool {
         match self {
             Self::Deb | Self::Apk | Self::Rpm => true,
             Self::Npm
@@ -248,7 +248,7 @@ impl Package {
 }
 
 /// A package URL. What the specification does not allow at its place is left out.
-pub(super) fn purl<'q>(
+pub(crate) fn purl<'q>(
     kind: &'static str,
     namespace: Option<&str>,
     name: &str,

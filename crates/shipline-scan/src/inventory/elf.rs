@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::spool::{Content, length, read_at};
+use crate::layers::spool::{Content, length, read_at};
 
 /// How ELF files begin.
 pub(super) const MAGIC: &[u8] = b"\x7fELF";
@@ -247,7 +247,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in crate::sbom) const ALL: [Numbers; 4] = [
+    pub(in crate::inventory) const ALL: [Numbers; 4] = [
         Numbers {
             pointer: 8,
             big: false,
@@ -267,9 +267,9 @@ pub(super) mod tests {
     ];
 
     /// Where the whole file is loaded.
-    pub(in crate::sbom) const BASE: u64 = 0x40_0000;
+    pub(in crate::inventory) const BASE: u64 = 0x40_0000;
 
-    pub(in crate::sbom) fn number(numbers: Numbers, value: u64, length: usize) -> Vec<u8> {
+    pub(in crate::inventory) fn number(numbers: Numbers, value: u64, length: usize) -> Vec<u8> {
         let mut bytes: Vec<u8> = (0..length).map(|at| (value >> (8 * at)) as u8).collect();
         if numbers.big {
             bytes.reverse();
@@ -278,7 +278,7 @@ pub(super) mod tests {
     }
 
     /// An executable of these sections, with the section headers at its end, loaded whole at [`BASE`]. Gives where each begins.
-    pub(in crate::sbom) fn elf(
+    pub(in crate::inventory) fn elf(
         numbers: Numbers,
         sections: &[(&str, &[u8])],
     ) -> (Vec<u8>, Vec<u64>) {

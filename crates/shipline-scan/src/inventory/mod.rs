@@ -1,18 +1,27 @@
-//! All packages of an image.
+//! Which packages an image holds, as typed data: the SBOM is written from it, and what matches packages with advisories reads it.
+//!
+//! Packages are read from what package managers and linkers leave behind, in the layers as they are. Not seen is what nobody
+//! wrote down: copied sources, vendored C libraries, binaries without build information.
+
+mod catalog;
+mod elf;
+mod package;
+mod walk;
+mod zip;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use serde_json::Value;
-use shipline_engine::backend::ImageStore;
+use shipline_engine::backend::{ImageReader, ImageStore, Step};
 use shipline_engine::error::BackendError;
 use shipline_model::name::Digest;
 
-use super::catalog::release;
-use super::package::{Distribution, Package, PackageKind, Place, is_plain};
-use super::spool::Spool;
-use super::walk::{Found, Step, Walk};
-use crate::layers;
+pub(crate) use package::purl;
+pub use package::{Distribution, Package, PackageKind, Place, SourcePackage};
+pub(crate) use walk::Walk;
+
+use catalog::release;
+use package::is_plain;
+use walk::Found;
 
 /// Files that a note names, of those that could be read only in part.
 const NAMED: usize = 5;
@@ -32,35 +41,39 @@ pub struct Inventory {
     pub notes: Vec<String>,
 }
 
-/// Lists the packages of an image. Files that are too large for memory pass through a temporary file in `scratch`; `step` is
-/// told of bytes that were looked at and ends the walk with its error.
+/// Lists the packages of an image. `step` is told of bytes that were read and ends the reading with its error.
 ///
 /// # Errors
 /// Where the image cannot be read. Malformed package data is no error: it is among the notes.
-pub fn inventory(
+pub fn of_image(
     image: &Digest,
     store: &dyn ImageStore,
-    scratch: &Path,
+    reader: &dyn ImageReader,
     step: &mut Step<'_>,
 ) -> Result<Inventory, BackendError> {
-    let opened = layers::Image::open(store, image)?;
-    let mut spool = Spool::new(scratch.to_path_buf());
-    let mut walk = Walk::new(&mut spool);
-    for index in 0..opened.manifest.layers.len() {
-        walk.layer(&opened, index, step)?;
+    let mut walk = Walk::new(image);
+    reader.show(image, store, &mut [&mut walk], step)?;
+    walk.inventory()
+}
+
+impl Walk {
+    /// The packages of what it saw.
+    ///
+    /// # Errors
+    /// Where a file could not be kept while it was read.
+    pub(crate) fn inventory(self) -> Result<Inventory, BackendError> {
+        let (said, found) = self.found()?;
+        let distribution = release::PATHS
+            .into_iter()
+            .find_map(|path| found.get(path)?.told.distribution.clone());
+        Ok(Inventory {
+            image: said.image,
+            created: said.created,
+            notes: notes(&found),
+            packages: packages(found, distribution.as_ref(), &said.diff_ids),
+            distribution,
+        })
     }
-    let diff_ids = opened.diff_ids();
-    let found = walk.found();
-    let distribution = release::PATHS
-        .into_iter()
-        .find_map(|path| found.get(path)?.told.distribution.clone());
-    Ok(Inventory {
-        image: image.clone(),
-        created: created(&opened.config),
-        notes: notes(&found),
-        packages: packages(found, distribution.as_ref(), &diff_ids),
-        distribution,
-    })
 }
 
 /// Each package once, with all its places.
@@ -154,9 +167,5 @@ fn notes(found: &BTreeMap<String, Found>) -> Vec<String> {
     notes
 }
 
-/// The label counts before the config's own field: builders for which equal sources give equal bytes set that to a constant.
-fn created(config: &Value) -> Option<String> {
-    let label = config.pointer("/config/Labels/org.opencontainers.image.created");
-    let created = label.or_else(|| config.get("created"))?.as_str()?;
-    Some(created.to_owned())
-}
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,8 @@
 
 use std::io;
 
-use super::super::super::spool::{Content, read_at};
 use super::{Headers, invalid};
+use crate::layers::spool::{Content, read_at};
 
 /// Berkeley DB's mark of a hash table, in the byte order of the machine that wrote it, and where it stands.
 const MAGIC: u32 = 0x0006_1561;

@@ -1,13 +1,16 @@
 //! Whole images: layers over layers, and the document of what is left.
 
+use std::io;
+
 use cyclonedx_bom::prelude::{Bom, SpecVersion, Validate};
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
-use shipline_engine::backend::Verified;
-use tokio_util::sync::CancellationToken;
+use shipline_engine::backend::{Cataloguer as _, Looking, Sbom, Verified, Visitor};
 
 use super::*;
-use crate::testing::{GZIP_LAYER, Memory, TAR_LAYER, context, gzip, image, tar};
+use crate::layers::StoreReader;
+use crate::sbom::{SbomWriter, cyclonedx};
+use crate::testing::{GZIP_LAYER, Memory, TAR_LAYER, gzip, image, tar};
 
 const OS: &[u8] = b"ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n";
 const STATUS: &[u8] = b"Package: zlib1g\nStatus: install ok installed\nArchitecture: amd64\nSource: zlib\nVersion: 1:1.2.13\n";
@@ -25,6 +28,10 @@ fn config(layers: usize) -> String {
     )
 }
 
+fn reader(scratch: &tempfile::TempDir) -> StoreReader {
+    StoreReader::new(scratch.path().to_path_buf())
+}
+
 fn inventory_of(layers: &[Vec<u8>]) -> Inventory {
     let layers: Vec<(&str, Vec<u8>)> = layers
         .iter()
@@ -32,7 +39,7 @@ fn inventory_of(layers: &[Vec<u8>]) -> Inventory {
         .collect();
     let (store, digest) = image(&config(layers.len()), &layers);
     let scratch = tempfile::tempdir().unwrap();
-    inventory(&digest, &store, scratch.path(), &mut |_| Ok(())).unwrap()
+    of_image(&digest, &store, &reader(&scratch), &mut |_| Ok(())).unwrap()
 }
 
 /// `name@version` of all packages.
@@ -122,7 +129,7 @@ fn a_name_without_end_is_an_error_and_no_memory() {
     layer.resize(64 * 1024 * 1024, b'a');
     let (store, digest) = image(&config(1), &[(GZIP_LAYER, gzip(&layer))]);
     let scratch = tempfile::tempdir().unwrap();
-    let error = inventory(&digest, &store, scratch.path(), &mut |_| Ok(())).unwrap_err();
+    let error = of_image(&digest, &store, &reader(&scratch), &mut |_| Ok(())).unwrap_err();
     let cause = error.cause.unwrap().to_string();
     assert!(cause.contains("header is too large"), "{cause}");
     // A large file is no header, whether somebody reads it or not.
@@ -154,7 +161,7 @@ fn an_image_of_a_stranger_is_what_its_documents_say() {
         store.verified = Some(verified);
         change(&mut store);
         let scratch = tempfile::tempdir().unwrap();
-        match inventory(&digest, &store, scratch.path(), &mut |_| Ok(())) {
+        match of_image(&digest, &store, &reader(&scratch), &mut |_| Ok(())) {
             Ok(found) => format!("{} packages", found.packages.len()),
             Err(error) => {
                 let said = error.to_string();
@@ -324,15 +331,23 @@ fn whole() -> (Memory, Digest) {
 }
 
 fn write(image: &(Memory, Digest)) -> Sbom {
+    write_as("shop/frontend", image, &mut |_| Ok(())).unwrap()
+}
+
+fn write_as(
+    name: &str,
+    (store, digest): &(Memory, Digest),
+    step: &mut Step<'_>,
+) -> Result<Sbom, BackendError> {
     let scratch = tempfile::tempdir().unwrap();
-    SbomWriter::new(scratch.path().to_path_buf())
-        .catalogue(
-            "shop/frontend",
-            &image.1,
-            &image.0,
-            &context(CancellationToken::new()),
-        )
-        .unwrap()
+    match SbomWriter.catalogue(name, digest)? {
+        Looking::Done(sbom) => Ok(sbom),
+        Looking::AtFiles(mut look) => {
+            let visitors: &mut [&mut dyn Visitor] = &mut [&mut *look];
+            reader(&scratch).show(digest, store, visitors, step)?;
+            look.finish()
+        }
+    }
 }
 
 #[test]
@@ -451,27 +466,15 @@ fn the_same_image_gives_the_same_bytes() {
         let document: serde_json::Value = serde_json::from_slice(&sbom.document.bytes).unwrap();
         document["serialNumber"].as_str().unwrap().to_owned()
     };
-    let (store, digest) = whole();
-    let scratch = tempfile::tempdir().unwrap();
-    let other = SbomWriter::new(scratch.path().to_path_buf())
-        .catalogue("other", &digest, &store, &context(CancellationToken::new()))
-        .unwrap();
+    let other = write_as("other", &whole(), &mut |_| Ok(())).unwrap();
     assert_ne!(serial(&first), serial(&other));
 }
 
 #[test]
 fn a_task_that_is_stopped_stops_the_walk() {
-    let (store, digest) = whole();
-    let cancel = CancellationToken::new();
-    cancel.cancel();
-    let scratch = tempfile::tempdir().unwrap();
-    let stopped = SbomWriter::new(scratch.path().to_path_buf()).catalogue(
-        "x",
-        &digest,
-        &store,
-        &context(cancel),
-    );
-    assert_eq!(stopped.unwrap_err().class, ErrorClass::Cancelled);
+    let mut stop = |_| Err(io::Error::other("the task was stopped"));
+    let stopped = write_as("x", &whole(), &mut stop).unwrap_err();
+    assert_eq!(stopped.cause.unwrap().to_string(), "the task was stopped");
 }
 
 /// Paths that some cataloguer wants, and one that none does.
@@ -515,13 +518,13 @@ fn beginning() -> impl Strategy<Value = Vec<u8>> {
         br#"{"libraries":{"A/1":{"type":"package"}"#.to_vec(),
         br#"[{"name":"a/b","version":"1"}"#.to_vec(),
         b"License: MIT\nFormat: x\n".to_vec(),
-        crate::sbom::zip::tests::zip(&[(
+        super::zip::tests::zip(&[(
             "META-INF/MANIFEST.MF",
             b"Bundle-Version: 1\n",
-            crate::sbom::zip::tests::Packing::Deflated,
+            super::zip::tests::Packing::Deflated,
         )]),
-        crate::sbom::elf::tests::elf(
-            crate::sbom::elf::tests::ALL[0],
+        super::elf::tests::elf(
+            super::elf::tests::ALL[0],
             &[
                 (".go.buildinfo", b"\xff Go buildinf:\x08\x02"),
                 (".dep-v0", b"x"),

@@ -3,8 +3,8 @@
 
 use std::io;
 
-use super::super::super::spool::{Content, read_at};
 use super::{Headers, invalid};
+use crate::layers::spool::{Content, read_at};
 
 const MAGIC: &[u8] = b"SQLite format 3\0";
 /// Page 1 begins with the file's own header.
