@@ -27,7 +27,8 @@ pub(crate) fn run(options: &[&str]) -> Result<(), String> {
         ["gitops"] => gitops::run(),
         ["sbom", layout] => sbom::run(layout),
         other => Err(format!(
-            "unknown options {other:?}; usage: cargo xtask bench [start|images|plan|gitops|sbom LAYOUT]"
+            "unknown options `{}`; usage: cargo xtask bench [start|images|plan|gitops|sbom LAYOUT]",
+            other.join(" ")
         )),
     }
 }

@@ -7,7 +7,8 @@ use crate::steps::{command, root, step};
 pub(crate) fn run(options: &[&str]) -> Result<(), String> {
     if !options.is_empty() {
         return Err(format!(
-            "unknown options {options:?}; usage: cargo xtask clones"
+            "unknown options `{}`; usage: cargo xtask clones",
+            options.join(" ")
         ));
     }
     build()?;

@@ -13,7 +13,8 @@ pub(crate) fn run(options: &[&str]) -> Result<(), String> {
         [kills, seed] => (*kills, Some((*seed).to_owned())),
         other => {
             return Err(format!(
-                "unknown options {other:?}; usage: cargo xtask soak [KILLS [SEED]]"
+                "unknown options `{}`; usage: cargo xtask soak [KILLS [SEED]]",
+                other.join(" ")
             ));
         }
     };

@@ -41,9 +41,12 @@ pub(crate) fn command(program: &str, arguments: &[&str]) -> Command {
 pub(crate) fn step(title: &str, command: &mut Command) -> Result<(), String> {
     println!("==> {title}");
     let start = Instant::now();
-    let status = command
-        .status()
-        .map_err(|error| format!("{title}: cannot start {:?}: {error}", command.get_program()))?;
+    let status = command.status().map_err(|error| {
+        format!(
+            "{title}: cannot start {}: {error}",
+            command.get_program().display()
+        )
+    })?;
     let took = start.elapsed().as_secs_f32();
     if status.success() {
         println!("==> {title}: ok in {took:.0} s");

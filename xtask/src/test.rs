@@ -20,7 +20,8 @@ pub(crate) fn run(options: &[&str]) -> Result<(), String> {
         }
         other => {
             return Err(format!(
-                "unknown options {other:?}; usage: cargo xtask test [--provision]"
+                "unknown options `{}`; usage: cargo xtask test [--provision]",
+                other.join(" ")
             ));
         }
     };

@@ -2,6 +2,11 @@
 //!
 //! [`main`] is both binaries: `shipline`, and `cargo xtask`, which adds the repository's own chores.
 
+#![cfg_attr(
+    test,
+    allow(clippy::use_debug, reason = "what tests say when they fail")
+)]
+
 mod again;
 mod age;
 mod args;

@@ -1,6 +1,11 @@
 //! What carries a plan out: the run loop, its events, child processes, redaction, records, and the traits of the
 //! backends that stages work with. No vendor is named here.
 
+#![cfg_attr(
+    test,
+    allow(clippy::use_debug, reason = "what tests say when they fail")
+)]
+
 pub mod archive;
 pub mod backend;
 pub mod cache;

@@ -2,6 +2,11 @@
 //!
 //! Nothing is ever written into the user's repository: object IDs of uncommitted content are computed in memory.
 
+#![cfg_attr(
+    test,
+    allow(clippy::use_debug, reason = "what tests say when they fail")
+)]
+
 mod base;
 mod changes;
 pub mod error;

@@ -1,5 +1,10 @@
 //! Shipline's GitOps repository: byte-exact image edits and compare-and-swap commits.
 
+#![cfg_attr(
+    test,
+    allow(clippy::use_debug, reason = "what tests say when they fail")
+)]
+
 mod checkout;
 mod deciders;
 pub mod edit;

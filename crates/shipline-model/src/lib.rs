@@ -2,6 +2,11 @@
 //!
 //! Nothing here does I/O, reads a clock or the environment, or is async: text and facts go in, data comes out.
 
+#![cfg_attr(
+    test,
+    allow(clippy::use_debug, reason = "what tests say when they fail")
+)]
+
 pub mod config;
 pub mod finding;
 pub mod name;

@@ -1,5 +1,10 @@
 //! Shipline's images: the store they live in, the builders that make them and the registries that they are published to.
 
+#![cfg_attr(
+    test,
+    allow(clippy::use_debug, reason = "what tests say when they fail")
+)]
+
 pub mod archive;
 mod blocking;
 pub mod build;

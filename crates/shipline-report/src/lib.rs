@@ -3,6 +3,11 @@
 //! A reporter writes only to the writer that it is given, reads no clock and no environment, and falls silent for good when
 //! its writer breaks.
 
+#![cfg_attr(
+    test,
+    allow(clippy::use_debug, reason = "what tests say when they fail")
+)]
+
 pub mod describe;
 mod json;
 mod meter;

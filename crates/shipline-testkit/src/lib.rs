@@ -1,5 +1,7 @@
 //! Shipline's test doubles: contract suites, fakes and the world of the end-to-end tests.
 
+#![allow(clippy::use_debug, reason = "what tests say when they fail")]
+
 pub mod contract;
 pub mod ecr;
 pub mod git_server;

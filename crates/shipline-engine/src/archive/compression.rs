@@ -1,6 +1,7 @@
 //! How archives are compressed, told by how they begin, and read without it. All of it streams: what is held is the window that
 //! the archive asks for, up to a limit.
 
+use std::fmt;
 use std::io::{self, BufReader, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +35,18 @@ pub enum Compression {
     Xz,
     /// RFC 8878.
     Zstd,
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "no",
+            Self::Gzip => "gzip",
+            Self::Bzip2 => "bzip2",
+            Self::Xz => "xz",
+            Self::Zstd => "zstd",
+        })
+    }
 }
 
 impl Compression {

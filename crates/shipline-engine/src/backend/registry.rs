@@ -1,5 +1,6 @@
 //! Where images are published.
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -70,6 +71,15 @@ pub enum Reference {
     Tag(String),
     /// By digest.
     Digest(Digest),
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tag(tag) => f.write_str(tag),
+            Self::Digest(digest) => write!(f, "{digest}"),
+        }
+    }
 }
 
 /// An image as its registry describes it.

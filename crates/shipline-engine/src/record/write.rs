@@ -78,7 +78,10 @@ impl RecordWriter {
                 self.log(id, &format!("{prefix}{text}\n"))?;
             }
             EventKind::TaskRetrying { id, error, after } => {
-                self.log(id, &format!("# {error}; again after {after:?}\n"))?;
+                self.log(
+                    id,
+                    &format!("# {error}; again after {} ms\n", after.as_millis()),
+                )?;
             }
             EventKind::TaskFinished { id, .. } => {
                 self.logs.remove(id);

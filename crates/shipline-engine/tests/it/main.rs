@@ -1,6 +1,7 @@
 //! The engine on backends in memory and real processes.
 
 #![allow(
+    clippy::use_debug,
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,

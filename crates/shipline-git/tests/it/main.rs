@@ -1,6 +1,10 @@
 //! The source repository on real repositories: made with git, in temporary folders.
 
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::use_debug,
+    clippy::unwrap_used,
+    reason = "what tests say when they fail"
+)]
 
 mod base;
 mod kill;

@@ -1,5 +1,9 @@
 //! The GitOps repository on real git repositories, and the edit on real shapes of manifests.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::use_debug,
+    clippy::unwrap_used,
+    reason = "what tests say when they fail"
+)]
 
 mod checkout;
 mod edit;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest as _, Sha256};
 
 use super::types::{BuildKey, SourceKey};
-use crate::config::{Component, ImageSpec, Pipeline};
+use crate::config::{BuildEngine, Component, ImageSpec, Pipeline};
 use crate::name::{Digest, EnvironmentName};
 use crate::value::Value;
 
@@ -97,11 +97,20 @@ fn image_fields(hasher: &mut Hasher, image: &ImageSpec) {
     hasher.field("context", image.context.as_str());
     hasher.optional("target", image.target.as_deref());
     hasher.field("platform", &image.platform.to_string());
-    hasher.field("engine", &format!("{:?}", image.engine));
+    hasher.field("engine", engine(image.engine));
     hasher.optional("prepare", image.prepare.as_deref());
     hasher.optional("network", image.network.as_deref());
     for host in &image.extra_hosts {
         hasher.field("extra host", host);
+    }
+}
+
+/// A builder's word in keys. It never changes: keys would.
+const fn engine(engine: BuildEngine) -> &'static str {
+    match engine {
+        BuildEngine::Auto => "Auto",
+        BuildEngine::Embedded => "Embedded",
+        BuildEngine::Docker => "Docker",
     }
 }
 

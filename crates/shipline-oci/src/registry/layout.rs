@@ -90,7 +90,7 @@ impl LayoutRegistry {
             BackendError::new(
                 ErrorClass::Conflict,
                 format!(
-                    "read {repository} {reference:?} in {}",
+                    "read {repository} {reference} in {}",
                     self.root.path().display()
                 ),
             )

@@ -1,6 +1,7 @@
 //! Integration tests of the image crate, one module for each part. `support` holds what they share; a module that compares
 //! builders takes its Dockerfiles from the same table.
 #![allow(
+    clippy::use_debug,
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,

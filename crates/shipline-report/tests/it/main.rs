@@ -1,6 +1,10 @@
 //! Reporters, by replaying runs that are made by hand.
 
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::use_debug,
+    clippy::unwrap_used,
+    reason = "what tests say when they fail"
+)]
 
 mod json;
 mod plain;

@@ -54,7 +54,7 @@ pub(crate) fn packed(content: &Content) -> Result<Option<Packed>, String> {
         Err(error) if error.kind() == io::ErrorKind::OutOfMemory => Err(unreadable(
             &file.path,
             &io::Error::other(format!(
-                "its {compression:?} compression needs more memory than any usual archive ({error})"
+                "its {compression} compression needs more memory than any usual archive ({error})"
             )),
         )),
         Ok(_) | Err(_) => Ok(None),

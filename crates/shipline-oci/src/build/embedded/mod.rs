@@ -241,18 +241,19 @@ impl EmbeddedBuilder {
         what: &str,
         session: &Session<'_>,
     ) -> Result<Layer, LayerError> {
-        let mut packed: BTreeMap<String, (&tree::Archive, BTreeSet<u64>)> = BTreeMap::new();
+        let mut packed: Vec<(&tree::Archive, BTreeSet<u64>)> = Vec::new();
         for node in changes.values() {
             if let NodeKind::File {
                 content: Content::Packed { archive, entry },
                 ..
             } = &node.kind
             {
-                packed
-                    .entry(format!("{archive:?}"))
-                    .or_insert_with(|| (archive, BTreeSet::new()))
-                    .1
-                    .insert(*entry);
+                match packed.iter_mut().find(|(known, _)| *known == archive) {
+                    Some((_, entries)) => {
+                        entries.insert(*entry);
+                    }
+                    None => packed.push((archive, BTreeSet::from([*entry]))),
+                }
             }
         }
         let scratch = if packed.is_empty() {
@@ -266,7 +267,7 @@ impl EmbeddedBuilder {
                 .map(|scratch| scratch.path().to_owned())
                 .unwrap_or_default(),
         );
-        for (archive, entries) in packed.values() {
+        for (archive, entries) in &packed {
             spool
                 .fetch(archive, entries, session.store)
                 .map_err(LayerError::Sources)?;
