@@ -1,8 +1,10 @@
 //! `cargo xtask test [--provision]`: everything that a change must pass.
 
+use std::path::PathBuf;
+
 use crate::provision::{self, Machine};
 use crate::slowest;
-use crate::steps::{command, step};
+use crate::steps::{command, root, step};
 
 /// Runs the checks and all tests.
 pub(crate) fn run(options: &[&str]) -> Result<(), String> {
@@ -29,6 +31,10 @@ pub(crate) fn run(options: &[&str]) -> Result<(), String> {
     step(
         "format",
         &mut command("cargo", &["fmt", "--all", "--check"]),
+    )?;
+    step(
+        "formatting of what a table names",
+        command("rustfmt", &["--check", "--edition", "2024"]).args(tabled()?),
     )?;
     step(
         "lints",
@@ -67,6 +73,25 @@ pub(crate) fn run(options: &[&str]) -> Result<(), String> {
     );
     machine.describe_to(&mut tests);
     slowest::step("tests", &mut tests)
+}
+
+/// Modules that a macro declares, which `cargo fmt` does not find: those of the tables of scanners and formats.
+fn tabled() -> Result<Vec<PathBuf>, String> {
+    let mut files = Vec::new();
+    for folder in ["crates/shipline-scan/src", "crates/shipline-report/src"] {
+        let folder = root().join(folder);
+        let failed = |error| format!("{}: {error}", folder.display());
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let module = path.join("mod.rs");
+            if module.is_file() {
+                files.push(module);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    Ok(files)
 }
 
 impl Machine {

@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use shipline_model::name::{ComponentName, EnvironmentName, PipelineName, ProfileName, StageName};
+use shipline_report::{FORMATS, Format};
 
 use crate::session::Session;
 use crate::settings::Settings;
@@ -177,11 +179,11 @@ pub(crate) struct PipelineArgs {
     #[arg(long)]
     pub(crate) keep_going: bool,
     /// Prints the plan and stops
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "report"])]
     pub(crate) dry_run: bool,
-    /// Prints events as JSON lines on standard output
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// In which format events are written
+    #[command(flatten)]
+    pub(crate) events: EventArgs,
     /// Tasks of one kind that run at once; the default goes by the machine's cores
     #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: Option<u16>,
@@ -191,6 +193,34 @@ pub(crate) struct PipelineArgs {
     /// Keeps this much of a task's output: its beginning and its end
     #[arg(long, value_name = "SIZE", default_value = "50MB", value_parser = crate::size::parse)]
     pub(crate) log_limit: u64,
+}
+
+/// In which format events are written for other programs, if at all.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct EventArgs {
+    /// Prints events as JSON lines on standard output
+    #[arg(long)]
+    json: bool,
+    /// Prints events on standard output in this format
+    #[arg(long, value_name = "FORMAT", value_parser = formats(), conflicts_with = "json")]
+    report: Option<&'static Format>,
+}
+
+impl EventArgs {
+    /// The format.
+    pub(crate) fn format(self) -> Option<&'static Format> {
+        let json = || FORMATS.iter().find(|format| format.name == "json");
+        self.report.or_else(|| self.json.then(json).flatten())
+    }
+}
+
+fn formats() -> impl TypedValueParser<Value = &'static Format> {
+    let names = FORMATS.iter().map(|format| format.name);
+    PossibleValuesParser::new(names).try_map(|name| {
+        let mut known = FORMATS.iter();
+        let found = known.find(|format| format.name == name);
+        found.ok_or("it is no format of events")
+    })
 }
 
 /// `plan NAME`.
@@ -361,9 +391,9 @@ pub(crate) enum RunsCommand {
         /// The run, or `last`
         #[arg(default_value = "last")]
         run: String,
-        /// Prints its events as JSON lines
-        #[arg(long)]
-        json: bool,
+        /// In which format its events are written
+        #[command(flatten)]
+        events: EventArgs,
     },
 }
 

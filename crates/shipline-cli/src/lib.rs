@@ -149,8 +149,8 @@ fn run(cli: Cli, mut settings: Settings, program: &Program) -> Result<u8, Comman
         Command::Scan(ScanCommand::Image(args)) => command::scan_image::run(&args, &settings),
         Command::Scan(ScanCommand::Sbom(args)) => command::scan_sbom::run(&args, &settings),
         Command::Runs(RunsCommand::List) => command::runs::list(&settings),
-        Command::Runs(RunsCommand::Show { run, json }) => {
-            command::runs::show(&run, json, &settings, program)
+        Command::Runs(RunsCommand::Show { run, events }) => {
+            command::runs::show(&run, events.format(), &settings, program)
         }
         Command::Lock(LockCommand::Update(args)) => {
             command::lock::update(&args, &settings, program)

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use shipline_engine::event::{Reporter, Verdict};
-use shipline_report::{JsonReporter, PlainReporter, Signposts, Size, TerminalReporter, Ticking};
+use shipline_report::{Format, PlainReporter, Signposts, Size, TerminalReporter, Ticking};
 
 use crate::error::{CommandError, ErrorKind};
 use crate::settings::{Screen, Settings};
@@ -54,9 +54,9 @@ impl Write for Data {
     }
 }
 
-/// JSON lines on standard output.
-pub(crate) fn json(data: &Data) -> BoxedReporter {
-    Box::new(JsonReporter::new(Box::new(data.clone())))
+/// Events in a format for other programs, on standard output.
+pub(crate) fn data(format: &Format, data: &Data) -> BoxedReporter {
+    (format.make)(Box::new(data.clone()))
 }
 
 /// What a person follows on standard error.

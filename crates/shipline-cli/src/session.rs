@@ -74,7 +74,7 @@ impl Session {
         })?;
         // An escape of YAML's may hide what is written here as it is.
         secrets::know(&config::show(&config), settings);
-        let unknown = config::unknown_rules(&config, shipline_scan::RULES);
+        let unknown = config::unknown_rules(&config, &shipline_scan::rules());
         if !unknown.is_empty() {
             let errors = config::objections(FILE, text, unknown);
             let redactor = secrets::redactor();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shipline_engine::backend::{
-    GitopsRepo, ImageBuilder, ImageReader, ImageStore, Registry, Scanner, SourceRepo,
+    GitopsRepo, ImageBuilder, ImageReader, ImageStore, Registry, SourceRepo,
 };
 use shipline_engine::error::ErrorClass;
 use shipline_engine::folder::{Obstacle, Place};
@@ -36,7 +36,6 @@ use shipline_oci::registry::ecr::{
 };
 use shipline_oci::store::LayoutStore;
 use shipline_scan::StoreReader;
-use shipline_scan::leaks::LeakScanner;
 
 use sha2::{Digest as _, Sha256};
 
@@ -431,16 +430,6 @@ fn http_settings(settings: &Settings, roots: Vec<PathBuf>) -> HttpSettings {
         except: variable("NO_PROXY", "no_proxy"),
     };
     HttpSettings { roots, proxies }
-}
-
-/// The scanners of images.
-pub(crate) fn scanners(session: &Session) -> Result<Vec<Arc<dyn Scanner>>, CommandError> {
-    let environments = session
-        .config
-        .environments
-        .values()
-        .map(|environment| (&environment.name, environment.api_urls.as_slice()));
-    Ok(vec![Arc::new(LeakScanner::new(environments)?)])
 }
 
 /// What shows images to scanners.

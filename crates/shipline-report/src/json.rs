@@ -7,7 +7,14 @@ use shipline_engine::event::{Event, Reporter};
 use shipline_engine::record::v1;
 use shipline_engine::redact;
 
+use crate::Format;
 use crate::sink::Sink;
+
+/// In the table of formats.
+pub(crate) const FORMAT: Format = Format {
+    name: "json",
+    make: |output| Box::new(JsonReporter::new(output)),
+};
 
 /// One line. A line of a run record has the same fields but for the version, which stands in the record's first line.
 #[derive(Serialize)]

@@ -9,7 +9,6 @@
 )]
 
 pub mod describe;
-mod json;
 mod meter;
 mod opening;
 mod plain;
@@ -22,6 +21,10 @@ mod terminal;
 mod text;
 mod wrap;
 
+use std::io::Write;
+
+use shipline_engine::event::Reporter;
+
 pub use json::JsonReporter;
 pub use plain::PlainReporter;
 pub use sarif::SarifWriter;
@@ -31,3 +34,26 @@ pub use summary::{Signpost, Signposts, Summary};
 pub use terminal::{Clock, TerminalReporter, Ticking};
 pub use text::bytes;
 pub use wrap::wrapped;
+
+/// A form in which events are written for other programs.
+#[derive(Debug, Clone, Copy)]
+pub struct Format {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Makes a reporter that writes it.
+    pub make: fn(Box<dyn Write + Send>) -> Box<dyn Reporter + Send>,
+}
+
+/// Makes the table of formats. Each is a module with its `FORMAT`.
+macro_rules! formats {
+    ($($module:ident,)*) => {
+        $(mod $module;)*
+
+        /// All forms in which events are written for other programs.
+        pub const FORMATS: &[Format] = &[$($module::FORMAT),*];
+    };
+}
+
+formats! {
+    json,
+}

@@ -55,8 +55,8 @@ pub(crate) fn run(
     let signposts = again.signposts(session.state(), settings);
     let mut reporters = vec![output::live(settings, signposts)];
     let data = Data::default();
-    if args.json {
-        reporters.push(output::json(&data));
+    if let Some(format) = args.events.format() {
+        reporters.push(output::data(format, &data));
     }
     let end = runtime.block_on(async {
         let signals = signals::listen()?;
@@ -128,7 +128,7 @@ fn prepare(
         builder: wiring::builder(session, selected.profile, pins, settings)?,
         registry: wiring::registry_of(session, selected, settings)?,
         reader: wiring::reader(session)?,
-        scanners: wiring::scanners(session)?,
+        scanners: shipline_scan::scanners(&session.config)?,
         scan_writer: Arc::new(SarifWriter),
         cataloguer: Arc::new(SbomWriter),
         gitops,

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use shipline_engine::error::ErrorClass;
 use shipline_engine::event::{Event, EventKind};
 use shipline_engine::record::{self, Listing, Outcome};
+use shipline_report::Format;
 use shipline_report::describe;
 
 use crate::again::{Again, Program, shown};
@@ -104,10 +105,10 @@ fn unfinished(outcome: &Outcome, open: &BTreeSet<String>) -> String {
     }
 }
 
-/// `runs show RUN`: the recorded events through the reporter of this page, or as JSON lines.
+/// `runs show RUN`: the recorded events through the reporter of this page, or in a format for other programs.
 pub(crate) fn show(
     run: &str,
-    json: bool,
+    format: Option<&Format>,
     settings: &Settings,
     program: &Program,
 ) -> Result<u8, CommandError> {
@@ -122,8 +123,8 @@ pub(crate) fn show(
     })?;
     let mut events = stored.events()?.peekable();
     let data = Data::default();
-    let mut reporter = if json {
-        output::json(&data)
+    let mut reporter = if let Some(format) = format {
+        output::data(format, &data)
     } else {
         let again = match events.peek() {
             Some(Ok(Event {
@@ -147,7 +148,7 @@ pub(crate) fn show(
     }
     drop(reporter);
     let outcome = stored.outcome();
-    if !json {
+    if format.is_none() {
         print(&unfinished(&outcome, &open))?;
         let folder = shown(stored.folder(), &settings.started_in);
         print(&format!("record: {folder}\n"))?;

@@ -152,7 +152,7 @@ fn look(
     images: &[(ImageId, Digest)],
     judge: &Judge,
 ) -> Result<Found, CommandError> {
-    let scanners: Vec<Arc<dyn Scanner>> = wiring::scanners(session)?
+    let scanners: Vec<Arc<dyn Scanner>> = shipline_scan::scanners(&session.config)?
         .into_iter()
         .filter(|scanner| scanner.looks_into(TargetKind::Image))
         .collect();

@@ -18,6 +18,7 @@ use shipline_engine::backend::{
 };
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::task::TaskContext;
+use shipline_model::config::Config;
 use shipline_model::finding::{Finding, FindingKind, Location, Rule, Severity};
 use shipline_model::name::EnvironmentName;
 use shipline_model::plan::ImageId;
@@ -28,6 +29,20 @@ use url::ApiUrl;
 
 /// The rule's ID.
 pub const RULE: &str = "environment-leak";
+
+/// All rules of this scanner.
+pub const RULES: &[&str] = &[RULE];
+
+/// The scanner for the environments of a configuration.
+///
+/// # Errors
+/// `Invalid` where a URL cannot be read.
+pub fn scanner(config: &Config) -> Result<LeakScanner, BackendError> {
+    let environments = config.environments.values();
+    LeakScanner::new(
+        environments.map(|environment| (&environment.name, environment.api_urls.as_slice())),
+    )
+}
 
 /// Raised whenever the same image and the same configuration would give another report.
 const VERSION: u32 = 4;
