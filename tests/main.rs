@@ -1,6 +1,7 @@
 //! End-to-end tests: the real binary in a scrubbed world; and the repository's own order (`tidy`).
 
 #![allow(
+    clippy::use_debug,
     clippy::disallowed_methods,
     clippy::unwrap_used,
     reason = "tests start programs and fail where something is not as it must be"
@@ -26,6 +27,7 @@ mod recovery;
 mod registries;
 mod sbom;
 mod sbom_peer;
+mod seen;
 mod shown;
 mod state;
 mod store;
