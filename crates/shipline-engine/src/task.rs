@@ -38,7 +38,7 @@ pub enum TaskMessage {
         after: Duration,
     },
     /// It found something.
-    Finding(Finding),
+    Finding(Box<Finding>),
 }
 
 /// A task's way to the run loop. Cheap to clone; usable from blocking and async code alike.

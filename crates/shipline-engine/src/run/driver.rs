@@ -329,7 +329,10 @@ impl Driver {
                 error,
                 after: whole_millis(after),
             },
-            TaskMessage::Finding(finding) => EventKind::FindingReported { id, finding },
+            TaskMessage::Finding(finding) => EventKind::FindingReported {
+                id,
+                finding: *finding,
+            },
         });
     }
 

@@ -100,7 +100,9 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
                 findings: judged.findings.clone(),
             });
             for finding in judged.findings {
-                task.context.say(TaskMessage::Finding(finding)).await;
+                task.context
+                    .say(TaskMessage::Finding(Box::new(finding)))
+                    .await;
             }
         }
         match looked.sbom {

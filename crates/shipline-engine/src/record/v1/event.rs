@@ -55,7 +55,7 @@ pub enum EventKind {
     },
     FindingReported {
         task: TaskId,
-        finding: Finding,
+        finding: Box<Finding>,
     },
     TaskFinished {
         task: TaskId,
@@ -190,7 +190,7 @@ impl From<&core::EventKind> for EventKind {
             },
             core::EventKind::FindingReported { id, finding } => Self::FindingReported {
                 task: id.into(),
-                finding: finding.into(),
+                finding: Box::new(finding.into()),
             },
             core::EventKind::TaskFinished { id, outcome, took } => Self::TaskFinished {
                 task: id.into(),
@@ -248,7 +248,7 @@ impl TryFrom<EventKind> for core::EventKind {
             },
             EventKind::FindingReported { task, finding } => Self::FindingReported {
                 id: task.try_into()?,
-                finding: finding.try_into()?,
+                finding: (*finding).try_into()?,
             },
             EventKind::TaskFinished {
                 task,

@@ -569,7 +569,7 @@ impl TryFrom<StageKind> for stage_kind::StageKind {
         let word = kind.kind.nature().word;
         kind.kind
             .with(environment, kind.command)
-            .ok_or_else(|| Unreadable::Stage(word))
+            .ok_or(Unreadable::Stage(word))
     }
 }
 
