@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use shipline_engine::backend::{ImageStore, Registry as _};
 use shipline_engine::fault::Faults;
+use shipline_http::{HttpSettings, RetryPolicy};
 use shipline_model::name::Digest;
 use shipline_oci::credentials::Credentials;
-use shipline_oci::http::HttpSettings;
 use shipline_oci::image::{OCI_CONFIG, OCI_MANIFEST, digest_of};
 use shipline_oci::registry::DistributionRegistry;
-use shipline_oci::registry::distribution::{RegistryAddress, RetryPolicy, Security};
+use shipline_oci::registry::distribution::{RegistryAddress, Security};
 use shipline_oci::store::LayoutStore;
 use shipline_testkit::contract::registry::Task;
 use shipline_testkit::ecr::{FakeEcr, Mutability, Options};
@@ -81,7 +81,7 @@ impl Bases {
         let store: Arc<dyn ImageStore> = Arc::new(store);
         let registry = DistributionRegistry::new(
             RegistryAddress::parse(&self.fake.url(), Security::Required).unwrap(),
-            shipline_oci::http::client(&HttpSettings::default()).unwrap(),
+            shipline_http::client(&HttpSettings::default()).unwrap(),
             Arc::new(Credentials::Login {
                 username: "AWS".to_owned(),
                 password: shipline_model::value::Secret::new(self.fake.token()),
@@ -271,6 +271,77 @@ fn entries_that_nothing_needs_go_and_others_stay() {
     assert!(broken.stderr.contains("lock update"), "{}", broken.stderr);
     let _ = world.run(&["lock", "update"]).expect(0);
     assert!(world.read("pipeline.lock").contains(newest.as_str()));
+}
+
+/// A profile `ci` whose images go to the registry that the base image of `api` comes from.
+fn publishing(bases: &Bases, registry: &str, base: &str) {
+    bases.publish("1", "one");
+    for repository in ["api", "worker"] {
+        bases.fake.create(repository, Mutability::Immutable);
+    }
+    let from = format!("FROM {base}/base:1");
+    bases.world.replace("api/Dockerfile", "FROM scratch", &from);
+    let profile = format!(
+        "  ci:\n    registry: {registry}\n    gitops: {{ path: .shipline/gitops.git, seed: gitops }}\n\ncomponents:\n"
+    );
+    bases
+        .world
+        .replace("pipeline.yaml", "\ncomponents:\n", &profile);
+    bases.world.commit("Push where the base is");
+}
+
+#[test]
+fn a_credential_helper_is_asked_once_in_a_run() {
+    let bases = Bases::new();
+    let world = &bases.world;
+    let registry = format!("{{ url: \"{}\" }}", bases.fake.host());
+    publishing(&bases, &registry, &bases.fake.host());
+    let helpers = format!(r#"{{"credHelpers":{{"{}":"counted"}}}}"#, bases.fake.host());
+    std::fs::write(world.path("home/.docker/config.json"), helpers).unwrap();
+    let helper = world.path("home/docker-credential-counted");
+    let script = format!(
+        "#!/bin/sh\necho asked >> {}\necho '{{\"Username\":\"AWS\",\"Secret\":\"{}\"}}'\n",
+        world.path("asked").display(),
+        bases.fake.token()
+    );
+    std::fs::write(&helper, script).unwrap();
+    std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!(
+        "{}:{}",
+        world.path("home").display(),
+        std::env::var("PATH").unwrap()
+    );
+    let run = world.run_with(
+        &["pipeline", "backend", "--profile", "ci"],
+        &[("PATH", path.as_str())],
+    );
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let asked = std::fs::read_to_string(world.path("asked")).unwrap();
+    assert_eq!(asked, "asked\n");
+}
+
+#[test]
+fn ecr_is_asked_for_one_login_in_a_run() {
+    let bases = Bases::new();
+    let url = bases.fake.url();
+    let registry = format!(
+        "{{ ecr: {{ account: \"123456789012\", region: us-east-1, endpoint: \"{url}\", registry_endpoint: \"{url}\" }} }}"
+    );
+    let host = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+    publishing(&bases, &registry, host);
+    let run = bases.world.run_with(
+        &["pipeline", "backend", "--profile", "ci"],
+        &[
+            ("AWS_ACCESS_KEY_ID", "AKIDTEST"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ],
+    );
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let log = bases.fake.log();
+    let logins = log
+        .iter()
+        .filter(|request| request.target.contains("GetAuthorizationToken"));
+    assert_eq!(logins.count(), 1, "{log:#?}");
 }
 
 #[test]

@@ -9,12 +9,21 @@ use super::budget::{Package, packages};
 const LAYERS: &[(&str, &[&str])] = &[
     ("shipline-model", &[]),
     ("shipline-engine", &["shipline-model"]),
+    ("shipline-http", &["shipline-engine"]),
     ("shipline-git", &["shipline-engine", "shipline-model"]),
-    ("shipline-oci", &["shipline-engine", "shipline-model"]),
+    (
+        "shipline-oci",
+        &["shipline-engine", "shipline-http", "shipline-model"],
+    ),
     ("shipline-scan", &["shipline-engine", "shipline-model"]),
     (
         "shipline-gitops",
-        &["shipline-engine", "shipline-git", "shipline-model"],
+        &[
+            "shipline-engine",
+            "shipline-git",
+            "shipline-http",
+            "shipline-model",
+        ],
     ),
     ("shipline-report", &["shipline-engine", "shipline-model"]),
     (
@@ -23,6 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "shipline-engine",
             "shipline-git",
             "shipline-gitops",
+            "shipline-http",
             "shipline-model",
             "shipline-oci",
             "shipline-report",
@@ -37,7 +47,6 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("bollard", &["shipline-oci"]),
     ("aws-config", &["shipline-oci"]),
     ("aws-sdk-ecr", &["shipline-oci"]),
-    ("reqwest", &["shipline-oci"]),
     ("git2", &["shipline-git", "shipline-gitops"]),
     ("clap", &["shipline-cli"]),
     ("cyclonedx-bom", &["shipline-scan"]),
@@ -46,6 +55,58 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("saphyr-parser", &["shipline-model"]),
     ("serde_norway", &["shipline-model"]),
 ];
+
+/// Libraries that open connections for HTTP or TLS, and the crates that may name them. Everybody else asks `shipline-http`.
+const CONNECTING: &[(&str, &[&str])] = &[
+    ("reqwest", &["shipline-http"]),
+    ("rustls", &["shipline-http"]),
+    ("rustls-native-certs", &["shipline-http"]),
+    ("rustls-webpki", &["shipline-http"]),
+    ("attohttpc", &[]),
+    ("awc", &[]),
+    ("aws-smithy-http-client", &[]),
+    ("aws-smithy-runtime", &[]),
+    ("curl", &[]),
+    ("hyper", &[]),
+    ("hyper-rustls", &[]),
+    ("hyper-util", &[]),
+    ("isahc", &[]),
+    ("minreq", &[]),
+    ("native-tls", &[]),
+    ("octocrab", &[]),
+    ("openssl", &[]),
+    ("surf", &[]),
+    ("tokio-native-tls", &[]),
+    ("tokio-rustls", &[]),
+    ("ureq", &[]),
+];
+
+/// Features by which libraries would bring an HTTP client of their own.
+const CLIENT_FEATURES: &[(&str, &[&str])] = &[
+    (
+        "aws-config",
+        &["default", "default-https-client", "rustls", "client-hyper"],
+    ),
+    (
+        "aws-sdk-ecr",
+        &["default", "default-https-client", "rustls"],
+    ),
+    (
+        "aws-sdk-sts",
+        &["default", "default-https-client", "rustls"],
+    ),
+    (
+        "bollard",
+        &["default", "http", "ssl", "ssl_providerless", "ssh"],
+    ),
+    ("git2", &["default", "https", "ssh"]),
+];
+
+/// Places that open a connection by themselves, each with its reason.
+const DIALLING: &[(&str, &str)] = &[(
+    "crates/shipline-oci/src/build/docker/session.rs",
+    "a Docker engine's session is HTTP/2 in the other direction, over a connection of its own",
+)];
 
 /// Licences that a dependency may have: at least one of its alternatives must be here.
 const LICENCES: &[&str] = &[
@@ -118,6 +179,90 @@ fn heavy_libraries_stay_where_they_belong() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What is wrong with a crate's dependency that opens connections beside `shipline-http`.
+fn own_client(package: &str, used: &str) -> Option<String> {
+    let (name, homes) = CONNECTING.iter().find(|(name, _)| *name == used)?;
+    let wrong = !homes.contains(&package);
+    wrong.then(|| format!("{package} must not use {name}: shipline-http is the one client"))
+}
+
+/// Features of the workspace table, which is the only one, by which a library would bring a client of its own.
+fn client_features(manifest: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (name, banned) in CLIENT_FEATURES {
+        let begin = format!("{name} = ");
+        let Some(line) = manifest.lines().find(|line| line.starts_with(&begin)) else {
+            continue;
+        };
+        let features = line.split_once("features = [").map_or("", |(_, on)| on);
+        let mut on: Vec<&str> = features.split('"').skip(1).step_by(2).collect();
+        if !line.contains("default-features = false") {
+            on.push("default");
+        }
+        let found = on.into_iter().filter(|feature| banned.contains(feature));
+        wrong.extend(found.map(|feature| format!("{name}: the feature `{feature}`")));
+    }
+    wrong
+}
+
+#[test]
+fn there_is_one_http_client() {
+    let mut wrong = Vec::new();
+    for Package { name, uses, .. } in packages().iter().filter(|package| package.ours) {
+        // The testkit plays servers.
+        if name != "shipline-testkit" {
+            wrong.extend(uses.iter().filter_map(|used| own_client(name, used)));
+        }
+    }
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    wrong.extend(client_features(&manifest));
+    for path in tracked(".rs") {
+        let ours = path.starts_with("crates/shipline-http/")
+            || path.starts_with("crates/shipline-testkit/")
+            || !path.contains("/src/")
+            || !(path.starts_with("crates/") || path.starts_with("xtask/"))
+            || DIALLING.iter().any(|(place, _)| *place == path);
+        if ours {
+            continue;
+        }
+        let text = std::fs::read_to_string(root().join(&path)).unwrap();
+        let code = text.lines().take_while(|line| *line != "#[cfg(test)]");
+        for (number, line) in code.enumerate() {
+            let dials = line.contains("TcpStream::connect") || line.contains("TcpSocket::new");
+            if dials && !line.trim_start().starts_with("//") {
+                wrong.push(format!("{path}:{}: opens a connection", number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_second_http_client_is_found() {
+    for (package, used, expected) in [
+        ("shipline-oci", "reqwest", true),
+        ("shipline-gitops", "ureq", true),
+        ("shipline-scan", "rustls", true),
+        ("shipline-http", "reqwest", false),
+        ("shipline-oci", "serde", false),
+    ] {
+        assert_eq!(
+            own_client(package, used).is_some(),
+            expected,
+            "{package} {used}"
+        );
+    }
+    let table = "git2 = \"0.21\"\naws-config = { version = \"1\", default-features = false, features = [\"sso\", \"rustls\"] }\n";
+    let found = client_features(table);
+    assert_eq!(
+        found,
+        [
+            "aws-config: the feature `rustls`",
+            "git2: the feature `default`"
+        ]
+    );
 }
 
 #[test]

@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::again::shown;
 use crate::drawing;
 use crate::error::{CommandError, ErrorKind};
+use crate::parts::Parts;
 use crate::secrets;
 use crate::settings::Settings;
 use crate::shown::print_error;
@@ -43,6 +44,8 @@ pub(crate) struct Session {
     /// The text of `pipeline.yaml`.
     text: String,
     runtime: OnceLock<Runtime>,
+    /// What is made once, however many ask.
+    pub(crate) parts: Parts,
 }
 
 impl Session {
@@ -95,6 +98,7 @@ impl Session {
             trust,
             text: text.to_owned(),
             runtime: OnceLock::new(),
+            parts: Parts::default(),
         })
     }
 

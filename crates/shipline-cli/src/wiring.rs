@@ -15,6 +15,7 @@ use shipline_git::{GitSource, Memory, WorkTree};
 use shipline_gitops::{
     CommitSigner, LocalGitops, LocalSettings, Location, RemoteGitops, RemoteSettings,
 };
+use shipline_http::{BlockingClient, HttpSettings, Peer, Proxies, RetryPolicy};
 use shipline_model::config::{
     DistributionSpec, EcrSpec, GitopsSpec, Login, Profile, RegistrySpec, did_you_mean,
 };
@@ -24,13 +25,9 @@ use shipline_model::value::{Secret, Template};
 use shipline_oci::build::docker::{DockerBuilder, DockerSettings, Wanted};
 use shipline_oci::build::{Builders, EmbeddedBuilder};
 use shipline_oci::credentials::{CredentialSource, Credentials, DockerConfig};
-use shipline_oci::exchange::Exchange;
-use shipline_oci::http::{HttpSettings, Proxies};
 use shipline_oci::pull::{Pins, PullSettings, RegistryImages};
 use shipline_oci::registry::LayoutRegistry;
-use shipline_oci::registry::distribution::{
-    DistributionRegistry, RegistryAddress, RetryPolicy, Security,
-};
+use shipline_oci::registry::distribution::{DistributionRegistry, RegistryAddress, Security};
 use shipline_oci::registry::ecr::{
     AwsIdentity, EcrRegistry, EcrSettings, InstanceMetadata, MissingRepositories,
 };
@@ -40,7 +37,6 @@ use shipline_scan::StoreReader;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{CommandError, ErrorKind};
-use crate::exchange::GitExchange;
 use crate::helpers::Helpers;
 use crate::logins::Logins;
 use crate::nogitops::NoGitops;
@@ -158,7 +154,7 @@ pub(crate) fn base_images(
         None => others,
     };
     let pull = PullSettings {
-        http: http(settings, roots)?,
+        http: http(session, settings, roots)?,
         credentials,
         retries: RetryPolicy::default(),
         mirrors,
@@ -304,11 +300,22 @@ pub(crate) fn registry(
             settings.faults.clone(),
         ))),
         RegistrySpec::Distribution(spec) => distribution(session, spec, settings),
-        RegistrySpec::Ecr(spec) => Ok(Arc::new(ecr(session, profile, spec, settings)?)),
+        RegistrySpec::Ecr(spec) => Ok(ecr(session, profile, spec, settings)?),
     }
 }
 
 fn ecr(
+    session: &Session,
+    profile: &Profile,
+    spec: &EcrSpec,
+    settings: &Settings,
+) -> Result<Arc<EcrRegistry>, CommandError> {
+    session.parts.ecr(&profile.name, || {
+        make_ecr(session, profile, spec, settings).map(Arc::new)
+    })
+}
+
+fn make_ecr(
     session: &Session,
     profile: &Profile,
     spec: &EcrSpec,
@@ -363,7 +370,7 @@ fn ecr(
     };
     let registry = EcrRegistry::new(
         ecr,
-        http(settings, roots)?,
+        http(session, settings, roots)?,
         RetryPolicy::default(),
         settings.faults.clone(),
     );
@@ -384,7 +391,7 @@ fn distribution(
         Some(login) => Arc::new(given(login, settings)?),
         None => docker_config(session, settings),
     };
-    let http = http(settings, roots)?;
+    let http = http(session, settings, roots)?;
     Ok(Arc::new(DistributionRegistry::new(
         address,
         http,
@@ -395,24 +402,29 @@ fn distribution(
 }
 
 fn docker_config(session: &Session, settings: &Settings) -> Arc<dyn CredentialSource> {
-    match &settings.docker_config {
-        Some(folder) => {
-            let helpers = Arc::new(Helpers::outside_of(
-                &session.root,
-                &settings.helper_environment,
-            ));
-            let config = DockerConfig::new(folder.join("config.json"), helpers);
-            session.trust.logins(Arc::new(config))
-        }
-        None => Arc::new(Credentials::Anonymous),
-    }
+    session
+        .parts
+        .docker_config(|| match &settings.docker_config {
+            Some(folder) => {
+                let helpers = Arc::new(Helpers::outside_of(
+                    &session.root,
+                    &settings.helper_environment,
+                ));
+                let config = DockerConfig::new(folder.join("config.json"), helpers);
+                session.trust.logins(Arc::new(config))
+            }
+            None => Arc::new(Credentials::Anonymous),
+        })
 }
 
 fn http(
+    session: &Session,
     settings: &Settings,
     roots: Vec<PathBuf>,
-) -> Result<shipline_oci::http::Client, CommandError> {
-    Ok(shipline_oci::http::client(&http_settings(settings, roots))?)
+) -> Result<shipline_http::Client, CommandError> {
+    session.parts.client(roots, |roots| {
+        Ok(shipline_http::client(&http_settings(settings, roots))?)
+    })
 }
 
 fn http_settings(settings: &Settings, roots: Vec<PathBuf>) -> HttpSettings {
@@ -561,10 +573,11 @@ pub(crate) fn gitops_at(
                 branch: branch.to_owned(),
                 token: token.map(Secret::new),
                 cache: session.state().join(name),
-                exchange: Arc::new(GitExchange(Exchange::new(
-                    shipline_oci::http::client(&http_settings(settings, Vec::new()))?,
+                exchange: Arc::new(BlockingClient::new(
+                    http(session, settings, Vec::new())?,
+                    Peer::Git,
                     session.runtime()?.handle().clone(),
-                ))),
+                )),
                 deadline: GITOPS_DEADLINE,
                 max_pack: GITOPS_PACK,
                 signer,

@@ -5,9 +5,9 @@ use std::path::Path;
 use git2::build::CheckoutBuilder;
 use git2::{ErrorCode, ObjectType, Oid, Repository, StatusOptions, Tree};
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_http::Patience;
 
 use crate::error::git;
-use crate::patience::Patience;
 use crate::record;
 use crate::waiting::Waiting;
 

@@ -16,7 +16,6 @@ mod kustomize;
 mod links;
 pub mod locate;
 mod location;
-mod patience;
 pub mod record;
 mod remote;
 mod repository;
@@ -31,8 +30,6 @@ mod walk;
 pub use error::{EditRefused, RefusedKind, Spot};
 pub use links::refuse_links;
 pub use location::Location;
-pub use remote::{
-    HttpExchange, HttpMethod, HttpRequest, HttpResponse, RemoteGitops, RemoteSettings,
-};
+pub use remote::{RemoteGitops, RemoteSettings};
 pub use repository::{LocalGitops, LocalSettings};
 pub use snapshot::CommitSigner;

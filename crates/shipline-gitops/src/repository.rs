@@ -11,10 +11,10 @@ use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::DeployedCommit;
 use shipline_engine::fault::{FaultPoint, Faults};
 use shipline_engine::folder::Place;
+use shipline_http::Patience;
 
 use crate::checkout::{self, Checkout};
 use crate::error::{git, io, require_written};
-use crate::patience::Patience;
 use crate::seed;
 use crate::snapshot::{CommitSigner, History, IDENTITY, Snapshot};
 use crate::swap::{STALE, Swap, swap};

@@ -9,8 +9,6 @@ pub mod archive;
 mod blocking;
 pub mod build;
 pub mod credentials;
-pub mod exchange;
-pub mod http;
 pub mod image;
 pub mod layout;
 pub mod pull;

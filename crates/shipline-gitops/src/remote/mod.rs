@@ -4,7 +4,6 @@
 
 mod bounded;
 mod cache;
-mod http;
 mod pkt;
 mod wire;
 
@@ -18,15 +17,13 @@ use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::DeployedCommit;
 use shipline_engine::fault::{FaultPoint, Faults};
 use shipline_engine::folder::Place;
+use shipline_http::{HttpExchange, Patience, Url, is_loopback_url};
 use shipline_model::value::Secret;
-
-pub use http::{HttpExchange, HttpMethod, HttpRequest, HttpResponse};
 
 use self::cache::Cache;
 use self::wire::{Advertisement, Push, Reply, Service, Wire};
 use crate::edit::EditPlan;
 use crate::error::git;
-use crate::patience::Patience;
 use crate::snapshot::{CommitSigner, History, Snapshot, new_objects};
 use crate::waiting::Waiting;
 
@@ -75,8 +72,9 @@ impl RemoteGitops {
     /// # Errors
     /// `Invalid` where a token would be sent in the clear to another machine.
     pub fn new(settings: RemoteSettings) -> Result<Self, BackendError> {
-        let plain = settings.url.strip_prefix("http://");
-        let leaks = plain.is_some_and(|rest| !is_loopback(rest)) && settings.token.is_some();
+        let plain = settings.url.starts_with("http://");
+        let stays = || Url::parse(&settings.url).is_ok_and(|url| is_loopback_url(&url));
+        let leaks = plain && settings.token.is_some() && !stays();
         if leaks {
             let message = format!(
                 "use the GitOps repository {}: its token would be sent without encryption",
@@ -229,12 +227,6 @@ fn again(error: &BackendError, url: &str) -> String {
 
 /// A server needs longer than a file system to let go of a ref.
 const SHORTEST: Duration = Duration::from_millis(50);
-
-fn is_loopback(rest: &str) -> bool {
-    let host = rest.split('/').next().unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
-}
 
 /// The commit with the trees and blobs that are new in it.
 fn pack(repository: &Repository, commit: Oid, plan: &EditPlan) -> Result<Vec<u8>, BackendError> {

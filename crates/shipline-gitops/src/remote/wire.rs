@@ -11,10 +11,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use git2::Oid;
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_http::{HttpExchange, HttpMethod, HttpRequest, HttpResponse, proxy_login};
 use shipline_model::value::Secret;
 
 use super::bounded::Bounded;
-use super::http::{HttpExchange, HttpMethod, HttpRequest, HttpResponse};
 use super::pkt::{self, Band, Packet};
 use crate::waiting::Waiting;
 
@@ -185,7 +185,7 @@ impl Wire {
     /// The refs of the server.
     pub(super) fn refs(&self, service: Service) -> Result<Advertisement, BackendError> {
         let attempt = format!("read the refs of {}", self.url);
-        let response = self.ask_refs(service, &attempt)?.successful(&attempt)?;
+        let response = successful(self.ask_refs(service, &attempt)?, &attempt)?;
         let kind = format!("application/x-{}-advertisement", service.name());
         if response.header("content-type") != Some(kind.as_str()) {
             let message = format!("{attempt}: it is no git repository (or one without smart HTTP)");
@@ -228,7 +228,7 @@ impl Wire {
             return Err(BackendError::new(ErrorClass::Invalid, message)
                 .hint("Write the URL where the repository is now."));
         }
-        response.successful(attempt)
+        successful(response, attempt)
     }
 
     /// Fetches: `take` gets the pack as it comes in. Gives how the shallow border moves (`true`: onto this commit).
@@ -346,6 +346,19 @@ impl Wire {
             _ => Err(std::io::ErrorKind::UnexpectedEof.into()),
         }
     }
+}
+
+/// The response, if its status is 200.
+fn successful(response: HttpResponse, attempt: &str) -> Result<HttpResponse, BackendError> {
+    let status = response.status;
+    response.successful(attempt).map_err(|error| match status {
+        407 => error.hint(proxy_login("HTTP_PROXY")),
+        401 | 403 => error.hint("Give a `token` that may write to the repository."),
+        404 | 410 => error.hint(
+            "Correct the URL, or give a `token`: hosts say the same of what may not be seen.",
+        ),
+        _ => error,
+    })
 }
 
 /// Scheme, host and port of a URL, in lower case.

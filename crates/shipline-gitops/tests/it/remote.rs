@@ -10,9 +10,8 @@ use std::time::Duration;
 use shipline_engine::backend::GitopsRepo;
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::Faults;
-use shipline_gitops::{
-    HttpExchange, HttpMethod, HttpRequest, HttpResponse, RemoteGitops, RemoteSettings,
-};
+use shipline_gitops::{RemoteGitops, RemoteSettings};
+use shipline_http::{HttpExchange, HttpMethod, HttpRequest, HttpResponse};
 use shipline_model::value::Secret;
 use shipline_testkit::contract::gitops::{GitopsWorld, deployment, manifest, suite, target};
 use shipline_testkit::git_server::{GitServer, PushFault};

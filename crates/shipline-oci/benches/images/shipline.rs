@@ -12,15 +12,15 @@ use shipline_engine::backend::{
 };
 use shipline_engine::fault::Faults;
 use shipline_engine::task::TaskContext;
+use shipline_http::{self as http, HttpSettings, RetryPolicy};
 use shipline_model::config::{BuildEngine, Platform};
 use shipline_model::name::RepositoryName;
 use shipline_model::plan::{ImageId, TaskId};
 use shipline_oci::build::EmbeddedBuilder;
 use shipline_oci::build::docker::{DockerBuilder, DockerSettings};
 use shipline_oci::credentials::Credentials;
-use shipline_oci::http::{self, HttpSettings};
 use shipline_oci::registry::DistributionRegistry;
-use shipline_oci::registry::distribution::{RegistryAddress, RetryPolicy, Security};
+use shipline_oci::registry::distribution::{RegistryAddress, Security};
 use shipline_oci::store::LayoutStore;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

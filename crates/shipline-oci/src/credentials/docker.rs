@@ -1,9 +1,9 @@
 //! Credentials out of the docker config (`config.json`): `auths`, `credHelpers` and `credsStore`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_model::value::Secret;
+use tokio::sync::Mutex;
 
 use super::{CredentialSource, Credentials, Freshness};
 
@@ -38,11 +39,13 @@ pub trait HelperRunner: Send + Sync + std::fmt::Debug {
     async fn get(&self, program: &str, server: &str) -> Result<HelperAnswer, BackendError>;
 }
 
-/// A docker config file. One that is not there knows no credentials.
+/// A docker config file. One that is not there knows no credentials. What it says of a registry is remembered until the registry
+/// refuses it: a helper may ask a key ring, or a person, and is asked once, however many tokens a run needs.
 #[derive(Debug, Clone)]
 pub struct DockerConfig {
     path: PathBuf,
     helpers: Arc<dyn HelperRunner>,
+    known: Arc<std::sync::Mutex<HashMap<String, Arc<Mutex<Option<Credentials>>>>>>,
 }
 
 impl DockerConfig {
@@ -52,6 +55,7 @@ impl DockerConfig {
         Self {
             path: path.into(),
             helpers,
+            known: Arc::default(),
         }
     }
 
@@ -119,8 +123,27 @@ impl CredentialSource for DockerConfig {
     async fn credentials(
         &self,
         host: &str,
-        _freshness: Freshness,
+        freshness: Freshness,
     ) -> Result<Credentials, BackendError> {
+        let entry = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(known.entry(host.to_owned()).or_default())
+        };
+        // Those who come while it is looked up wait for the result and do not ask again.
+        let mut entry = entry.lock().await;
+        if let Some(known) = entry.as_ref()
+            && freshness == Freshness::Remembered
+        {
+            return Ok(known.clone());
+        }
+        let found = self.look_up(host).await?;
+        *entry = Some(found.clone());
+        Ok(found)
+    }
+}
+
+impl DockerConfig {
+    async fn look_up(&self, host: &str) -> Result<Credentials, BackendError> {
         let Some(config) = self.read().await? else {
             return Ok(Credentials::Anonymous);
         };

@@ -16,6 +16,7 @@ use shipline_engine::backend::{ImageStore, Reference};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::folder::Place;
 use shipline_engine::task::TaskContext;
+use shipline_http::RetryPolicy;
 use shipline_model::config::Platform;
 use shipline_model::name::{ComponentName, Digest};
 
@@ -27,7 +28,7 @@ use crate::blocking::blocking;
 use crate::build::{BaseChoice, BaseImages};
 use crate::credentials::CredentialSource;
 use crate::image::{self, ImageConfig, RawIndex, RawPlatform};
-use crate::registry::distribution::{RegistryAddress, RetryPolicy};
+use crate::registry::distribution::RegistryAddress;
 use places::{Places, told};
 use record::Resolution;
 
@@ -43,8 +44,8 @@ const LOOK: &str = "look for base images on the disk";
 /// How registries of base images are reached.
 #[derive(Debug, Clone)]
 pub struct PullSettings {
-    /// The HTTP client ([`crate::http::client`]).
-    pub http: reqwest::Client,
+    /// The HTTP client ([`shipline_http::client`]).
+    pub http: shipline_http::Client,
     /// Who we are.
     pub credentials: Arc<dyn CredentialSource>,
     /// How often registries are asked again.

@@ -9,10 +9,11 @@ use shipline_engine::backend::Registry as _;
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::Faults;
 use shipline_engine::task::TaskContext;
+use shipline_http::RetryPolicy;
 
 use super::{ImageReference, PullSettings};
 use crate::registry::DistributionRegistry;
-use crate::registry::distribution::{RegistryAddress, RetryPolicy, Security};
+use crate::registry::distribution::{RegistryAddress, Security};
 
 /// Tries at a mirror: behind it is another place that has the same.
 const MIRROR_TRIES: u32 = 2;

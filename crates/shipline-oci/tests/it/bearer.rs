@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use shipline_engine::backend::Registry;
 use shipline_engine::error::ErrorClass;
+use shipline_http::HttpSettings;
+use shipline_http::RetryPolicy;
 use shipline_model::name::RepositoryName;
 use shipline_model::value::Secret;
 use shipline_oci::credentials::Credentials;
-use shipline_oci::http::HttpSettings;
-use shipline_oci::registry::distribution::RetryPolicy;
 use shipline_testkit::contract::registry::suite;
 use shipline_testkit::ecr::{Behaviour, Effect, FakeEcr, Login, Mutability, Options};
 

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use shipline_engine::backend::Registry as _;
 use shipline_engine::error::ErrorClass;
+use shipline_http::HttpSettings;
 use shipline_model::value::Secret;
 use shipline_oci::credentials::Credentials;
-use shipline_oci::http::HttpSettings;
 use shipline_testkit::ecr::{Behaviour, Effect, FakeEcr, Fault, Login, Mutability, Options, When};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;

@@ -7,11 +7,11 @@ use shipline_engine::backend::{ImageStore, Reference, Registry, TagOutcome};
 use shipline_engine::error::ErrorClass;
 use shipline_engine::fault::Faults;
 use shipline_engine::task::TaskMessage;
+use shipline_http::{self as http, HttpSettings, RetryPolicy};
 use shipline_model::name::{Digest, RepositoryName};
 use shipline_model::value::Secret;
 use shipline_oci::credentials::Credentials;
-use shipline_oci::http::{self, HttpSettings};
-use shipline_oci::registry::distribution::{RegistryAddress, RetryPolicy, Security};
+use shipline_oci::registry::distribution::{RegistryAddress, Security};
 use shipline_oci::registry::{DistributionRegistry, LayoutRegistry};
 use shipline_oci::store::LayoutStore;
 use shipline_testkit::contract::registry::{

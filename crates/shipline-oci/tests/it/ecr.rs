@@ -6,12 +6,12 @@ use std::time::Duration;
 use shipline_engine::backend::{Reference, Registry, TagOutcome};
 use shipline_engine::error::ErrorClass;
 use shipline_engine::fault::Faults;
+use shipline_http::RetryPolicy;
+use shipline_http::{self as http, HttpSettings, Proxies};
 use shipline_model::name::RepositoryName;
 use shipline_model::value::Secret;
-use shipline_oci::http::{self, HttpSettings, Proxies};
 use shipline_oci::image::{OCI_INDEX, OCI_MANIFEST};
 use shipline_oci::registry::EcrRegistry;
-use shipline_oci::registry::distribution::RetryPolicy;
 use shipline_oci::registry::ecr::{
     AwsIdentity, EcrSettings, InstanceMetadata, MissingRepositories,
 };
@@ -24,6 +24,7 @@ use shipline_testkit::service::Ministack;
 use shipline_testkit::tunnel::Tunnel;
 
 use crate::distribution::{Push, each_request_meets, once, patient, shared_store, subject};
+use crate::support::at_fake;
 
 const ACCOUNT: &str = "123456789012";
 const ROLE: &str = "arn:aws:iam::123456789012:role/deploy";
@@ -340,10 +341,8 @@ async fn an_index_comes_back_as_it_is() {
     })
     .to_string();
     let url = format!("{}/v2/{repository}/manifests/multi", fake.url());
-    let put = http::client(&HttpSettings::default()).unwrap().put(url);
-    let put = put.basic_auth("AWS", Some(fake.token()));
-    let put = put.header("content-type", OCI_INDEX).body(index.clone());
-    assert!(put.send().await.unwrap().status().is_success());
+    let put = at_fake(&fake, "PUT", &url, index.clone()).await;
+    assert!(put.status().is_success());
     let tag = Reference::Tag("multi".to_owned());
     let (descriptor, bytes) = registry.manifest(repository, &tag).await.unwrap().unwrap();
     assert_eq!(descriptor.media_type, OCI_INDEX);

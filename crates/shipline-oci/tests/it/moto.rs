@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use shipline_engine::backend::{Reference, Registry, TagOutcome};
 use shipline_engine::error::ErrorClass;
 use shipline_model::name::{Digest, RepositoryName};
-use shipline_oci::http::{self, HttpSettings};
 use shipline_oci::image::{OCI_MANIFEST, digest_of};
 use shipline_oci::registry::ecr::{EcrSettings, MissingRepositories};
 use shipline_testkit::contract::registry::{Task, request};
@@ -13,6 +12,7 @@ use shipline_testkit::service::{DockerRegistry, Moto, RegistryAccess};
 
 use crate::distribution::once;
 use crate::ecr::{ecr, settings};
+use crate::support::foreign;
 
 /// As Python writes it: moto writes manifests anew, and gives these bytes back.
 fn manifest(text: &str) -> String {
@@ -27,38 +27,29 @@ fn digest(text: &str) -> Digest {
 
 /// The API as it is on the wire, without an SDK in between.
 struct Wire {
-    http: http::Client,
     url: String,
 }
 
 impl Wire {
     fn new(url: String) -> Self {
-        Self {
-            http: http::client(&HttpSettings::default()).unwrap(),
-            url,
-        }
+        Self { url }
     }
 
     /// The answer, or the name of the exception.
     async fn call(&self, operation: &str, body: Value) -> Result<Value, String> {
         let target = format!("AmazonEC2ContainerRegistry_V20150921.{operation}");
-        let answer = self
-            .http
-            .post(&self.url)
-            .header("content-type", "application/x-amz-json-1.1")
-            .header("x-amz-target", target)
+        let headers = [
+            ("content-type", "application/x-amz-json-1.1"),
+            ("x-amz-target", target.as_str()),
             // Neither of them verifies signatures; moto reads service and region out of it.
-            .header(
+            (
                 "authorization",
                 "AWS4-HMAC-SHA256 Credential=AKIDTEST/20260101/us-east-1/ecr/aws4_request, SignedHeaders=host, Signature=0",
-            )
-            .body(body.to_string())
-            .send()
-            .await
-            .unwrap();
+            ),
+        ];
+        let answer = foreign("POST", &self.url, &headers, body.to_string()).await;
         let good = answer.status().is_success();
-        let bytes = answer.bytes().await.unwrap();
-        let answer: Value = serde_json::from_slice(&bytes).unwrap();
+        let answer: Value = serde_json::from_slice(answer.body()).unwrap();
         if good {
             return Ok(answer);
         }

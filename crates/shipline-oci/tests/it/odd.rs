@@ -6,9 +6,9 @@ use std::sync::Arc;
 use shipline_engine::backend::{ImageStore, Reference, Registry};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::Faults;
+use shipline_http::HttpSettings;
+use shipline_http::RetryPolicy;
 use shipline_oci::credentials::Credentials;
-use shipline_oci::http::HttpSettings;
-use shipline_oci::registry::distribution::RetryPolicy;
 use shipline_oci::store::LayoutStore;
 use shipline_testkit::contract::registry::Task;
 use shipline_testkit::ecr::{

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use shipline_engine::backend::{Registry as _, TagRequest};
 use shipline_engine::error::ErrorClass;
+use shipline_http::{self as http, HttpSettings};
 use shipline_model::config::Platform;
 use shipline_model::name::{Digest, RepositoryName};
 use shipline_oci::build::{BaseChoice, BaseImages as _};
 use shipline_oci::credentials::Credentials;
-use shipline_oci::http::{self, HttpSettings};
 use shipline_oci::image::{OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, digest_of};
 use shipline_oci::pull::{
     ImageReference, LockKey, Pins, PipelineLock, PullSettings, RegistryImages,
@@ -19,7 +19,7 @@ use shipline_testkit::contract::registry::image;
 use shipline_testkit::ecr::{Effect, FakeEcr, Fault, Mutability, When};
 
 use crate::distribution::{fake, login, of_fake, once, patient, shared_store};
-use crate::support::Task;
+use crate::support::{Task, at_fake};
 
 const SIZE: usize = 900_000;
 
@@ -34,7 +34,7 @@ fn amd64() -> Platform {
 struct World {
     directory: tempfile::TempDir,
     fake: FakeEcr,
-    http: reqwest::Client,
+    http: shipline_http::Client,
     mirrors: BTreeMap<String, RegistryAddress>,
 }
 
@@ -56,11 +56,7 @@ impl World {
         self.with_retries(pins, patient())
     }
 
-    fn with_retries(
-        &self,
-        pins: Pins,
-        retries: shipline_oci::registry::distribution::RetryPolicy,
-    ) -> RegistryImages {
+    fn with_retries(&self, pins: Pins, retries: shipline_http::RetryPolicy) -> RegistryImages {
         let settings = PullSettings {
             http: self.http.clone(),
             credentials: Arc::new(login("AWS", self.fake.token())),
@@ -90,15 +86,7 @@ impl World {
             r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{digest}","size":{size},"platform":{{"os":"linux","architecture":"amd64"}}}}]}}"#
         );
         let url = format!("{}/v2/{name}/manifests/base", self.fake.url());
-        let response = self
-            .http
-            .put(url)
-            .basic_auth("AWS", Some(self.fake.token()))
-            .header("content-type", OCI_INDEX)
-            .body(index)
-            .send()
-            .await
-            .unwrap();
+        let response = at_fake(&self.fake, "PUT", &url, index).await;
         assert_eq!(response.status(), 201);
         digest
     }
@@ -510,15 +498,7 @@ async fn entries_without_a_platform_are_told_by_their_configs() {
         let index =
             format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{entries}]}}"#);
         let url = format!("{}/v2/user_service/manifests/{tag}", world.fake.url());
-        let response = world
-            .http
-            .put(url)
-            .basic_auth("AWS", Some(world.fake.token()))
-            .header("content-type", OCI_INDEX)
-            .body(index)
-            .send()
-            .await
-            .unwrap();
+        let response = at_fake(&world.fake, "PUT", &url, index).await;
         assert_eq!(response.status(), 201);
         let store = shared_store(&world.directory);
         let task = Task::new();

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use shipline_engine::backend::{ImageStore, Registry};
 use shipline_engine::fault::Faults;
-use shipline_oci::http::{self, HttpSettings};
+use shipline_http::{self as http, HttpSettings};
 use shipline_oci::registry::DistributionRegistry;
 use shipline_oci::registry::distribution::{RegistryAddress, Security};
 use shipline_oci::store::LayoutStore;
@@ -139,7 +139,7 @@ async fn storage_elsewhere_gets_no_credentials() {
 async fn nobody_is_led_from_tls_to_plain_http() {
     let (registry, heads) = Redirecting::new(true).await;
     let error = registry.pull().await.unwrap_err();
-    let text = format!("{error:?}");
+    let text = error.cause.unwrap().to_string();
     assert!(
         text.contains("redirects to unencrypted 127.0.0.1"),
         "{text}"

@@ -7,8 +7,6 @@ use shipline_engine::backend::{AttachOutcome, ImageStore, Registry};
 use shipline_engine::error::ErrorClass;
 use shipline_model::name::{Digest, RepositoryName};
 use shipline_oci::credentials::Credentials;
-use shipline_oci::http::{self, HttpSettings};
-use shipline_oci::image::OCI_INDEX;
 use shipline_testkit::contract::registry::{Task, document, image, suite};
 use shipline_testkit::ecr::{
     Behaviour, Effect, FakeEcr, Fault, Mutability, Options, Referrers, When,
@@ -16,6 +14,7 @@ use shipline_testkit::ecr::{
 use shipline_testkit::service::{DockerRegistry, RegistryAccess};
 
 use crate::distribution::{client, of_fake, once, patient, shared_store, subject};
+use crate::support::at_fake;
 
 async fn fake(referrers: Referrers, mutability: Mutability) -> FakeEcr {
     let fake = FakeEcr::start(Options {
@@ -185,20 +184,15 @@ async fn what_others_wrote_into_the_index_stays() {
         fake.url(),
         pushed.fallback()
     );
-    let http = http::client(&HttpSettings::default()).unwrap();
     let get = async || {
-        let answer = http.get(&url).basic_auth("AWS", Some(fake.token()));
-        let bytes = answer.send().await.unwrap().bytes().await.unwrap();
-        serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()
+        let answer = at_fake(&fake, "GET", &url, "").await;
+        serde_json::from_slice::<serde_json::Value>(answer.body()).unwrap()
     };
     let mut index = get().await;
     index["annotations"] = json!({ "by": "another tool" });
     index["manifests"][0]["data"] = json!("e30=");
-    let put = http.put(&url).basic_auth("AWS", Some(fake.token()));
-    let put = put
-        .header("content-type", OCI_INDEX)
-        .body(index.to_string());
-    assert!(put.send().await.unwrap().status().is_success());
+    let put = at_fake(&fake, "PUT", &url, index.to_string()).await;
+    assert!(put.status().is_success());
     pushed.attach(&registry, &pushed.documents).await.unwrap();
     let after = get().await;
     assert_eq!(after["annotations"], index["annotations"]);
@@ -210,9 +204,8 @@ async fn what_others_wrote_into_the_index_stays() {
     );
 
     // What is no index there is not written over.
-    let foreign = http.put(&url).basic_auth("AWS", Some(fake.token()));
-    let foreign = foreign.header("content-type", OCI_INDEX).body("{}");
-    assert!(foreign.send().await.unwrap().status().is_success());
+    let foreign = at_fake(&fake, "PUT", &url, "{}").await;
+    assert!(foreign.status().is_success());
     let error = pushed
         .attach(&registry, &pushed.documents)
         .await
@@ -288,7 +281,7 @@ async fn other_tools_find_the_documents_of_a_real_registry_under_the_tag() {
     let registry = client(
         &server.host(),
         Credentials::Anonymous,
-        &HttpSettings::default(),
+        &shipline_http::HttpSettings::default(),
         once(),
     );
     let pushed = Pushed::into(&registry).await;

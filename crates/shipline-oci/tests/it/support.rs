@@ -14,6 +14,41 @@ use shipline_oci::store::LayoutStore;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+/// A request as another client would send it, past all that ours does.
+pub(crate) async fn foreign(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<String>,
+) -> http::Response<Vec<u8>> {
+    let request = http::Request::builder().method(method).uri(url);
+    let request = headers.iter().fold(request, |request, (name, value)| {
+        request.header(*name, *value)
+    });
+    let request = request.body(body.into().into_bytes()).unwrap();
+    let client = shipline_http::client(&shipline_http::HttpSettings::default()).unwrap();
+    let limit = std::time::Duration::from_secs(60);
+    client.pass(request, limit, 64 << 20).await.unwrap()
+}
+
+/// The same to a fake registry, with its login.
+pub(crate) async fn at_fake(
+    fake: &shipline_testkit::ecr::FakeEcr,
+    method: &str,
+    url: &str,
+    body: impl Into<String>,
+) -> http::Response<Vec<u8>> {
+    use base64::Engine as _;
+    let login = format!("AWS:{}", fake.token());
+    let login = base64::engine::general_purpose::STANDARD.encode(login);
+    let login = format!("Basic {login}");
+    let headers = [
+        ("authorization", login.as_str()),
+        ("content-type", shipline_oci::image::OCI_INDEX),
+    ];
+    foreign(method, url, &headers, body).await
+}
+
 /// A task's context and what it says.
 pub(crate) struct Task {
     pub(crate) context: TaskContext,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use shipline_engine::backend::Registry as _;
 use shipline_engine::error::ErrorClass;
+use shipline_http::{HttpSettings, Proxies};
 use shipline_oci::credentials::Credentials;
-use shipline_oci::http::{HttpSettings, Proxies};
 use shipline_testkit::ecr::{FakeEcr, Mutability, Options, TestCertificate};
 use shipline_testkit::service::{DockerRegistry, RegistryAccess};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

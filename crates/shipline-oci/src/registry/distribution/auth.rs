@@ -7,21 +7,22 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, Response, StatusCode, Url};
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use shipline_http::{
+    Activity, Answer, Body, Method, Peer, Reach, Request, StatusCode, Url, is_astray, is_loopback,
+    is_loopback_url,
+};
 use shipline_model::value::Secret;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::challenge::Challenge;
 use super::failure::Refusal;
-use super::host::{RegistryAddress, Transport, is_loopback};
+use super::host::{RegistryAddress, Transport};
 use super::scope;
 use super::token::TokenAnswer;
 use crate::credentials::{CredentialSource, Credentials, Freshness};
-use crate::http::redirect::{Reach, Redirects, Step};
-use crate::http::{Peer, RequestLine, is_loopback_url, unanswered};
 
 /// Lifetime of a token that goes to the registry as it was given to us.
 const GIVEN_LIFETIME: Duration = Duration::from_secs(60);
@@ -33,7 +34,7 @@ const ANSWER_BYTES: usize = 1 << 20;
 /// Authorization headers for one registry.
 #[derive(Debug)]
 pub(super) struct Authenticator {
-    http: reqwest::Client,
+    http: shipline_http::Client,
     host: String,
     /// Whether logins may go to other hosts in plain HTTP: the registry is one that was declared so.
     insecure: bool,
@@ -71,7 +72,7 @@ struct Token {
 
 impl Authenticator {
     pub(super) fn new(
-        http: reqwest::Client,
+        http: shipline_http::Client,
         address: &RegistryAddress,
         source: Arc<dyn CredentialSource>,
     ) -> Self {
@@ -370,22 +371,12 @@ impl Authenticator {
                 }
             }
         };
-        let (request, mut response) = self.ask(&question, &attempted).await?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| unanswered(&attempted, &request, Peer::Registry, error))?
-        {
-            body.extend_from_slice(&chunk);
-            if body.len() > ANSWER_BYTES {
-                return Err(BackendError::new(ErrorClass::Invalid, attempted)
-                    .because(format!("{request}: the token server's answer is too long")));
-            }
-        }
-        let status = response.status();
+        let answered = self.ask(&question, &attempted).await?;
+        let (request, status) = (answered.line().clone(), answered.status());
+        let headers = answered.headers().clone();
+        let body = answered.read(ANSWER_BYTES, &attempted).await?;
         if !status.is_success() {
-            let refusal = Refusal::read(request, status, response.headers(), &body);
+            let refusal = Refusal::read(request, status, &headers, &body);
             let error = refusal.into_error(&attempted, &self.host);
             let advice = self.advice(status).await;
             return Err(advice.into_iter().fold(error, BackendError::hint));
@@ -408,44 +399,34 @@ impl Authenticator {
 
     /// Asks a token server. What carries a login in its header or body goes to the server that the registry named and to no
     /// other, wherever that one redirects to.
-    async fn ask(
-        &self,
-        question: &Question,
-        attempted: &str,
-    ) -> Result<(RequestLine, Response), BackendError> {
+    async fn ask(&self, question: &Question, attempted: &str) -> Result<Answer, BackendError> {
         let secret = question.login.is_some() || question.form.is_some();
         let reach = if secret {
             Reach::Origin
         } else {
             Reach::Anywhere
         };
-        let mut redirects = Redirects::new(&question.url, reach);
-        let mut to = question.url.clone();
-        loop {
-            let line = RequestLine::new(&question.method, &to);
-            let mut request = self.http.request(question.method.clone(), to.clone());
-            if let Some(login) = &question.login {
-                request = request.header(AUTHORIZATION, login);
-            }
-            if let Some(form) = &question.form {
-                request = request
-                    .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-                    .body(form.clone());
-            }
-            let response = request
-                .timeout(ANSWER)
-                .send()
-                .await
-                .map_err(|error| unanswered(attempted, &line, Peer::Registry, error))?;
-            to = match redirects.next(&response, &question.method) {
-                Ok(None) => return Ok((line, response)),
-                Ok(Some(Step::Home(to) | Step::Elsewhere(to))) => to,
-                Err(astray) => {
-                    return Err(BackendError::new(ErrorClass::Denied, attempted)
-                        .because(format!("{line}: {astray}")));
-                }
-            };
+        let form = question.form.clone().unwrap_or_default();
+        let make = |_: &Activity| Body::from(form.clone());
+        let method = question.method.clone();
+        let mut request = Request::new(method, &question.url, Peer::Registry, attempted)
+            .authorization(question.login.as_ref())
+            .reach(reach)
+            .limit(ANSWER);
+        if question.form.is_some() {
+            let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+            request = request
+                .headers(HeaderMap::from_iter([(CONTENT_TYPE, kind)]))
+                .body(&make);
         }
+        self.http.send(&request).await.map_err(|mut error| {
+            // The registry named this server, and nobody can name another one instead.
+            if is_astray(&error) {
+                error.class = ErrorClass::Denied;
+                error.hints.clear();
+            }
+            error
+        })
     }
 }
 
@@ -459,7 +440,7 @@ struct Question {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::header::WWW_AUTHENTICATE;
+    use shipline_http::header::WWW_AUTHENTICATE;
 
     use super::super::host::Security;
     use super::*;
@@ -473,7 +454,7 @@ mod tests {
                 Transport::Either | Transport::Plain => format!("http://{}/v2/", address.api),
             };
             let from = Url::parse(&from).unwrap();
-            let http = crate::http::client(&crate::http::HttpSettings::default()).unwrap();
+            let http = shipline_http::client(&shipline_http::HttpSettings::default()).unwrap();
             let auth = Authenticator::new(http, &address, Arc::new(Credentials::Anonymous));
             let asks = |text: &str| {
                 let mut headers = HeaderMap::new();

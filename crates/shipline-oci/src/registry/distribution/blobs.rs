@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RANGE};
-use reqwest::{Method, Response, StatusCode, Url};
 use shipline_engine::backend::{Descriptor, ImageStore};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::FaultPoint;
 use shipline_engine::task::TaskContext;
+use shipline_http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RANGE};
+use shipline_http::{Again, Answer, Failed, Method, StatusCode, Url};
 use shipline_model::name::{Digest, RepositoryName};
 use tokio::sync::mpsc;
 
@@ -19,7 +19,6 @@ use super::body::{Progress, Share};
 use super::client::{Call, Payload, header, no_registry};
 use super::failure::{Refusal, is_about_the_method};
 use super::manifests::{DOCKER_CONTENT_DIGEST, is_other, other_digest, pull_scope, push_scope};
-use super::retry::{Again, Failed};
 use crate::blocking::blocking;
 
 /// Pieces of a fetched blob that wait to be written.
@@ -89,7 +88,7 @@ impl DistributionRegistry {
         path: &str,
         blob: &Descriptor,
         attempted: &str,
-    ) -> Result<Response, Failed> {
+    ) -> Result<Answer, Failed> {
         let (to, scope) = (
             format!("/v2/{path}/blobs/{}", blob.digest),
             push_scope(path),
@@ -261,7 +260,7 @@ impl DistributionRegistry {
     /// Where an upload goes on, as far as the registry says it: by its address, or by its ID alone.
     async fn upload_at(
         &self,
-        response: &Response,
+        response: &Answer,
         path: &str,
         attempted: &str,
     ) -> Result<Option<Url>, BackendError> {
@@ -426,7 +425,7 @@ impl DistributionRegistry {
                     // Who asked for a part and gets the whole skips what there is already.
                     let mut skip = if begins_at(&response, at) { 0 } else { at };
                     loop {
-                        match self.client.chunk(&mut response, attempted).await {
+                        match response.chunk(attempted).await {
                             Ok(Some(mut chunk)) => {
                                 let old = skip.min(chunk.len() as u64);
                                 skip -= old;
@@ -465,7 +464,7 @@ impl DistributionRegistry {
         digest: &Digest,
         from: u64,
         attempted: &str,
-    ) -> Result<Response, Failed> {
+    ) -> Result<Answer, Failed> {
         let path = self.client.address.path(repository);
         let (to, scope) = (format!("/v2/{path}/blobs/{digest}"), pull_scope(&path));
         let range = format!("bytes={from}-");
@@ -481,7 +480,7 @@ impl DistributionRegistry {
 }
 
 /// Whether an answer to a request for a part begins where it was asked to.
-fn begins_at(response: &Response, at: u64) -> bool {
+fn begins_at(response: &Answer, at: u64) -> bool {
     let begin = header(response.headers(), CONTENT_RANGE.as_str()).and_then(|range| {
         range
             .strip_prefix("bytes ")?

@@ -2,10 +2,9 @@
 
 use std::io::{self, Read};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -14,38 +13,13 @@ use shipline_engine::backend::{Descriptor, ImageStore};
 use shipline_engine::event::Unit;
 use shipline_engine::fault::{FaultPoint, Faults};
 use shipline_engine::task::TaskContext;
+use shipline_http::Activity;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 /// Size of the pieces in which blobs are read.
 const CHUNK: usize = 256 * 1024;
 /// Pieces that wait to be sent, for each blob.
 const AHEAD: usize = 4;
-
-/// When a transfer last moved.
-#[derive(Debug, Clone)]
-pub(super) struct Activity(Arc<Mutex<Instant>>);
-
-impl Activity {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Instant::now())))
-    }
-
-    pub(super) fn moved(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    /// Ends when nothing has moved for `limit`.
-    pub(super) async fn stalled(&self, limit: Duration) {
-        loop {
-            let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner) + limit;
-            if until <= Instant::now() {
-                return;
-            }
-            tokio::time::sleep_until(until).await;
-        }
-    }
-}
 
 /// How much of an image has been sent or received, over all its blobs.
 #[derive(Debug)]

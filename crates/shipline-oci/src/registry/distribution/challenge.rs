@@ -1,6 +1,6 @@
 //! `WWW-Authenticate` (RFC 9110, 11.6.1): what a registry wants to see.
 
-use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
+use shipline_http::header::{HeaderMap, WWW_AUTHENTICATE};
 
 /// One challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,40 +4,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{
-    AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION, WWW_AUTHENTICATE,
-};
-use reqwest::{Method, Response, StatusCode, Url};
 use shipline_engine::backend::{Descriptor, ImageStore};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::Faults;
 use shipline_engine::task::TaskContext;
+use shipline_http::header::{
+    CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION, WWW_AUTHENTICATE,
+};
+use shipline_http::{
+    Activity, Again, Answer, Body, Failed, Method, Peer, Probe, Reach, Request, RetryPolicy,
+    StatusCode, Tries, Url, is_same_server, shown, still_encrypted,
+};
 use tokio::sync::OnceCell;
 
 use super::auth::Authenticator;
-use super::body::{Activity, BlobBody, Share};
+use super::body::{BlobBody, Share};
 use super::failure::Refusal;
 use super::host::{RegistryAddress, Transport};
-use super::retry::{Again, Failed, RetryPolicy, Tries};
 use crate::credentials::CredentialSource;
-use crate::http::redirect::{Reach, Redirects, Step, is_same_server, still_encrypted};
-use crate::http::{Peer, RequestLine, is_certificate, shown, unanswered};
 
-/// A transfer on which nothing moves for so long has failed, and so has a request without an answer.
-const STALL: Duration = Duration::from_secs(120);
 /// How often one request is sent again with other credentials.
 const RENEWALS: usize = 2;
 /// Time limit for the probe whether a registry speaks TLS.
 const PROBE: Duration = Duration::from_secs(10);
 /// Most that is read of an error's body.
 const ERROR_BYTES: usize = 64 * 1024;
-/// Time limit for a whole document (a manifest, a list, an error): a server that sends it byte by byte never stalls.
-const DOCUMENT: Duration = Duration::from_secs(300);
 
 /// One registry and how it is spoken to.
 #[derive(Debug)]
 pub(super) struct Client {
-    http: reqwest::Client,
+    http: shipline_http::Client,
     pub(super) address: RegistryAddress,
     auth: Authenticator,
     pub(super) retries: RetryPolicy,
@@ -87,7 +83,7 @@ impl<'a> Call<'a> {
 
 impl Client {
     pub(super) fn new(
-        http: reqwest::Client,
+        http: shipline_http::Client,
         address: RegistryAddress,
         source: Arc<dyn CredentialSource>,
         retries: RetryPolicy,
@@ -103,7 +99,7 @@ impl Client {
     }
 
     pub(super) fn tries<'a>(&'a self, task: Option<&'a TaskContext>) -> Tries<'a> {
-        Tries::new(&self.retries, task)
+        Tries::new(&self.retries, Peer::Registry, task)
     }
 
     /// The API's root, found out where the address leaves TLS open.
@@ -123,14 +119,13 @@ impl Client {
                         let ping = encrypted.join("v2/").map_err(|error| {
                             BackendError::new(ErrorClass::Invalid, attempted).because(error)
                         })?;
-                        let line = RequestLine::new(&Method::GET, &ping);
-                        match self.http.get(ping).timeout(PROBE).send().await {
-                            Ok(_) => Ok(encrypted),
+                        let probed = self.http.probe(&ping, PROBE, Peer::Registry, attempted);
+                        match probed.await {
                             // What speaks TLS and is not trusted stays encrypted, so that the error says so.
-                            Err(error) if is_certificate(&error) => Ok(encrypted),
+                            Probe::Answered | Probe::Untrusted => Ok(encrypted),
                             // A server without TLS may also wait for the rest of what it takes for a request.
-                            Err(error) if error.is_connect() || error.is_timeout() => root("http"),
-                            Err(error) => Err(unanswered(attempted, &line, Peer::Registry, error)),
+                            Probe::Silent => root("http"),
+                            Probe::Failed(error) => Err(error),
                         }
                     }
                 }
@@ -142,7 +137,7 @@ impl Client {
     /// say. What is at another server gets no credentials.
     pub(super) async fn location(
         &self,
-        response: &Response,
+        response: &Answer,
         path: &str,
         attempted: &str,
     ) -> Result<Option<Url>, BackendError> {
@@ -197,7 +192,7 @@ impl Client {
         &self,
         call: &Call<'_>,
         expected: &[StatusCode],
-    ) -> Result<Response, Failed> {
+    ) -> Result<Answer, Failed> {
         let base = self.base(call.attempted).await?;
         let url = base.join(call.to).map_err(|error| {
             BackendError::new(ErrorClass::Invalid, call.attempted).because(error)
@@ -278,7 +273,7 @@ impl Client {
         call: &Call<'_>,
         expected: &[StatusCode],
         task: Option<&TaskContext>,
-    ) -> Result<Response, BackendError> {
+    ) -> Result<Answer, BackendError> {
         let mut tries = self.tries(task);
         loop {
             match self.call(call, expected).await {
@@ -291,9 +286,9 @@ impl Client {
     async fn expect(
         &self,
         call: &Call<'_>,
-        response: Response,
+        response: Answer,
         expected: &[StatusCode],
-    ) -> Result<Response, Failed> {
+    ) -> Result<Answer, Failed> {
         if expected.contains(&response.status()) {
             Ok(response)
         } else {
@@ -301,14 +296,14 @@ impl Client {
         }
     }
 
-    async fn refusal(&self, call: &Call<'_>, response: Response) -> BackendError {
+    async fn refusal(&self, call: &Call<'_>, response: Answer) -> BackendError {
         let (status, headers) = (response.status(), response.headers().clone());
-        let line = RequestLine::new(&call.method, response.url());
+        let line = response.line().clone();
         let home = self.base.get();
         let elsewhere = home.is_some_and(|home| !is_same_server(home, response.url()));
         // A body that breaks off leaves the status, which says enough.
-        let body = self
-            .read(response, ERROR_BYTES, call.attempted)
+        let body = response
+            .read(ERROR_BYTES, call.attempted)
             .await
             .unwrap_or_default();
         let host = &self.address.host;
@@ -347,51 +342,17 @@ impl Client {
         call: &Call<'_>,
         url: &Url,
         authorization: Option<&HeaderValue>,
-    ) -> Result<Response, BackendError> {
-        let mut redirects = Redirects::new(url, Reach::Anywhere);
-        let (mut to, mut authorization) = (url.clone(), authorization);
-        loop {
-            let response = self.send_once(call, &to, authorization).await?;
-            to = match redirects.next(&response, &call.method) {
-                Ok(None) => return Ok(response),
-                Ok(Some(Step::Home(to))) => to,
-                Ok(Some(Step::Elsewhere(to))) => {
-                    authorization = None;
-                    to
-                }
-                Err(astray) => {
-                    let line = RequestLine::new(&call.method, &to);
-                    let error = BackendError::new(ErrorClass::Invalid, call.attempted)
-                        .because(format!("{line}: {astray}"));
-                    return Err(astray.hint().into_iter().fold(error, BackendError::hint));
-                }
-            };
-        }
-    }
-
-    async fn send_once(
-        &self,
-        call: &Call<'_>,
-        url: &Url,
-        authorization: Option<&HeaderValue>,
-    ) -> Result<Response, BackendError> {
-        let activity = Activity::new();
-        let mut request = self.http.request(call.method.clone(), url.clone());
+    ) -> Result<Answer, BackendError> {
+        let mut headers = HeaderMap::new();
         for (name, value) in call.headers {
-            request = request.header(name, *value);
+            let value = HeaderValue::from_str(value).map_err(|error| {
+                BackendError::new(ErrorClass::Invalid, call.attempted).because(error)
+            })?;
+            headers.append(name, value);
         }
-        if let Some(authorization) = authorization {
-            request = request.header(AUTHORIZATION, authorization);
-        }
-        request = match &call.payload {
-            // Without this, some registries wait for a body.
-            Payload::Nothing
-                if matches!(call.method, Method::POST | Method::PUT | Method::PATCH) =>
-            {
-                request.header(CONTENT_LENGTH, 0)
-            }
-            Payload::Nothing => request,
-            Payload::Bytes(bytes) => request.body(bytes.clone()),
+        let make = |activity: &Activity| match &call.payload {
+            Payload::Nothing => Body::default(),
+            Payload::Bytes(bytes) => Body::from(bytes.clone()),
             Payload::Blob {
                 store,
                 blob,
@@ -399,73 +360,34 @@ impl Client {
                 faults,
             } => {
                 share.undo();
-                let body = BlobBody::open(
-                    store,
-                    blob,
-                    activity.clone(),
-                    (*share).clone(),
-                    (*faults).clone(),
-                );
-                request
-                    .header(CONTENT_LENGTH, blob.size)
-                    .body(reqwest::Body::wrap(body))
+                let (activity, share) = (activity.clone(), (*share).clone());
+                let body = BlobBody::open(store, blob, activity, share, (*faults).clone());
+                Body::wrap(body)
             }
         };
-        let line = RequestLine::new(&call.method, url);
-        tokio::select! {
-            response = request.send() => response
-                .map_err(|error| unanswered(call.attempted, &line, Peer::Registry, error)),
-            () = activity.stalled(STALL) => Err(self.stalled(call.attempted)),
-        }
-    }
-
-    pub(super) fn stalled(&self, attempted: &str) -> BackendError {
-        BackendError::new(ErrorClass::Retryable, attempted)
-            .because(format!("nothing moved for {} seconds", STALL.as_secs()))
-    }
-
-    /// The next piece of a body, `None` at its end.
-    pub(super) async fn chunk(
-        &self,
-        response: &mut Response,
-        attempted: &str,
-    ) -> Result<Option<Bytes>, BackendError> {
-        match tokio::time::timeout(STALL, response.chunk()).await {
-            Ok(chunk) => chunk.map_err(|error| {
-                let line = RequestLine::new(&Method::GET, response.url());
-                unanswered(attempted, &line, Peer::Registry, error)
-            }),
-            Err(_) => Err(self.stalled(attempted)),
-        }
-    }
-
-    /// A whole body that is not longer than `limit`.
-    pub(super) async fn read(
-        &self,
-        mut response: Response,
-        limit: usize,
-        attempted: &str,
-    ) -> Result<Vec<u8>, BackendError> {
-        let whole = async {
-            let mut body = Vec::new();
-            while let Some(chunk) = self.chunk(&mut response, attempted).await? {
-                if body.len() + chunk.len() > limit {
-                    return Err(BackendError::new(ErrorClass::Invalid, attempted)
-                        .because(format!("the answer is longer than {limit} bytes")));
-                }
-                body.extend_from_slice(&chunk);
+        let carries = match &call.payload {
+            // Without this, some registries wait for a body.
+            Payload::Nothing
+                if matches!(call.method, Method::POST | Method::PUT | Method::PATCH) =>
+            {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+                false
             }
-            Ok(body)
+            Payload::Nothing => false,
+            Payload::Bytes(_) => true,
+            Payload::Blob { blob, .. } => {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(blob.size));
+                true
+            }
         };
-        match tokio::time::timeout(DOCUMENT, whole).await {
-            Ok(body) => body,
-            Err(_) => Err(
-                BackendError::new(ErrorClass::Retryable, attempted).because(format!(
-                    "the answer was not there after {} seconds",
-                    DOCUMENT.as_secs()
-                )),
-            ),
+        let mut request = Request::new(call.method.clone(), url, Peer::Registry, call.attempted)
+            .headers(headers)
+            .authorization(authorization)
+            .reach(Reach::Anywhere);
+        if carries {
+            request = request.body(&make);
         }
+        self.http.send(&request).await
     }
 }
 

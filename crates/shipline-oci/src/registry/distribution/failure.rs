@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_http::header::HeaderMap;
+use shipline_http::{RequestLine, StatusCode, class, proxy_login, retry_after};
 
 use super::limit::PullLimit;
-use crate::http::RequestLine;
 
 /// One entry of a registry's error document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +63,9 @@ impl Refusal {
             status,
             entries,
             body,
-            retry_after: retry_after(headers).or(exhausted.map(|wait| wait.min(LONGEST))),
+            retry_after: retry_after(headers)
+                .or(exhausted)
+                .map(|wait| wait.min(LONGEST)),
             limit,
         }
     }
@@ -120,16 +121,7 @@ impl Refusal {
         if self.is_immutable_tag() || self.has("DIGEST_INVALID") {
             return ErrorClass::Conflict;
         }
-        match self.status.as_u16() {
-            401 | 403 | 407 => ErrorClass::Denied,
-            404 | 410 => ErrorClass::NotFound,
-            409 => ErrorClass::Conflict,
-            // 425: too early. 499 and 5xx: proxies in between.
-            408 | 425 | 429 | 499 => ErrorClass::Retryable,
-            500 | 502..=504 | 507..=599 => ErrorClass::Retryable,
-            501 | 505 | 506 => ErrorClass::Unavailable,
-            _ => ErrorClass::Invalid,
-        }
+        class(self.status.as_u16())
     }
 
     /// The refusal as error: what was attempted at which registry, and what a person can do.
@@ -164,9 +156,7 @@ impl Refusal {
                     "{host} limits how often it is asked, and strangers most of all: log in, or try again later.{wait}"
                 ));
             }
-            StatusCode::PROXY_AUTHENTICATION_REQUIRED => hints.push(
-                "The proxy wants a login: put it into the proxy's URL (`HTTP_PROXY=http://USER:PASSWORD@HOST:PORT`), or name the host in NO_PROXY where it is reached directly.".to_owned(),
-            ),
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => hints.push(proxy_login("HTTP_PROXY")),
             StatusCode::FORBIDDEN => {
                 hints.push(format!("The login for {host} has no right to do this."));
             }
@@ -259,29 +249,13 @@ fn shortened(text: &str) -> String {
         .to_owned()
 }
 
-/// `Retry-After` in seconds, whole or not, or as HTTP date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<f64>() {
-        Ok(seconds) => {
-            Duration::try_from_secs_f64(seconds.clamp(0.0, LONGEST.as_secs_f64())).ok()?
-        }
-        Err(_) => {
-            let at = jiff::fmt::rfc2822::parse(text).ok()?;
-            let left = at.timestamp().as_second() - jiff::Timestamp::now().as_second();
-            Duration::from_secs(u64::try_from(left).unwrap_or(0))
-        }
-    };
-    Some(wait.min(LONGEST))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn request() -> RequestLine {
-        let url = reqwest::Url::parse("https://r.io/v2/a?secret").unwrap();
-        RequestLine::new(&reqwest::Method::GET, &url)
+        let url = shipline_http::Url::parse("https://r.io/v2/a?secret").unwrap();
+        RequestLine::new(&shipline_http::Method::GET, &url)
     }
 
     fn refusal(status: u16, body: &str) -> Refusal {
@@ -421,23 +395,10 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_is_read_in_both_forms_and_bounded() {
-        let check = |text: &str, expected: Option<u64>| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, text.parse().unwrap());
-            assert_eq!(
-                retry_after(&headers).map(|wait| wait.as_secs()),
-                expected,
-                "{text}"
-            );
-        };
-        check("7", Some(7));
-        check("999999", Some(900));
-        check("1e300", Some(900));
-        check("2.5", Some(2));
-        check("-3", Some(0));
-        check("NaN", None);
-        check("Wed, 21 Oct 2015 07:28:00 GMT", Some(0));
-        check("soon", None);
+    fn no_registry_asks_for_more_than_a_quarter_of_an_hour() {
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", "999999".parse().unwrap());
+        let refusal = Refusal::read(request(), StatusCode::SERVICE_UNAVAILABLE, &headers, b"");
+        assert_eq!(refusal.retry_after, Some(LONGEST));
     }
 }

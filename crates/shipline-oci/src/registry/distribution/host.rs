@@ -1,6 +1,7 @@
 //! Where a registry is: its host, whether it is spoken to in plain HTTP, and the path before its repositories.
 
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_http::is_loopback;
 use shipline_model::name::RepositoryName;
 
 use crate::credentials::is_docker_hub;
@@ -157,20 +158,6 @@ pub(crate) fn is_host(text: &str) -> bool {
         && !name.starts_with(['.', '-'])
         && !name.ends_with('-');
     named && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
-}
-
-/// Whether a host never leaves this machine.
-#[must_use]
-pub fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => host.split(':').next().unwrap_or(host),
-    };
-    name == "localhost"
-        || name.ends_with(".localhost")
-        || name
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

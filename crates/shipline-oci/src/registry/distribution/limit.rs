@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::header::HeaderMap;
+use shipline_http::header::HeaderMap;
 
 /// How many pulls there may be in how long, and how many are left.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,18 +2,17 @@
 
 use std::collections::HashSet;
 
-use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LINK};
-use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use shipline_engine::backend::{Descriptor, Reference};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::task::TaskContext;
+use shipline_http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LINK};
+use shipline_http::{Answer, Failed, Method, StatusCode};
 use shipline_model::name::{Digest, RepositoryName};
 
 use super::client::{Call, Client, Payload, header, no_registry};
 use super::failure::{is_about_the_method, is_about_the_page};
 use super::referrers::is_fallback_tag;
-use super::retry::Failed;
 use crate::image::{self, DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use crate::registry::tags::is_tag;
 
@@ -156,9 +155,7 @@ impl Client {
                 let headers = response.headers();
                 let media_type = header(headers, CONTENT_TYPE.as_str()).map(|t| bare(t).to_owned());
                 let said = header(headers, DOCKER_CONTENT_DIGEST).map(str::to_owned);
-                let bytes = self
-                    .read(response, MANIFEST_BYTES, &asked.attempted)
-                    .await?;
+                let bytes = response.read(MANIFEST_BYTES, &asked.attempted).await?;
                 Ok(Some((media_type, said, bytes)))
             };
             let (media_type, said, bytes) = match got.await {
@@ -214,7 +211,7 @@ impl Client {
         Ok((descriptor, bytes))
     }
 
-    async fn ask(&self, method: Method, asked: &Asked<'_>) -> Result<Option<Response>, Failed> {
+    async fn ask(&self, method: Method, asked: &Asked<'_>) -> Result<Option<Answer>, Failed> {
         let path = self.address.path(asked.repository);
         let to = format!("/v2/{path}/manifests/{}", text(asked.reference));
         let accept = accept();
@@ -296,7 +293,8 @@ impl Client {
                     }
                     Ok(response) => {
                         let next = next_page(&response);
-                        self.read(response, PAGE_BYTES, &attempted)
+                        response
+                            .read(PAGE_BYTES, &attempted)
                             .await
                             .map(|page| (next, page))
                             .map_err(Into::into)
@@ -343,7 +341,7 @@ impl Client {
 
 /// The address behind `Link: <…>; rel="next"`, absolute. It is a page of the same list: where a registry does not know by which
 /// address it is reached, its path is right all the same.
-pub(super) fn next_page(response: &Response) -> Option<String> {
+pub(super) fn next_page(response: &Answer) -> Option<String> {
     let links = response.headers().get_all(LINK).iter();
     let address = links
         .filter_map(|link| link.to_str().ok())

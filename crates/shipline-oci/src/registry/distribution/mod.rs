@@ -11,7 +11,6 @@ mod limit;
 mod manifests;
 mod push;
 mod referrers;
-mod retry;
 mod scope;
 mod tags;
 mod token;
@@ -28,13 +27,12 @@ use shipline_engine::backend::{
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::Faults;
 use shipline_engine::task::TaskContext;
+use shipline_http::RetryPolicy;
 use shipline_model::name::{Digest, RepositoryName};
 
 pub(crate) use host::is_host;
-pub use host::{RegistryAddress, Security, Transport, is_loopback};
+pub use host::{RegistryAddress, Security, Transport};
 use referrers::FallbackTag;
-pub use retry::RetryPolicy;
-pub(super) use retry::Tries;
 
 use crate::credentials::CredentialSource;
 use client::Client;
@@ -54,11 +52,11 @@ pub struct DistributionRegistry {
 }
 
 impl DistributionRegistry {
-    /// The registry at `address`. `http` comes from [`crate::http::client`].
+    /// The registry at `address`. `http` comes from [`shipline_http::client`].
     #[must_use]
     pub fn new(
         address: RegistryAddress,
-        http: reqwest::Client,
+        http: shipline_http::Client,
         credentials: Arc<dyn CredentialSource>,
         retries: RetryPolicy,
         faults: Faults,

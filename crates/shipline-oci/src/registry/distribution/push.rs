@@ -127,11 +127,7 @@ impl DistributionRegistry {
         let mut tries = self.client.tries(Some(task));
         loop {
             let answer = match self.get_blob(repository, &blob.digest, 0, &attempted).await {
-                Ok(response) => self
-                    .client
-                    .read(response, limit, &attempted)
-                    .await
-                    .map_err(Into::into),
+                Ok(response) => response.read(limit, &attempted).await.map_err(Into::into),
                 Err(failed) => Err(failed),
             };
             match answer {

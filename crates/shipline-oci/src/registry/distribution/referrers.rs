@@ -9,16 +9,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use reqwest::header::{
-    ACCEPT, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH,
-};
-use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use shipline_engine::backend::{
     AttachOutcome, Descriptor, ImageStore, Manifest, Reference, Referrer,
 };
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::task::TaskContext;
+use shipline_http::header::{
+    ACCEPT, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH,
+};
+use shipline_http::{Answer, Method, StatusCode};
 use shipline_model::name::{Digest, RepositoryName};
 
 use super::DistributionRegistry;
@@ -26,7 +26,6 @@ use super::client::{Call, Payload, header};
 use super::failure::Refusal;
 use super::manifests::{next_page, pull_scope, push_scope};
 use crate::blocking::blocking;
-use crate::http::RequestLine;
 use crate::image::{self, OCI_INDEX, RawDescriptor};
 
 /// Longest page of a list of referrers, or index of them.
@@ -251,10 +250,10 @@ impl DistributionRegistry {
     async fn without_api(
         &self,
         place: &Place<'_>,
-        response: Response,
+        response: Answer,
     ) -> Result<Option<Vec<Referrer>>, BackendError> {
         let (status, headers) = (response.status(), response.headers().clone());
-        let line = RequestLine::new(&Method::GET, response.url());
+        let line = response.line().clone();
         let body = self.read_list(place, response).await.unwrap_or_default();
         if Refusal::read(line, status, &headers, &body).has("NAME_UNKNOWN") {
             return Ok(Some(Vec::new()));
@@ -266,11 +265,9 @@ impl DistributionRegistry {
     async fn read_list(
         &self,
         place: &Place<'_>,
-        response: Response,
+        response: Answer,
     ) -> Result<Vec<u8>, BackendError> {
-        self.client
-            .read(response, LIST_BYTES, &place.attempted)
-            .await
+        response.read(LIST_BYTES, &place.attempted).await
     }
 
     async fn tagged_index(&self, place: &Place<'_>) -> Result<TaggedIndex, BackendError> {

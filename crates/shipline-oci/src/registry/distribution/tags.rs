@@ -94,10 +94,7 @@ impl DistributionRegistry {
                 .get_blob(repository, config, 0, &attempted)
                 .await
                 .ok()?;
-            self.client
-                .read(response, CONFIG_BYTES, &attempted)
-                .await
-                .ok()
+            response.read(CONFIG_BYTES, &attempted).await.ok()
         };
         Origin::of_config(&config.await.unwrap_or_default())
     }

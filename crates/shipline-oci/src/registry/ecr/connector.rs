@@ -9,6 +9,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
+use shipline_http::{Client, Foreign};
 
 /// Time limit for an answer where the SDK sets none.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -17,7 +18,7 @@ const ANSWER_BYTES: usize = 512 << 20;
 
 /// Our HTTP client as the SDK wants it.
 #[derive(Debug, Clone)]
-pub(super) struct SharedClient(pub(super) reqwest::Client);
+pub(super) struct SharedClient(pub(super) Client);
 
 impl HttpClient for SharedClient {
     fn http_connector(
@@ -34,7 +35,7 @@ impl HttpClient for SharedClient {
 
 #[derive(Debug, Clone)]
 struct Connector {
-    http: reqwest::Client,
+    http: Client,
     limit: Duration,
 }
 
@@ -55,36 +56,17 @@ impl Connector {
             .bytes()
             .ok_or_else(|| ConnectorError::user("the request's body is a stream".into()))?
             .to_vec();
-        let mut response = self
-            .http
-            .request(parts.method, parts.uri.to_string())
-            .headers(parts.headers)
-            .body(body)
-            .timeout(self.limit)
-            .send()
-            .await
-            .map_err(failed)?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if bytes.len() + chunk.len() > ANSWER_BYTES {
-                return Err(ConnectorError::user("the answer is too long".into()));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        let mut answer = http::Response::new(SdkBody::from(bytes));
-        *answer.status_mut() = status;
-        *answer.headers_mut() = headers;
+        let request = http::Request::from_parts(parts, body);
+        let passed = self.http.pass(request, self.limit, ANSWER_BYTES).await;
+        let answer = passed.map_err(failed)?.map(SdkBody::from);
         HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
     }
 }
 
-fn failed(error: reqwest::Error) -> ConnectorError {
-    if error.is_timeout() {
-        ConnectorError::timeout(error.into())
-    } else if error.is_builder() {
-        ConnectorError::user(error.into())
-    } else {
-        ConnectorError::io(error.into())
+fn failed(error: Foreign) -> ConnectorError {
+    match error {
+        Foreign::Late(_) => ConnectorError::timeout(error.into()),
+        Foreign::Malformed(_) | Foreign::TooLong(_) => ConnectorError::user(error.into()),
+        Foreign::Broken(_) => ConnectorError::io(error.into()),
     }
 }

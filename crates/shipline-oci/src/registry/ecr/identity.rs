@@ -13,21 +13,21 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future::ProvideCredentials as ProvidedCredentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_credential_types::{Credentials, provider};
-use reqwest::header::AUTHORIZATION;
-use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_http::header::HeaderValue;
+use shipline_http::{Method, Peer, Request, RetryPolicy, Tries, Url, class, is_loopback_url};
 use shipline_model::value::Secret;
 
 use super::connector::SharedClient;
 use super::failure::failed;
-use crate::http::is_loopback_url;
-use crate::registry::distribution::{RetryPolicy, Tries};
 
 /// What AWS wants to find in the token's `aud`.
 const AUDIENCE: &str = "sts.amazonaws.com";
 /// The session's name in AWS's logs.
 const SESSION: &str = "shipline";
+/// What is attempted at GitHub.
+const ATTEMPTED: &str = "get an OIDC token from GitHub";
 /// Time limit for GitHub's answer.
 const ANSWER: Duration = Duration::from_secs(30);
 /// Most that is read of the token's answer.
@@ -72,7 +72,7 @@ pub(super) async fn configure(
     region: &str,
     sts_endpoint: Option<&str>,
     retries: &RetryPolicy,
-    http: &reqwest::Client,
+    http: &shipline_http::Client,
 ) -> SdkConfig {
     let attempts = RetryConfig::standard().with_max_attempts(retries.attempts);
     let region = Region::new(region.to_owned());
@@ -173,7 +173,7 @@ impl ProvideCredentials for Withheld {
 /// GitHub's token for the job, and AWS's credentials for the token.
 #[derive(Debug)]
 struct GithubActions {
-    http: reqwest::Client,
+    http: shipline_http::Client,
     url: String,
     token: Secret,
     role: String,
@@ -225,7 +225,7 @@ impl GithubActions {
     }
 
     async fn identity_token(&self) -> Result<String, CredentialsError> {
-        let mut tries = Tries::new(&self.retries, None);
+        let mut tries = Tries::new(&self.retries, Peer::Service, None);
         loop {
             match self.try_identity_token().await {
                 Ok(token) => return Ok(token),
@@ -238,9 +238,7 @@ impl GithubActions {
     }
 
     async fn try_identity_token(&self) -> Result<String, BackendError> {
-        let refused = |class| BackendError::new(class, "get an OIDC token from GitHub");
-        let unreached =
-            |error: reqwest::Error| refused(ErrorClass::Retryable).because(error.without_url());
+        let refused = |class| BackendError::new(class, ATTEMPTED);
         let mut url =
             Url::parse(&self.url).map_err(|error| refused(ErrorClass::Invalid).because(error))?;
         if url.scheme() != "https" && !is_loopback_url(&url) {
@@ -248,17 +246,17 @@ impl GithubActions {
                 .because("ACTIONS_ID_TOKEN_REQUEST_URL is reached without encryption"));
         }
         url.query_pairs_mut().append_pair("audience", AUDIENCE);
-        let mut response = self
-            .http
-            .get(url)
-            .header(AUTHORIZATION, format!("bearer {}", self.token.expose()))
-            .timeout(ANSWER)
-            .send()
-            .await
-            .map_err(unreached)?;
-        let status = response.status();
+        let mut credential = HeaderValue::from_str(&format!("bearer {}", self.token.expose()))
+            .map_err(|error| refused(ErrorClass::Invalid).because(error))?;
+        credential.set_sensitive(true);
+        let request = Request::new(Method::GET, &url, Peer::Service, ATTEMPTED)
+            .authorization(Some(&credential))
+            .limit(ANSWER);
+        let answer = self.http.send(&request).await?;
+        let status = answer.status();
         if !status.is_success() {
-            let class = if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            let passes = class(status.as_u16()) == ErrorClass::Retryable;
+            let class = if passes || status.is_server_error() {
                 ErrorClass::Retryable
             } else {
                 ErrorClass::Denied
@@ -267,13 +265,7 @@ impl GithubActions {
                 "GitHub answered {status}; the workflow's job needs `permissions: id-token: write`"
             )));
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(unreached)? {
-            body.extend_from_slice(&chunk);
-            if body.len() > ANSWER_BYTES {
-                return Err(refused(ErrorClass::Invalid).because("GitHub's answer is too long"));
-            }
-        }
+        let body = answer.read(ANSWER_BYTES, ATTEMPTED).await?;
         // The answer is a credential: it is never part of an error.
         serde_json::from_slice::<TokenAnswer>(&body)
             .map(|answer| answer.value)

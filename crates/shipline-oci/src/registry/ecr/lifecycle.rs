@@ -11,7 +11,7 @@ use shipline_model::name::RepositoryName;
 
 use super::api::{Api, NO_REPOSITORY};
 use super::failure::{code, failed};
-use crate::registry::distribution::RetryPolicy;
+use shipline_http::RetryPolicy;
 
 /// How often a preview is looked at before it is given up.
 const LOOKS: u32 = 12;

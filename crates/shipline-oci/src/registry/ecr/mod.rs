@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use reqwest::Url;
 use shipline_engine::backend::{
     AttachOutcome, Descriptor, Expiring, ImageDetails, ImageStore, Reference, Referrer, Registry,
     TagOutcome, TagRequest, Uploaded,
@@ -19,16 +18,14 @@ use shipline_engine::backend::{
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::{FaultPoint, Faults};
 use shipline_engine::task::TaskContext;
+use shipline_http::{RetryPolicy, Url, is_loopback_url};
 use shipline_model::name::{Digest, RepositoryName};
 
 pub use identity::{AwsIdentity, InstanceMetadata};
 pub use login::EcrLogin;
 
-use super::distribution::{
-    DistributionRegistry, RegistryAddress, RetryPolicy, Security, Transport, all_of,
-};
+use super::distribution::{DistributionRegistry, RegistryAddress, Security, Transport, all_of};
 use super::tags::{TagConflicts, check_tags};
-use crate::http::is_loopback_url;
 use api::{Api, Described};
 
 /// How an account's registry is reached.
@@ -80,7 +77,7 @@ impl EcrRegistry {
     /// `Invalid` where an address is overridden by something that is none, or that is neither encrypted nor on this machine.
     pub async fn new(
         settings: EcrSettings,
-        http: reqwest::Client,
+        http: shipline_http::Client,
         retries: RetryPolicy,
         faults: Faults,
     ) -> Result<Self, BackendError> {

@@ -4,14 +4,12 @@ use std::fmt;
 
 use reqwest::{Method, Url};
 
-use crate::registry::distribution::is_loopback;
-
 /// Most that is shown of an address.
 const SHOWN: usize = 400;
 
 /// A request as errors name it: `PUT https://registry.example.com/v2/team/web/manifests/1.0`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RequestLine {
+pub struct RequestLine {
     method: Method,
     address: String,
     host: String,
@@ -19,7 +17,8 @@ pub(crate) struct RequestLine {
 
 impl RequestLine {
     /// A request of this method to this address.
-    pub(crate) fn new(method: &Method, url: &Url) -> Self {
+    #[must_use]
+    pub fn new(method: &Method, url: &Url) -> Self {
         Self {
             method: method.clone(),
             address: shown(url),
@@ -33,7 +32,8 @@ impl RequestLine {
     }
 
     /// Host, and port if it is not the scheme's.
-    pub(crate) fn host(&self) -> &str {
+    #[must_use]
+    pub fn host(&self) -> &str {
         &self.host
     }
 }
@@ -45,7 +45,8 @@ impl fmt::Display for RequestLine {
 }
 
 /// An address without login, query and fragment.
-pub(crate) fn shown(url: &Url) -> String {
+#[must_use]
+pub fn shown(url: &Url) -> String {
     let host = url.authority().rsplit('@').next().unwrap_or_default();
     let whole = format!("{}://{host}{}", url.scheme(), url.path());
     match whole.char_indices().nth(SHOWN) {
@@ -55,8 +56,23 @@ pub(crate) fn shown(url: &Url) -> String {
 }
 
 /// Whether what is sent there stays on this machine.
-pub(crate) fn is_loopback_url(url: &Url) -> bool {
+#[must_use]
+pub fn is_loopback_url(url: &Url) -> bool {
     url.host_str().is_some_and(is_loopback)
+}
+
+/// Whether a host, with or without a port, never leaves this machine.
+#[must_use]
+pub fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => host.split(':').next().unwrap_or(host),
+    };
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -4,14 +4,28 @@ use shipline_engine::error::{BackendError, ErrorClass};
 
 use super::address::RequestLine;
 use super::certificate::remedy;
+use super::status::proxy_login;
 
 /// What is at the other end: remedies differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Peer {
+pub enum Peer {
     /// A registry or its token server.
     Registry,
     /// A git server.
     Git,
+    /// A service that is neither.
+    Service,
+}
+
+impl Peer {
+    /// What a person calls it.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Registry => "registry",
+            Self::Git => "git server",
+            Self::Service => "service",
+        }
+    }
 }
 
 /// A request that got no answer.
@@ -43,8 +57,7 @@ pub(crate) fn unanswered(
         let hint = "A file of the image store is damaged: remove it and build again.";
         (ErrorClass::Conflict, Some(hint.to_owned()))
     } else if is_proxy_login(&error) {
-        let hint = "The proxy wants a login: put it into the proxy's URL (`HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT`), or name the host in NO_PROXY where it is reached directly.";
-        (ErrorClass::Denied, Some(hint.to_owned()))
+        (ErrorClass::Denied, Some(proxy_login("HTTPS_PROXY")))
     } else if error.is_connect() {
         let hint = format!(
             "Is {host} right, and can it be reached from here? (A proxy is taken from HTTPS_PROXY, HTTP_PROXY and NO_PROXY.)"
@@ -85,7 +98,7 @@ fn other_protocol(error: &reqwest::Error, host: &str, peer: Peer) -> Option<Stri
         (rustls::Error::InvalidMessage(_), Peer::Registry) => Some(format!(
             "Does {host} speak plain HTTP? Then write `insecure: true` beside its `url` where that is wanted."
         )),
-        (rustls::Error::InvalidMessage(_), Peer::Git) => {
+        (rustls::Error::InvalidMessage(_), Peer::Git | Peer::Service) => {
             Some(format!("Does {host} speak plain HTTP?"))
         }
         (rustls::Error::AlertReceived(_) | rustls::Error::PeerIncompatible(_), _) => Some(format!(

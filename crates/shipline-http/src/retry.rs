@@ -1,21 +1,25 @@
-//! Trying again: by class, with jitter, as long as the other side asks for and nobody stops us.
+//! Trying again, the one layer that does: by class, with jitter, as long as the other side asks for and nobody stops us.
+//!
+//! A registry is asked a number of times ([`Tries`]); a branch that others move is tried until a deadline ([`Patience`]).
 
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::task::{TaskContext, TaskMessage};
 
-/// How often and how patiently a registry is asked again.
+use crate::unanswered::Peer;
+
+/// How often and how patiently a server is asked again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Tries in all.
     pub attempts: u32,
     /// Upper bound of the first wait; it doubles with each try.
     pub first: Duration,
-    /// Upper bound of any wait that the registry did not ask for.
+    /// Upper bound of any wait that the server did not ask for.
     pub longest: Duration,
-    /// Longest wait that the registry may ask for; a longer one ends the tries.
+    /// Longest wait that the server may ask for; a longer one ends the tries.
     pub patience: Duration,
 }
 
@@ -32,14 +36,16 @@ impl Default for RetryPolicy {
 
 /// What a failed try means for the next one.
 #[derive(Debug)]
-pub(in crate::registry) struct Failed {
-    pub(super) error: BackendError,
-    pub(super) again: Again,
+pub struct Failed {
+    /// Why it failed.
+    pub error: BackendError,
+    /// When the next one comes.
+    pub again: Again,
 }
 
 /// When the next try comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Again {
+pub enum Again {
     /// By the error's class.
     ByClass,
     /// At once, and once: its reason has been put right (credentials were renewed, another form of upload is taken).
@@ -56,8 +62,9 @@ impl From<BackendError> for Failed {
 }
 
 /// The tries of one operation.
-pub(in crate::registry) struct Tries<'a> {
+pub struct Tries<'a> {
     policy: &'a RetryPolicy,
+    peer: Peer,
     task: Option<&'a TaskContext>,
     made: u32,
     corrections: u32,
@@ -67,9 +74,12 @@ pub(in crate::registry) struct Tries<'a> {
 const CORRECTIONS: u32 = 3;
 
 impl<'a> Tries<'a> {
-    pub(in crate::registry) fn new(policy: &'a RetryPolicy, task: Option<&'a TaskContext>) -> Self {
+    /// Those of an operation at a server. A task is told of waits, and ends them when it is cancelled.
+    #[must_use]
+    pub fn new(policy: &'a RetryPolicy, peer: Peer, task: Option<&'a TaskContext>) -> Self {
         Self {
             policy,
+            peer,
             task,
             made: 0,
             corrections: 0,
@@ -77,7 +87,10 @@ impl<'a> Tries<'a> {
     }
 
     /// Waits for the next try, or gives the error back where there is none.
-    pub(in crate::registry) async fn after(&mut self, failed: Failed) -> Result<(), BackendError> {
+    ///
+    /// # Errors
+    /// The one that was given, where it does not pass, or there were tries enough.
+    pub async fn after(&mut self, failed: Failed) -> Result<(), BackendError> {
         let Failed { error, again } = failed;
         if again == Again::Once && self.corrections < CORRECTIONS {
             self.corrections += 1;
@@ -90,17 +103,13 @@ impl<'a> Tries<'a> {
         let wait = match error.retry_after {
             Some(asked) if asked > self.policy.patience => {
                 let asked = asked.as_secs().div_ceil(60);
+                let peer = self.peer.noun();
                 return Err(error.hint(format!(
-                    "The registry asks for at least {asked} minutes of patience: try again after that."
+                    "The {peer} asks for at least {asked} minutes of patience: try again after that."
                 )));
             }
             Some(asked) => asked + jitter(self.policy.first),
-            None => jitter(
-                self.policy
-                    .first
-                    .saturating_mul(1 << (self.made - 1).min(16))
-                    .min(self.policy.longest),
-            ),
+            None => jitter(grown(self.policy.first, self.made - 1).min(self.policy.longest)),
         };
         let Some(task) = self.task else {
             tokio::time::sleep(wait).await;
@@ -112,8 +121,9 @@ impl<'a> Tries<'a> {
         };
         if let Some(asked) = error.retry_after.filter(|asked| !asked.is_zero()) {
             why.push_str(&format!(
-                "; waits {} s, as the registry asks",
-                asked.as_secs().max(1)
+                "; waits {} s, as the {} asks",
+                asked.as_secs().max(1),
+                self.peer.noun()
             ));
         }
         task.say(TaskMessage::Retrying {
@@ -128,6 +138,11 @@ impl<'a> Tries<'a> {
     }
 }
 
+/// A span after so many waits: it doubles with each.
+fn grown(first: Duration, waits: u32) -> Duration {
+    first.saturating_mul(1 << waits.min(16))
+}
+
 /// A random part of `bound` (full jitter). The standard library's hasher keys are random enough to spread clients.
 fn jitter(bound: Duration) -> Duration {
     let random = std::collections::hash_map::RandomState::new()
@@ -135,6 +150,53 @@ fn jitter(bound: Duration) -> Duration {
         .finish();
     let share = (random >> 11) as f64 / (1_u64 << 53) as f64;
     bound.mul_f64(share)
+}
+
+/// Upper bound of any wait for other writers.
+const BETWEEN_WRITERS: Duration = Duration::from_secs(1);
+
+/// Waiting on the calling thread, until a deadline: how long is left, and how often has been waited.
+#[derive(Debug)]
+pub struct Patience {
+    deadline: Instant,
+    shortest: Duration,
+    waits: u32,
+}
+
+impl Patience {
+    /// Until `limit` from now; the first wait takes at most `shortest`.
+    #[must_use]
+    pub fn until(limit: Duration, shortest: Duration) -> Self {
+        Self {
+            deadline: Instant::now() + limit,
+            shortest,
+            waits: 0,
+        }
+    }
+
+    /// Sleeps for a random part of a span that doubles each time. `false` when the deadline has passed.
+    pub fn wait(&mut self) -> bool {
+        self.wait_at_least(Duration::ZERO)
+    }
+
+    /// As [`Patience::wait`], but for no less than the other side asked for.
+    pub fn wait_at_least(&mut self, asked: Duration) -> bool {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if asked > left {
+            // It would be too early whenever it came.
+            return false;
+        }
+        let bound = grown(self.shortest, self.waits).min(BETWEEN_WRITERS);
+        self.waits += 1;
+        std::thread::sleep(jitter(bound).max(asked).min(left));
+        !left.is_zero()
+    }
+
+    /// How often has been tried, the first time included.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.waits + 1
+    }
 }
 
 #[cfg(test)]
@@ -148,7 +210,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_what_may_pass_is_tried_again_and_not_for_ever() {
         let policy = RetryPolicy::default();
-        let mut tries = Tries::new(&policy, None);
+        let mut tries = Tries::new(&policy, Peer::Registry, None);
         for _ in 1..policy.attempts {
             tries
                 .after(error(ErrorClass::Retryable).into())
@@ -165,7 +227,7 @@ mod tests {
             ErrorClass::Conflict,
             ErrorClass::Invalid,
         ] {
-            Tries::new(&policy, None)
+            Tries::new(&policy, Peer::Registry, None)
                 .after(error(class).into())
                 .await
                 .unwrap_err();
@@ -177,10 +239,13 @@ mod tests {
         let policy = RetryPolicy::default();
         let before = tokio::time::Instant::now();
         let asked = error(ErrorClass::Retryable).after(Duration::from_secs(30));
-        Tries::new(&policy, None).after(asked.into()).await.unwrap();
+        Tries::new(&policy, Peer::Registry, None)
+            .after(asked.into())
+            .await
+            .unwrap();
         assert!(before.elapsed() >= Duration::from_secs(30));
         let asked = error(ErrorClass::Retryable).after(Duration::from_secs(600));
-        Tries::new(&policy, None)
+        Tries::new(&policy, Peer::Registry, None)
             .after(asked.into())
             .await
             .unwrap_err();
@@ -200,7 +265,7 @@ mod tests {
         let task = TaskContext::new(id, sender, cancel.clone());
         let policy = RetryPolicy::default();
         let asked = || error(ErrorClass::Retryable).after(Duration::from_secs(30));
-        Tries::new(&policy, Some(&task))
+        Tries::new(&policy, Peer::Registry, Some(&task))
             .after(asked().into())
             .await
             .unwrap();
@@ -212,19 +277,23 @@ mod tests {
         assert!(after >= Duration::from_secs(30));
         cancel.cancel();
         let before = tokio::time::Instant::now();
-        let stopped = Tries::new(&policy, Some(&task)).after(asked().into()).await;
+        let stopped = Tries::new(&policy, Peer::Registry, Some(&task))
+            .after(asked().into())
+            .await;
         stopped.unwrap_err();
         assert_eq!(before.elapsed(), Duration::ZERO);
         // Who asks for more patience than there is, is told.
         let long = error(ErrorClass::Retryable).after(Duration::from_secs(601));
-        let long = Tries::new(&policy, Some(&task)).after(long.into()).await;
+        let long = Tries::new(&policy, Peer::Registry, Some(&task))
+            .after(long.into())
+            .await;
         assert!(long.unwrap_err().hints[0].contains("11 minutes"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn corrections_are_tried_at_once_but_not_for_ever() {
         let policy = RetryPolicy::default();
-        let mut tries = Tries::new(&policy, None);
+        let mut tries = Tries::new(&policy, Peer::Registry, None);
         let corrected = || Failed {
             error: error(ErrorClass::Denied),
             again: Again::Once,
@@ -235,5 +304,16 @@ mod tests {
         }
         assert_eq!(before.elapsed(), Duration::ZERO);
         tries.after(corrected()).await.unwrap_err();
+    }
+
+    #[test]
+    fn patience_ends_at_its_deadline() {
+        let mut none = Patience::until(Duration::ZERO, Duration::from_millis(1));
+        assert!(!none.wait());
+        assert_eq!(none.attempts(), 2);
+        let mut some = Patience::until(Duration::from_secs(3600), Duration::ZERO);
+        assert!(some.wait());
+        assert!(!some.wait_at_least(Duration::from_secs(7200)));
+        assert_eq!(some.attempts(), 2);
     }
 }

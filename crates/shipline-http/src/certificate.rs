@@ -65,13 +65,13 @@ pub(super) fn remedy(error: &CertificateError, host: &str, peer: Peer) -> String
             Peer::Registry => format!(
                 "The certificate of {host} is signed by nobody who is known here: name the PEM file of its authority, or of the certificate itself where it signs itself, as `ca` of the profile's registry; for other registries (mirrors, base images) add it to the system's certificates, or name a file with all of them in SSL_CERT_FILE."
             ),
-            Peer::Git => unknown_to_the_system(host),
+            Peer::Git | Peer::Service => unknown_to_the_system(host),
         },
         other if is_authority_as_server(other) => match peer {
             Peer::Registry => format!(
                 "The certificate of {host} signs itself: name its PEM file as `ca` of the profile's registry. (For mirrors and base images the server needs a certificate that an authority signed.)"
             ),
-            Peer::Git => format!(
+            Peer::Git | Peer::Service => format!(
                 "The certificate of {host} signs itself and says that it is an authority, which no client takes for a server's: make it anew with `-addext basicConstraints=CA:FALSE`, and add it to the system's certificates."
             ),
         },

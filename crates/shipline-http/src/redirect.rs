@@ -1,19 +1,22 @@
 //! Redirects: where an answer sends its request on, and whether the request may go there.
 //!
 //! A request that carries a credential in its body, or that changes something, is only repeated where it was meant to go.
-//! Nobody is led from TLS to plain HTTP. Callers leave headers with credentials out wherever [`Step::Elsewhere`] leads.
+//! Nobody is led from TLS to plain HTTP. The client leaves credentials out wherever [`Step::Elsewhere`] leads.
 
 use reqwest::header::LOCATION;
 use reqwest::{Method, Response, StatusCode, Url};
+use shipline_engine::error::BackendError;
 
-use super::address::shown;
+use super::address::{RequestLine, shown};
 
 /// Redirects that are followed before they count as a loop.
 const MOST: usize = 5;
 
 /// How far a request may be led.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub enum Reach {
+    /// Nowhere: a redirect is an answer like others.
+    Nowhere,
     /// To any host; credentials stay behind.
     Anywhere,
     /// Only to the host that was asked: the request itself is not for others.
@@ -31,15 +34,20 @@ pub(crate) enum Step {
 
 /// Why a redirect is not followed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Astray {
+pub enum Astray {
+    /// To plain HTTP, from TLS.
     #[error("it redirects to unencrypted {0}")]
     Unencrypted(String),
+    /// In a loop.
     #[error("it redirects too often")]
     TooOften,
+    /// To something that is no address.
     #[error("it redirects to no address")]
     NoAddress,
+    /// To another server than the one that the request is for.
     #[error("it redirects to {0}, which is not the server that the request is for")]
     Foreign(String),
+    /// With a status that would change the request.
     #[error("it redirects to {0}, and what is sent cannot be sent there with this status")]
     Moved(String),
 }
@@ -54,6 +62,20 @@ impl Astray {
             Self::Unencrypted(_) | Self::TooOften | Self::NoAddress => None,
         }
     }
+}
+
+/// The redirect that was not followed, with the request that it answers.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}: {1}")]
+pub(crate) struct AstrayAt(pub(crate) RequestLine, pub(crate) Astray);
+
+/// Whether an error is a redirect that was not followed.
+#[must_use]
+pub fn is_astray(error: &BackendError) -> bool {
+    error
+        .cause
+        .as_ref()
+        .is_some_and(|cause| cause.is::<AstrayAt>())
 }
 
 /// The redirects of one request.
@@ -80,6 +102,9 @@ impl Redirects {
         response: &Response,
         method: &Method,
     ) -> Result<Option<Step>, Astray> {
+        if self.reach == Reach::Nowhere {
+            return Ok(None);
+        }
         let same_request = match response.status() {
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
             StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER => {
@@ -116,14 +141,15 @@ impl Redirects {
         match (is_same_server(&self.home, &to), self.reach) {
             (true, _) => Ok(Some(Step::Home(to))),
             (false, Reach::Anywhere) => Ok(Some(Step::Elsewhere(to))),
-            (false, Reach::Origin) => Err(Astray::Foreign(shown(&to))),
+            (false, Reach::Origin | Reach::Nowhere) => Err(Astray::Foreign(shown(&to))),
         }
     }
 }
 
 /// Whether what is meant for one address may be sent to the other: same scheme, host and port, or the same host's TLS on the
 /// usual ports.
-pub(crate) fn is_same_server(home: &Url, to: &Url) -> bool {
+#[must_use]
+pub fn is_same_server(home: &Url, to: &Url) -> bool {
     let upgraded = home.scheme() == "http"
         && to.scheme() == "https"
         && home.host() == to.host()
@@ -134,7 +160,8 @@ pub(crate) fn is_same_server(home: &Url, to: &Url) -> bool {
 
 /// Servers behind a proxy that ends TLS often do not know that they are encrypted: their own address with `http` is meant with
 /// `https`.
-pub(crate) fn still_encrypted(mut to: Url, from: &Url) -> Url {
+#[must_use]
+pub fn still_encrypted(mut to: Url, from: &Url) -> Url {
     let own = to.host() == from.host() && (to.port().is_none() || to.port() == from.port());
     if from.scheme() == "https" && to.scheme() == "http" && own {
         // Neither can fail between these two schemes.
