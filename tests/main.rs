@@ -13,6 +13,7 @@ mod cancel;
 mod changes;
 mod concurrency;
 mod disk;
+mod docs;
 mod engine;
 mod faults;
 mod gitops_set;

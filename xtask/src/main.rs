@@ -1,4 +1,4 @@
-//! `cargo xtask`: Shipline's commands, and the repository's own chores (`test`, `soak`, `clones`, `bench`).
+//! `cargo xtask`: Shipline's commands, and the repository's own chores (`test`, `docs`, `soak`, `clones`, `bench`).
 //!
 //! A chore is one module here; everything else goes to `shipline-cli` as it stands.
 
@@ -14,6 +14,7 @@
 
 mod bench;
 mod clones;
+mod docs;
 mod provision;
 mod slowest;
 mod soak;
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 const CHORES: &str = "
 Chores of this repository:
   test [--provision]            Runs formatting, lints, documentation and all tests
+  docs [--record RUN]           Writes the reference of pipeline.yaml and the picture of a run
   soak [KILLS [SEED]]           Kills runs at random moments and looks whether the next one completes
   clones                        Builds the sample in two clones under two umasks and compares the images
   bench [start|images|plan|gitops|sbom LAYOUT]
@@ -39,12 +41,13 @@ fn main() -> ExitCode {
             println!("{CHORES}");
             return code;
         }
-        Some((&("bench" | "clones" | "soak"), ["--help" | "-h", ..])) => {
+        Some((&("bench" | "clones" | "docs" | "soak"), ["--help" | "-h", ..])) => {
             println!("{}", CHORES.trim_start());
             return ExitCode::SUCCESS;
         }
         Some((&"bench", options)) => bench::run(options),
         Some((&"clones", options)) => clones::run(options),
+        Some((&"docs", options)) => docs::run(options),
         Some((&"soak", options)) => soak::run(options),
         Some((&"test", options)) => test::run(options),
         _ => return shipline_cli::main("cargo xtask"),
