@@ -190,7 +190,9 @@ fn objection(command: &str) -> Option<String> {
         ["shipline", rest @ ..] | ["cargo", "xtask", rest @ ..] => rest,
         _ => return None,
     };
-    let end = words.iter().position(|word| matches!(*word, ">" | "|" | "&&"));
+    let end = words
+        .iter()
+        .position(|word| matches!(*word, ">" | "|" | "&&"));
     let words = &words[..end.unwrap_or(words.len())];
     let Some((first, rest)) = words.split_first() else {
         return None;
@@ -234,7 +236,8 @@ fn commands_and_their_options_exist() {
 }
 
 /// A whole file that a part of one is laid over.
-const BASE: &str = "version: 1\nproject: docs\nenvironments:\n  staging: {}\ncomponents:\n  web: { path: web }\n";
+const BASE: &str =
+    "version: 1\nproject: docs\nenvironments:\n  staging: {}\ncomponents:\n  web: { path: web }\n";
 
 /// Lays one configuration over another.
 fn laid(over: serde_json::Value, base: serde_json::Value) -> serde_json::Value {
@@ -262,7 +265,10 @@ fn configurations_are_read() {
             .env("HOME", world.path())
             .output()
             .unwrap();
-        (shown.status.success(), String::from_utf8_lossy(&shown.stderr).into_owned())
+        (
+            shown.status.success(),
+            String::from_utf8_lossy(&shown.stderr).into_owned(),
+        )
     };
     git2::Repository::init(world.path()).unwrap();
     let (mut wrong, mut count) = (Vec::new(), 0);
@@ -320,9 +326,9 @@ fn keys_in_the_text_exist() {
                 None => continue,
             };
             let words: Vec<&str> = path.split('.').collect();
-            let plain = words
-                .iter()
-                .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+            let plain = words.iter().all(|word| {
+                !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+            });
             let first = words.first().copied().unwrap_or_default();
             if !plain || !(keys.contains(first) || span.contains(": ")) {
                 continue;
@@ -330,7 +336,10 @@ fn keys_in_the_text_exist() {
             let unknown = words.iter().find(|word| !keys.contains(**word));
             let elsewhere = ["contents", "id-token", "permissions"].contains(&first);
             if let Some(unknown) = unknown.filter(|_| !elsewhere) {
-                wrong.push(format!("{}: `{span}`: no key `{unknown}`", page.path.display()));
+                wrong.push(format!(
+                    "{}: `{span}`: no key `{unknown}`",
+                    page.path.display()
+                ));
             }
         }
     }
@@ -363,7 +372,10 @@ fn workflows_pin_their_actions_and_ask_for_little() {
     }
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let ci = std::fs::read_to_string(root().join(".github/workflows/ci.yml")).unwrap();
-    for (text, command) in [(&readme, "$ cargo xtask test --provision"), (&ci, "run: cargo xtask test --provision")] {
+    for (text, command) in [
+        (&readme, "$ cargo xtask test --provision"),
+        (&ci, "run: cargo xtask test --provision"),
+    ] {
         if !text.contains(command) {
             wrong.push(format!("`{command}` is not there any more"));
         }

@@ -58,15 +58,13 @@ fn record(run: &str) -> Result<(), String> {
     let lines = text.lines().filter(|line| !is_output(line));
     let text: String = lines.flat_map(|line| [line, "\n"]).collect();
     let path = root().join(RECORDED);
-    std::fs::write(&path, text)
-        .map_err(|error| format!("write {}: {error}", path.display()))
+    std::fs::write(&path, text).map_err(|error| format!("write {}: {error}", path.display()))
 }
 
 /// Whether a line is one of a command: `build/frontend@staging | …`.
 fn is_output(line: &str) -> bool {
-    line.split_once(" |").is_some_and(|(task, _)| {
-        task.contains('/') && !task.contains(' ')
-    })
+    line.split_once(" |")
+        .is_some_and(|(task, _)| task.contains('/') && !task.contains(' '))
 }
 
 /// The made files, by their paths in the repository.
@@ -74,8 +72,8 @@ fn made(root: &Path) -> Result<Vec<(&'static str, String)>, String> {
     let read = |path: &str| {
         std::fs::read_to_string(root.join(path)).map_err(|error| format!("read {path}: {error}"))
     };
-    let schema = serde_json::from_str(&read(SCHEMA)?)
-        .map_err(|error| format!("read {SCHEMA}: {error}"))?;
+    let schema =
+        serde_json::from_str(&read(SCHEMA)?).map_err(|error| format!("read {SCHEMA}: {error}"))?;
     Ok(vec![
         (REFERENCE, reference::page(&schema)?),
         (PICTURE, picture::svg(&read(RECORDED)?)),

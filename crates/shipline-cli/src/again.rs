@@ -26,19 +26,19 @@ pub(crate) struct Program {
 
 impl Program {
     /// `shipline -C DIR pipeline NAME`, with the profile where it is not the default.
-    fn pipeline(&self, pipeline: &str, profile: &str) -> String {
-        let mut command = self.name.to_owned();
+    fn pipeline(&self, pipeline: &str, profile: &str) -> Vec<String> {
+        let mut words: Vec<String> = self.name.split(' ').map(str::to_owned).collect();
         if let Some(directory) = &self.directory {
-            push(&mut command, "-C", &directory.display().to_string());
+            push(&mut words, "-C", &directory.display().to_string());
         }
         if let Some(state) = &self.state {
-            push(&mut command, "--state", &state.display().to_string());
+            push(&mut words, "--state", &state.display().to_string());
         }
-        push(&mut command, "pipeline", pipeline);
+        push(&mut words, "pipeline", pipeline);
         if profile != "local" {
-            push(&mut command, "--profile", profile);
+            push(&mut words, "--profile", profile);
         }
-        command
+        words
     }
 }
 
@@ -55,12 +55,13 @@ pub(crate) struct Again {
 impl Again {
     /// Of a run that was asked for like this.
     pub(crate) fn of(selection: &Selection, plan: &Plan, program: &Program) -> Self {
-        Self::with(whole(selection, program), wide(selection, program), plan)
+        let wide = joined(&wide(selection, program));
+        Self::with(whole(selection, program), wide, plan)
     }
 
     /// Of a recorded run. Its component counts as changed, whatever was deployed since.
     pub(crate) fn of_record(plan: &Plan, program: &Program) -> Self {
-        let whole = program.pipeline(plan.pipeline.as_str(), plan.profile.as_str());
+        let whole = joined(&program.pipeline(plan.pipeline.as_str(), plan.profile.as_str()));
         let wide = format!("{whole} --all");
         Self::with(whole, wide, plan)
     }
@@ -100,10 +101,10 @@ impl Again {
             // What is scanned has to be built first, if it is not there.
             stages.splice(0..0, self.builds.iter().map(AsRef::as_ref));
         }
-        let mut command = self.wide.clone();
-        push(&mut command, "--component", component.as_str());
-        push(&mut command, "--only", &stages.join(","));
-        command
+        let mut more = Vec::new();
+        push(&mut more, "--component", component.as_str());
+        push(&mut more, "--only", &stages.join(","));
+        format!("{} {}", self.wide, joined(&more))
     }
 
     /// Where a person goes from a task that failed.
@@ -120,41 +121,54 @@ impl Again {
 
 /// The command of a run, for its record and for those who wait for it.
 pub(crate) fn whole(selection: &Selection, program: &Program) -> String {
-    let mut command = wide(selection, program);
+    joined(&words(selection, program))
+}
+
+/// The words of the command of a run.
+pub(crate) fn words(selection: &Selection, program: &Program) -> Vec<String> {
+    let mut words = wide(selection, program);
     let list = |names: Vec<&str>| names.join(",");
     if !selection.components.is_empty() {
         let names = selection.components.iter().map(AsRef::as_ref).collect();
-        push(&mut command, "--component", &list(names));
+        push(&mut words, "--component", &list(names));
     }
     if !selection.only.is_empty() {
         let names = selection.only.iter().map(AsRef::as_ref).collect();
-        push(&mut command, "--only", &list(names));
+        push(&mut words, "--only", &list(names));
     }
-    command
+    words
 }
 
-fn wide(selection: &Selection, program: &Program) -> String {
-    let mut command = program.pipeline(selection.pipeline.as_str(), selection.profile.as_str());
+fn wide(selection: &Selection, program: &Program) -> Vec<String> {
+    let mut words = program.pipeline(selection.pipeline.as_str(), selection.profile.as_str());
     if let Some(base) = &selection.base {
-        push(&mut command, "--base", base);
+        push(&mut words, "--base", base);
     }
-    if selection.all {
-        command.push_str(" --all");
-    }
-    if selection.no_cache {
-        command.push_str(" --no-cache");
-    }
-    if selection.deliver {
-        command.push_str(" --deliver");
-    }
-    command
+    let flags = [
+        (selection.all, "--all"),
+        (selection.no_cache, "--no-cache"),
+        (selection.deliver, "--deliver"),
+    ];
+    words.extend(
+        flags
+            .iter()
+            .filter(|(given, _)| *given)
+            .map(|(_, flag)| (*flag).to_owned()),
+    );
+    words
 }
 
-fn push(command: &mut String, flag: &str, value: &str) {
-    command.push(' ');
-    command.push_str(flag);
-    command.push(' ');
-    command.push_str(&quoted(value));
+fn push(words: &mut Vec<String>, flag: &str, value: &str) {
+    words.extend([flag.to_owned(), value.to_owned()]);
+}
+
+/// Words as one command of a POSIX shell.
+fn joined(words: &[String]) -> String {
+    words
+        .iter()
+        .map(|word| quoted(word))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// A word of a POSIX shell.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use shipline_engine::record::v1;
 use shipline_model::name::{ComponentName, EnvironmentName, PipelineName, ProfileName, StageName};
 use shipline_report::{FORMATS, Format};
 
@@ -162,6 +163,20 @@ pub(crate) struct Selection {
     /// Delivers in a CI that does not say what started it, on a schedule or a tag; never in a pull request
     #[arg(long)]
     pub(crate) deliver: bool,
+}
+
+impl Selection {
+    /// The same for the record of a run.
+    pub(crate) fn recorded(&self) -> v1::Selection {
+        v1::Selection {
+            base: self.base.clone(),
+            all: self.all,
+            only: self.only.clone(),
+            components: self.components.clone(),
+            no_cache: self.no_cache,
+            deliver: self.deliver,
+        }
+    }
 }
 
 /// `pipeline NAME`.

@@ -79,7 +79,7 @@ struct Ledger {
 struct LedgerImage {
     variant: Option<String>,
     build_key: String,
-    image: v1::BuiltImage,
+    image: BuiltImage,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -252,7 +252,7 @@ impl Cache {
         ledger.images.push(LedgerImage {
             variant,
             build_key: planned.build_key.0.clone(),
-            image: v1::BuiltImage::from(built),
+            image: built.clone(),
         });
         self.write("builds", &planned.source_key.0, ledger)
     }
@@ -272,8 +272,7 @@ impl Cache {
                     images: ledger
                         .images
                         .into_iter()
-                        .filter_map(|image| BuiltImage::try_from(image.image).ok())
-                        .map(|image| image.digest)
+                        .map(|image| image.image.digest)
                         .collect(),
                     age: folder.see(&name).ok()??.age().unwrap_or_default(),
                     file: place.join(&name),
@@ -318,7 +317,7 @@ impl Cache {
             .images
             .into_iter()
             .find(|image| image.variant == variant)?;
-        BuiltImage::try_from(image.image).ok()
+        Some(image.image)
     }
 
     /// An earlier scan of an image by a scanner, with the run that made it. `key` is the scanner's (what it knows and by which
@@ -566,7 +565,7 @@ fn known_build(ledger: Ledger) -> Option<KnownBuild> {
             Some(variant) => Some(EnvironmentName::new(variant).ok()?),
             None => None,
         };
-        let built = BuiltImage::try_from(image.image).ok()?;
+        let built = image.image;
         images.insert(variant, (BuildKey(image.build_key), built.digest));
     }
     Some(KnownBuild {

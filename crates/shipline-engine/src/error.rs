@@ -1,7 +1,8 @@
 //! The class of an error: what retries, exit codes and hints go by, never its text.
 
 /// What kind of failure an error is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ErrorClass {
     /// May go through when tried again: time-outs, cut connections, throttling.
     Retryable,

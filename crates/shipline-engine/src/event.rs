@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use shipline_model::finding::Finding;
 use shipline_model::name::{Digest, RunId};
 use shipline_model::plan::{ImageId, Plan, TaskId};
@@ -96,7 +97,8 @@ pub enum EventKind {
 }
 
 /// Where a line came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OutputStream {
     /// A command's standard output.
     Stdout,
@@ -107,7 +109,8 @@ pub enum OutputStream {
 }
 
 /// What progress counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Unit {
     /// Bytes.
     Bytes,
@@ -148,7 +151,8 @@ pub enum Outcome {
 }
 
 /// Why a task did not run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "because", rename_all = "kebab-case")]
 pub enum SkipReason {
     /// The plan says so.
     Planned {
@@ -197,7 +201,7 @@ pub enum Facts {
 }
 
 /// An image in the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuiltImage {
     /// Which.
     pub id: ImageId,
@@ -210,13 +214,14 @@ pub struct BuiltImage {
     /// Layers that were taken from the store without being made again.
     pub reused_layers: usize,
     /// Base images, as written and as resolved.
+    #[serde(with = "shipline_model::stored::bases")]
     pub bases: Vec<(String, Digest)>,
     /// Which builder made it ("embedded", "docker").
     pub builder: String,
 }
 
 /// An image in a registry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushedImage {
     /// Which.
     pub id: ImageId,
@@ -245,7 +250,7 @@ pub struct DeployedCommit {
 }
 
 /// One changed image value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageChange {
     /// The component.
     pub component: String,
@@ -271,7 +276,8 @@ pub struct Failure {
 }
 
 /// Why a run is being stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum CancelReason {
     /// SIGINT (Ctrl-C).
     Interrupt,
@@ -282,7 +288,7 @@ pub enum CancelReason {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunSummary {
     /// Its verdict.
     pub verdict: Verdict,
@@ -297,11 +303,13 @@ pub struct RunSummary {
     /// Tasks that were stopped.
     pub cancelled: usize,
     /// From start to end.
+    #[serde(rename = "took_ms", with = "shipline_model::stored::millis")]
     pub took: Duration,
 }
 
 /// A run's verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// All passed, cached or skipped by plan.
     Green,

@@ -9,7 +9,10 @@ use sha2::{Digest as _, Sha256};
 use crate::name::{CommitId, Digest};
 
 /// What kind of thing a finding is. Each kind has a policy of its own under `scans:`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
     /// Another environment's URL in an image.
     Leak,
@@ -47,7 +50,10 @@ impl fmt::Display for FindingKind {
 }
 
 /// How bad a finding is. Ordered: `Critical` is the greatest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// Advice.
     Low,

@@ -14,6 +14,7 @@ pub mod path;
 pub mod placeholder;
 pub mod plan;
 pub mod stage_kind;
+pub mod stored;
 pub mod tag;
 pub mod tag_form;
 pub mod value;

@@ -4,6 +4,8 @@ use std::fmt::{self, Write as _};
 use std::ops::Deref;
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::name::RepoPath;
 
 /// A path as git has it: bytes that need not be UTF-8, relative to the repository's root, with `/` between names. It is
@@ -34,6 +36,19 @@ impl AsRef<[u8]> for GitPath {
 impl From<&RepoPath> for GitPath {
     fn from(path: &RepoPath) -> Self {
         Self::new(path.as_str())
+    }
+}
+
+/// As it is shown: what is stored is for people and programs that read text.
+impl Serialize for GitPath {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for GitPath {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(Self::new)
     }
 }
 
@@ -126,6 +141,18 @@ impl<T> Default for ByPath<T> {
 impl<T: fmt::Debug> fmt::Debug for ByPath<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.iter()).finish()
+    }
+}
+
+impl<T: Serialize> Serialize for ByPath<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.iter())
+    }
+}
+
+impl<'de, T: AtPath + Deserialize<'de>> Deserialize<'de> for ByPath<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Vec::deserialize(from).map(Self::new)
     }
 }
 

@@ -32,7 +32,8 @@ pub enum Kind {
 }
 
 /// What a stage does.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum StageKind {
     /// Reports what changed.
     Detect,
@@ -108,7 +109,8 @@ pub enum Order {
 }
 
 /// What a task uses most; the scheduler bounds each class, and one component's workspace tasks never overlap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Resource {
     /// Hardly anything (`detect`).
     Light,

@@ -21,10 +21,36 @@ pub struct TagBase {
 }
 
 /// A tag that Shipline made: a [`TagBase`] behind a variant's prefix.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(try_from = "StoredTag", into = "StoredTag")]
 pub struct ImageTag {
     prefix: String,
     base: TagBase,
+}
+
+/// A tag as it is stored: the prefix cannot be told from the text alone.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct StoredTag {
+    tag_prefix: String,
+    tag: String,
+}
+
+impl TryFrom<StoredTag> for ImageTag {
+    type Error = TagError;
+    fn try_from(stored: StoredTag) -> Result<Self, TagError> {
+        Self::parse(&stored.tag_prefix, &stored.tag)
+    }
+}
+
+impl From<ImageTag> for StoredTag {
+    fn from(tag: ImageTag) -> Self {
+        Self {
+            tag: tag.to_string(),
+            tag_prefix: tag.prefix,
+        }
+    }
 }
 
 /// A text that is not the part of a tag that it should be.

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// A secret's text. Its `Debug` and `Display` show `***`; only [`Secret::expose`] gives the text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -40,6 +42,33 @@ pub enum Value {
     Public(String),
     /// Masked on every sink; a keyed fingerprint stands for it in keys and records.
     Secret(Secret),
+}
+
+/// A secret is stored as the fact that there is one.
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Public(text) => StoredValue::Public(text.clone()),
+            Self::Secret(_) => StoredValue::Secret,
+        }
+        .serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(match StoredValue::deserialize(from)? {
+            StoredValue::Public(text) => Self::Public(text),
+            StoredValue::Secret => Self::Secret(Secret::new("***")),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum StoredValue {
+    Public(String),
+    Secret,
 }
 
 impl Value {

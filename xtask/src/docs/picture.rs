@@ -78,7 +78,10 @@ mod tests {
     #[test]
     fn lines_become_texts() {
         let svg = svg(&format!("a: passed <1>\n{}\ngreen: 1", "x".repeat(200)));
-        assert!(svg.contains("fill=\"#7ec699\">a: passed &lt;1&gt;</text>"), "{svg}");
+        assert!(
+            svg.contains("fill=\"#7ec699\">a: passed &lt;1&gt;</text>"),
+            "{svg}"
+        );
         assert!(svg.contains(&format!(">{}…</text>", "x".repeat(LONGEST))));
         assert_eq!(svg.matches("<text ").count(), 4);
     }

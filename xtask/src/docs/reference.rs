@@ -47,7 +47,12 @@ fn section(page: &mut String, name: &str, text: &str, definition: &Value) -> Res
             None => String::new(),
         };
         let text = of["description"].as_str().unwrap_or_default();
-        let _ = writeln!(page, "| `{key}` | {} | {default} | {} |", kind(of), cell(text));
+        let _ = writeln!(
+            page,
+            "| `{key}` | {} | {default} | {} |",
+            kind(of),
+            cell(text)
+        );
     }
     inline_words(page, keys);
     Ok(())

@@ -50,7 +50,7 @@ pub(crate) fn run(
     let _lock = session::lock(&session, &command, wait, settings)?;
     let prepared = prepare(&session, args, &selected, settings)?;
     let runtime = session.runtime()?;
-    let options = options(&session, args, settings, &command)?;
+    let options = options(&session, args, settings, program, &command)?;
     let again = Again::of(&args.selection, &prepared.plan, program);
     let signposts = again.signposts(session.state(), settings);
     let mut reporters = vec![output::live(settings, signposts)];
@@ -140,6 +140,7 @@ fn options(
     session: &Session,
     args: &PipelineArgs,
     settings: &Settings,
+    program: &Program,
     command: &str,
 ) -> Result<RunOptions, CommandError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -156,6 +157,8 @@ fn options(
         started_ms: settings.now.saturating_mul(1000),
         state: session.state().clone(),
         command: command.to_owned(),
+        argv: again::words(&args.selection, program),
+        selection: args.selection.recorded(),
         limits: Limits {
             workspace: jobs,
             cpu: jobs,

@@ -7,7 +7,7 @@ mod write;
 
 pub(crate) use read::published;
 pub use read::{Listing, Outcome, RecordError, StoredRun, find, list, runs};
-pub(crate) use write::RecordWriter;
+pub(crate) use write::{Asked, RecordWriter};
 
 use shipline_model::name::RunId;
 use shipline_model::plan::{ImageId, TaskId};

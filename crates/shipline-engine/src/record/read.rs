@@ -11,6 +11,7 @@ use crate::disk::{failed, read_if_there};
 use crate::error::{BackendError, ErrorClass};
 use crate::event::{Event, EventKind, RunSummary};
 use crate::folder::{Kind, Place};
+use crate::redact::clean_line;
 
 /// Why a record cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,16 @@ pub enum RecordError {
     /// It was written by another version of Shipline.
     #[error("the record has version {0}, and this Shipline reads version {own}", own = v1::VERSION)]
     Version(u32),
+    /// It has an event of a kind that this version does not know.
+    #[error(
+        "line {line} of the record's events has the kind `{kind}`, which this Shipline does not know and skips"
+    )]
+    Unknown {
+        /// 1-based.
+        line: usize,
+        /// The kind.
+        kind: String,
+    },
     /// It is damaged.
     #[error("line {line} of the record's events is damaged")]
     Damaged {
@@ -136,7 +147,7 @@ pub fn runs(state: &Place) -> Result<Vec<StoredRun>, BackendError> {
 }
 
 impl StoredRun {
-    /// The events, in order, for any reporter. The last line of an interrupted run may be cut off and is left out then.
+    /// The events, in order, for any reporter. A kind that is not known is an error that a reader skips with a note. The last line of an interrupted run may be cut off and is left out then.
     ///
     /// # Errors
     /// Where the file cannot be read; each event that is damaged is an error of its own.
@@ -152,6 +163,10 @@ impl StoredRun {
                 .and_then(Event::try_from);
             match parsed {
                 Ok(event) => Some(Ok(event)),
+                Err(v1::Unreadable::Kind) => Some(Err(RecordError::Unknown {
+                    line: position + 2,
+                    kind: kind_of(&text),
+                })),
                 Err(_) if lines.peek().is_none() => None,
                 // The header is line 1.
                 Err(cause) => Some(Err(RecordError::Damaged {
@@ -190,7 +205,7 @@ impl StoredRun {
             .and_then(|bytes| serde_json::from_slice::<v1::OutcomeFile>(&bytes).ok())
             .filter(|outcome| outcome.version == v1::VERSION);
         match stored {
-            Some(outcome) => Outcome::Finished(RunSummary::from(outcome.summary)),
+            Some(outcome) => Outcome::Finished(outcome.summary),
             None if self.is_running() => Outcome::Running,
             None => Outcome::Interrupted,
         }
@@ -273,4 +288,11 @@ impl StoredRun {
         }
         Ok((header, lines))
     }
+}
+
+/// The kind of an event, in so much as it may be shown.
+fn kind_of(text: &str) -> String {
+    let event: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let kind = event["event"]["kind"].as_str().unwrap_or_default();
+    clean_line(kind).chars().take(40).collect()
 }

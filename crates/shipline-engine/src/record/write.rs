@@ -15,6 +15,13 @@ use crate::event::{Event, EventKind, OutputStream, RunSummary};
 use crate::fault::{FaultPoint, Faults};
 use crate::folder::{Folder, Kind, Place};
 
+/// What a run was asked for, masked.
+pub(crate) struct Asked<'a> {
+    pub(crate) command: String,
+    pub(crate) argv: Vec<String>,
+    pub(crate) selection: &'a v1::Selection,
+}
+
 /// A record that is being written. Its `events.jsonl` is locked as long as this lives: so a reader tells a run that is going
 /// on from one that was cut off.
 #[derive(Debug)]
@@ -31,7 +38,7 @@ impl RecordWriter {
     pub(crate) fn create(
         state: &Place,
         run: &RunId,
-        command: &str,
+        asked: Asked<'_>,
         faults: &Faults,
     ) -> Result<Self, BackendError> {
         let runs = folder(state);
@@ -47,8 +54,11 @@ impl RecordWriter {
             .map_err(|(_, errno)| failed("lock", &path, errno.into()))?;
         let header = v1::Header {
             version: v1::VERSION,
+            minor: v1::MINOR,
             run: run.to_string(),
-            command: command.to_owned(),
+            command: asked.command,
+            argv: asked.argv,
+            selection: Some(asked.selection.clone()),
         };
         line(&mut &*events, &header).map_err(|cause| failed("write", &path, cause))?;
         faults.reach(FaultPoint::RecordOpened);
@@ -117,7 +127,7 @@ impl RecordWriter {
         let place = self.place.join(OUTCOME);
         let outcome = v1::OutcomeFile {
             version: v1::VERSION,
-            summary: v1::Summary::from(summary),
+            summary: summary.clone(),
         };
         let bytes = serde_json::to_vec_pretty(&outcome).map_err(|cause| {
             let what = format!("write {}", place.path().display());

@@ -13,6 +13,7 @@
 mod clean;
 mod encode;
 mod event;
+mod texts;
 mod view;
 
 use std::borrow::Cow;

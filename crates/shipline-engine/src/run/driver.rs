@@ -20,7 +20,7 @@ use super::{Backends, RunEnd, RunOptions};
 use crate::error::{BackendError, ErrorClass};
 use crate::event::{CancelReason, EventKind, Facts, Failure, Outcome, Reporter, SkipReason};
 use crate::findings::{Judge, day};
-use crate::record::RecordWriter;
+use crate::record::{Asked, RecordWriter};
 use crate::stage::{Ended, Shared, StageTask};
 use crate::task::{TaskContext, TaskMessage};
 
@@ -104,7 +104,15 @@ impl Driver {
         let record = RecordWriter::create(
             &options.state,
             &options.run,
-            &options.redactor.show_line(&options.command),
+            Asked {
+                command: options.redactor.show_line(&options.command),
+                argv: options
+                    .argv
+                    .iter()
+                    .map(|word| options.redactor.show_line(word))
+                    .collect(),
+                selection: &options.selection,
+            },
             &options.faults,
         )?;
         let outlet = Outlet::new(

@@ -25,6 +25,7 @@ use crate::error::BackendError;
 use crate::event::{CancelReason, Reporter, RunSummary};
 use crate::fault::Faults;
 use crate::folder::Place;
+use crate::record::v1::Selection;
 use crate::redact::Redactor;
 
 /// What stages reach the outside through.
@@ -94,6 +95,10 @@ pub struct RunOptions {
     pub state: Place,
     /// The command as a person typed it, for the record.
     pub command: String,
+    /// The words of that command.
+    pub argv: Vec<String>,
+    /// What it asks for.
+    pub selection: Selection,
     /// How many tasks of each class run at once.
     pub limits: Limits,
     /// What a failure does to the rest.

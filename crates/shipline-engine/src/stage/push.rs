@@ -200,7 +200,7 @@ async fn write_release_set(task: &StageTask, releases: &[Release<'_>]) -> Result
         images: releases
             .iter()
             .map(|Release { image, request, .. }| v1::ReleasedImage {
-                id: v1::ImageId::from(&image.id),
+                id: image.id.clone(),
                 repository: image.repository.to_string(),
                 tag: request.tag.clone(),
                 digest: request.digest.to_string(),

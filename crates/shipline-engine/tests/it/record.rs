@@ -64,6 +64,74 @@ async fn a_cut_off_last_line_is_left_out_and_damage_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_later_version_added_is_skipped_and_named() {
+    let mut world = World::new(&[]);
+    let ran = world.run().await;
+    let stored = record::find(&world.place(), "last").unwrap();
+    let path = stored.folder().join("events.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let header = lines[0].replacen("\"minor\":1", "\"minor\":7,\"later\":[1]", 1);
+    assert_ne!(lines[0], header);
+    lines[0] = header;
+    lines[1] = lines[1].replacen("{\"seq\":0", "{\"later\":{},\"seq\":0", 1);
+    let added = r#"{"seq":1,"at_ms":1,"event":{"kind":"later-\u001b[2Jkind","text":"t"}}"#;
+    lines.insert(2, added.to_owned());
+    fs::write(&path, lines.join("\n")).unwrap();
+    let events: Vec<_> = stored.events().unwrap().collect();
+    let Err(error @ RecordError::Unknown { line: 3, .. }) = &events[1] else {
+        panic!("{:?}", events[1])
+    };
+    let told = error.to_string();
+    assert!(
+        told.contains("line 3") && told.contains("`later-kind`"),
+        "{told}"
+    );
+    let known: Vec<_> = events.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(known, ran.events);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_the_first_minor_version_is_read() {
+    let mut world = World::new(&[]);
+    let ran = world.run().await;
+    let stored = record::find(&world.place(), "last").unwrap();
+    let path = stored.folder().join("events.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let mut lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let header = lines[0].as_object_mut().unwrap();
+    for added in ["minor", "argv", "selection"] {
+        header.remove(added).unwrap();
+    }
+    for component in lines[1]["event"]["plan"]["components"]
+        .as_array_mut()
+        .unwrap()
+    {
+        component
+            .as_object_mut()
+            .unwrap()
+            .remove("source_inputs")
+            .unwrap();
+        for image in component["images"].as_array_mut().unwrap() {
+            image
+                .as_object_mut()
+                .unwrap()
+                .remove("build_inputs")
+                .unwrap();
+        }
+    }
+    let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+    fs::write(&path, lines.join("\n")).unwrap();
+    let events: Vec<_> = stored.events().unwrap().collect::<Result<_, _>>().unwrap();
+    assert_eq!(events.len(), ran.events.len());
+    assert_eq!(events[1..], ran.events[1..]);
+    assert!(stored.listing().command.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_the_youngest_records_are_kept() {
     let mut world = World::new(&[]);
     let runs = world.state().join("runs");

@@ -11,6 +11,7 @@ use shipline_engine::event::{CancelReason, Event, EventKind, Outcome, Reporter};
 use shipline_engine::fault::Faults;
 use shipline_engine::folder::{Owner, Place};
 use shipline_engine::record;
+use shipline_engine::record::v1::Selection;
 use shipline_engine::redact::Redactor;
 use shipline_engine::run::{Backends, Graces, RunEnd, RunOptions, ScanCache, run};
 use shipline_model::config::{self, Config, Ignore};
@@ -309,6 +310,8 @@ impl World {
             started_ms: 1_765_802_096_000,
             state: self.place(),
             command: "shipline pipeline all".to_owned(),
+            argv: ["shipline", "pipeline", "all"].map(str::to_owned).to_vec(),
+            selection: Selection::default(),
             limits: Limits {
                 workspace: 2,
                 cpu: 2,

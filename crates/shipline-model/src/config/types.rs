@@ -268,7 +268,7 @@ pub enum BuildEngine {
 }
 
 /// An image's platform (OCI image index, `platform`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Platform {
     /// `linux`.
     pub os: String,

@@ -1,10 +1,11 @@
-//! Source and build keys: SHA-256 over everything that decides a result, each field with its name and length.
+//! Source and build keys: SHA-256 over everything that decides a result, each input with its name and length. The inputs are kept
+//! beside the key: they say what another key differs in.
 
 use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
-use super::types::{BuildKey, SourceKey};
+use super::types::{BuildKey, KeyInput, SourceKey};
 use crate::config::{BuildEngine, Component, ImageSpec, Pipeline};
 use crate::name::{Digest, EnvironmentName};
 use crate::value::Value;
@@ -12,33 +13,46 @@ use crate::value::Value;
 /// Grows with every change of what is hashed, or of what our own builders make of the same input.
 const VERSION: &str = "shipline-key-2";
 
-/// Hashes named fields: no two lists of fields give the same bytes.
-struct Hasher(Sha256);
+/// What a key is made of, in order, and the hash over it: no two lists of inputs give the same bytes.
+struct Inputs {
+    domain: &'static str,
+    list: Vec<KeyInput>,
+}
 
-impl Hasher {
-    fn new(domain: &str) -> Self {
-        let mut hasher = Self(Sha256::new());
-        hasher.field("version", VERSION);
-        hasher.field("domain", domain);
-        hasher
-    }
-
-    fn field(&mut self, name: &str, value: &str) {
-        for text in [name, value] {
-            self.0.update((text.len() as u64).to_le_bytes());
-            self.0.update(text.as_bytes());
+impl Inputs {
+    fn new(domain: &'static str) -> Self {
+        Self {
+            domain,
+            list: Vec::new(),
         }
     }
 
-    fn optional(&mut self, name: &str, value: Option<&str>) {
-        match value {
-            Some(value) => self.field(name, value),
-            None => self.field(&format!("no {name}"), ""),
-        }
+    fn field(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.optional(name, Some(value.into()));
     }
 
-    fn finish(self) -> String {
-        hex::encode(self.0.finalize())
+    fn optional(&mut self, name: impl Into<String>, value: Option<String>) {
+        let name = name.into();
+        self.list.push(KeyInput { name, value });
+    }
+
+    fn hash(&self) -> String {
+        let mut hasher = Sha256::new();
+        let mut add = |name: &str, value: &str| {
+            for text in [name, value] {
+                hasher.update((text.len() as u64).to_le_bytes());
+                hasher.update(text.as_bytes());
+            }
+        };
+        add("version", VERSION);
+        add("domain", self.domain);
+        for input in &self.list {
+            match &input.value {
+                Some(value) => add(&input.name, value),
+                None => add(&format!("no {}", input.name), ""),
+            }
+        }
+        hex::encode(hasher.finalize())
     }
 }
 
@@ -57,51 +71,51 @@ pub(super) struct SourceInputs<'a> {
 }
 
 /// The key of everything but the args of variants: the same for twins.
-pub(super) fn source_key(inputs: &SourceInputs<'_>) -> SourceKey {
+pub(super) fn source_key(inputs: &SourceInputs<'_>) -> (SourceKey, Vec<KeyInput>) {
     let component = inputs.component;
-    let mut hasher = Hasher::new("source");
-    hasher.field("component", component.name.as_str());
-    hasher.field("tree", inputs.tree);
-    hasher.optional("path", component.path.as_ref().map(AsRef::as_ref));
-    hasher.optional("setup", component.setup.as_deref());
-    hasher.optional("test", component.test.as_deref());
+    let mut found = Inputs::new("source");
+    found.field("component", component.name.as_str());
+    found.field("tree", inputs.tree);
+    found.optional("path", component.path.as_ref().map(ToString::to_string));
+    found.optional("setup", component.setup.clone());
+    found.optional("test", component.test.clone());
     for stage in inputs.pipeline.stages.values() {
         if let Some(command) = stage.kind.command() {
-            hasher.field("run", command);
+            found.field("run", command);
         }
     }
     for (name, value) in inputs.environment {
-        hasher.field(&format!("environment {name}"), value);
+        found.field(format!("environment {name}"), value);
     }
     for (name, version) in inputs.tools {
-        hasher.field(name, version);
+        found.field(name, version);
     }
     if let Some(image) = &component.image {
         // They are outside the build context, but for those that are included.
         for cache in &component.caches {
-            hasher.field("cache", cache.as_str());
+            found.field("cache", cache.as_str());
         }
         for cache in &component.include_caches {
-            hasher.field("included cache", cache.as_str());
+            found.field("included cache", cache.as_str());
         }
-        image_fields(&mut hasher, image);
+        image_fields(&mut found, image);
     }
     for (reference, digest) in inputs.bases {
-        hasher.field(&format!("base {reference}"), digest.as_str());
+        found.field(format!("base {reference}"), digest.as_str());
     }
-    SourceKey(hasher.finish())
+    (SourceKey(found.hash()), found.list)
 }
 
-fn image_fields(hasher: &mut Hasher, image: &ImageSpec) {
-    hasher.field("dockerfile", image.dockerfile.as_str());
-    hasher.field("context", image.context.as_str());
-    hasher.optional("target", image.target.as_deref());
-    hasher.field("platform", &image.platform.to_string());
-    hasher.field("engine", engine(image.engine));
-    hasher.optional("prepare", image.prepare.as_deref());
-    hasher.optional("network", image.network.as_deref());
+fn image_fields(found: &mut Inputs, image: &ImageSpec) {
+    found.field("dockerfile", image.dockerfile.as_str());
+    found.field("context", image.context.as_str());
+    found.optional("target", image.target.clone());
+    found.field("platform", image.platform.to_string());
+    found.field("engine", engine(image.engine));
+    found.optional("prepare", image.prepare.clone());
+    found.optional("network", image.network.clone());
     for host in &image.extra_hosts {
-        hasher.field("extra host", host);
+        found.field("extra host", host);
     }
 }
 
@@ -122,18 +136,18 @@ pub(super) fn build_key<'a>(
     args: impl Iterator<Item = (&'a String, &'a Value)>,
     secrets: impl Iterator<Item = (&'a String, &'a Value)>,
     fingerprint: &dyn Fn(&str) -> String,
-) -> BuildKey {
-    let mut hasher = Hasher::new("build");
-    hasher.field("source", &source.0);
-    hasher.field("project", project);
-    hasher.optional("variant", variant.map(EnvironmentName::as_str));
+) -> (BuildKey, Vec<KeyInput>) {
+    let mut found = Inputs::new("build");
+    found.field("source", source.0.as_str());
+    found.field("project", project);
+    found.optional("variant", variant.map(ToString::to_string));
     for (name, value) in args {
-        hasher.field(&format!("arg {name}"), &shown(value, fingerprint));
+        found.field(format!("arg {name}"), shown(value, fingerprint));
     }
     for (name, value) in secrets {
-        hasher.field(&format!("secret {name}"), &fingerprint(value.expose()));
+        found.field(format!("secret {name}"), fingerprint(value.expose()));
     }
-    BuildKey(hasher.finish())
+    (BuildKey(found.hash()), found.list)
 }
 
 /// A value as it may stand in a key.

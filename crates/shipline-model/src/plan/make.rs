@@ -6,7 +6,7 @@ use super::affected::{LOCK_FILE, SHARED, sources};
 use super::key::{self, SourceInputs};
 use super::tasks;
 use super::types::{
-    BuildKey, ChangeSet, ImageAction, ImageId, Known, KnownBuild, Plan, PlannedComponent,
+    BuildKey, ChangeSet, ImageAction, ImageId, KeyInput, Known, KnownBuild, Plan, PlannedComponent,
     PlannedImage, Reason, SourceKey,
 };
 use crate::config::{Component, Config, ImageSpec, Pipeline, Variants};
@@ -155,6 +155,7 @@ pub fn make(request: &PlanRequest<'_>) -> Result<Plan, PlanError> {
                 base: change.base.clone(),
                 reasons,
                 source_key: None,
+                source_inputs: Vec::new(),
                 bases: Vec::new(),
                 images: Vec::new(),
             }
@@ -164,7 +165,8 @@ pub fn make(request: &PlanRequest<'_>) -> Result<Plan, PlanError> {
                 variables: request.variables,
                 missing: &mut missing,
             };
-            let source_key = source_key(request, pipeline, component, &mut resolver)?;
+            let (source_key, source_inputs) =
+                source_key(request, pipeline, component, &mut resolver)?;
             let images = match (&component.image, builds) {
                 (Some(image), true) => {
                     images(request, component, image, &source_key, &mut resolver)
@@ -176,6 +178,7 @@ pub fn make(request: &PlanRequest<'_>) -> Result<Plan, PlanError> {
                 base: change.base.clone(),
                 reasons,
                 source_key: Some(source_key),
+                source_inputs,
                 bases: request.bases.get(name).cloned().unwrap_or_default(),
                 images,
             }
@@ -223,7 +226,7 @@ fn source_key(
     pipeline: &Pipeline,
     component: &Component,
     resolver: &mut Resolver<'_>,
-) -> Result<SourceKey, PlanError> {
+) -> Result<(SourceKey, Vec<KeyInput>), PlanError> {
     let tree = request
         .trees
         .get(&component.name)
@@ -256,6 +259,7 @@ struct Draft {
     args: BTreeMap<String, Value>,
     secrets: BTreeMap<String, Value>,
     build_key: BuildKey,
+    build_inputs: Vec<KeyInput>,
 }
 
 fn images(
@@ -270,7 +274,7 @@ fn images(
     let draft = |variant: Option<&EnvironmentName>, prefix: &str, own: BTreeMap<String, Value>| {
         let mut args = shared.clone();
         args.extend(own);
-        let build_key = key::build_key(
+        let (build_key, build_inputs) = key::build_key(
             source_key,
             &request.config.project,
             variant,
@@ -287,6 +291,7 @@ fn images(
             args,
             secrets: secrets.clone(),
             build_key,
+            build_inputs,
         }
     };
     let drafts: Vec<Draft> = match &image.variants {
@@ -338,6 +343,7 @@ fn images(
             action: action(&draft.id.variant),
             id: draft.id,
             build_key: draft.build_key,
+            build_inputs: draft.build_inputs,
             args: draft.args,
             secrets: draft.secrets,
         })

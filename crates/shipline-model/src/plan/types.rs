@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::Platform;
 use crate::name::{
     CommitId, ComponentName, Digest, EnvironmentName, PipelineName, ProfileName, RepoPath,
@@ -15,7 +17,7 @@ use crate::tag::{ImageTag, TagBase, TagInstant};
 use crate::value::Value;
 
 /// What is checked out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// The commit.
     pub commit: CommitId,
@@ -28,11 +30,13 @@ pub struct Head {
 }
 
 /// The commit that a component's change is measured from, and why it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "base", rename_all = "kebab-case")]
 pub enum Base {
     /// Measured from this commit.
     Commit {
         /// The commit.
+        #[serde(rename = "commit")]
         id: CommitId,
         /// Which rule gave it.
         rule: BaseRule,
@@ -47,7 +51,8 @@ pub enum Base {
 }
 
 /// The rule that gave a base; the first that applies, in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "rule", rename_all = "kebab-case")]
 pub enum BaseRule {
     /// `--base`.
     Asked,
@@ -72,7 +77,8 @@ pub enum BaseRule {
 }
 
 /// How a path changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ChangeKind {
     /// New.
     Added,
@@ -83,11 +89,12 @@ pub enum ChangeKind {
 }
 
 /// One changed path between a base and the sources of the run.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PathChange {
     /// The path in the repository.
     pub path: GitPath,
     /// How.
+    #[serde(rename = "change")]
     pub kind: ChangeKind,
 }
 
@@ -111,7 +118,7 @@ pub struct ComponentChange {
 }
 
 /// A base image whose entry in `pipeline.lock` changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MovedBase {
     /// The image, as the Dockerfile names it.
     pub reference: String,
@@ -131,7 +138,8 @@ pub struct ChangeSet {
 }
 
 /// Why a component is affected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum Reason {
     /// A file under `path` or `uses` changed.
     Path {
@@ -150,6 +158,7 @@ pub enum Reason {
     /// `pipeline.lock` gives one of its base images another digest.
     LockedBase {
         /// Which, and how.
+        #[serde(flatten)]
         base: MovedBase,
     },
     /// No base: nothing is known, so it counts as changed.
@@ -162,7 +171,8 @@ pub enum Reason {
 }
 
 /// Which key of a component covers a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DeclaredBy {
     /// `path`.
     Path,
@@ -171,15 +181,24 @@ pub enum DeclaredBy {
 }
 
 /// A hex SHA-256 over everything that decides a result but the variant's args.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SourceKey(pub String);
 
 /// A hex SHA-256 over a [`SourceKey`] and the variant's args.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BuildKey(pub String);
 
+/// One input of a key: what it is called, and what it is. A secret is there as a keyed fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyInput {
+    /// `tree`, `test`, `environment PATH`, the name of a tool …
+    pub name: String,
+    /// What it is; absent where there is none.
+    pub value: Option<String>,
+}
+
 /// One image of a component: all environments' (`None`) or one environment's.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ImageId {
     /// The component.
     pub component: ComponentName,
@@ -188,7 +207,7 @@ pub struct ImageId {
 }
 
 /// One stage for one component and variant; stage alone for barriers and `detect`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TaskId {
     /// The stage.
     pub stage: StageName,
@@ -234,7 +253,7 @@ pub struct KnownBuild {
 }
 
 /// A plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// The pipeline.
     pub pipeline: PipelineName,
@@ -251,7 +270,7 @@ pub struct Plan {
 }
 
 /// A component in a plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedComponent {
     /// The component.
     pub name: ComponentName,
@@ -261,21 +280,26 @@ pub struct PlannedComponent {
     pub reasons: Vec<Reason>,
     /// Its source key; absent where it has no sources here or is not affected.
     pub source_key: Option<SourceKey>,
+    /// What the source key is made of. Absent in records of minor version 0.
+    #[serde(default)]
+    pub source_inputs: Vec<KeyInput>,
     /// Its base images with the digests that `pipeline.lock` gives them, in the Dockerfile's order; empty where it locks none
-    /// or is not affected.
+    /// or is not affected. Absent in records of versions that had no `pipeline.lock`.
+    #[serde(default, with = "crate::stored::bases")]
     pub bases: Vec<(String, Digest)>,
     /// Its images; empty where it is not affected or has none.
     pub images: Vec<PlannedImage>,
 }
 
 /// An image in a plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedImage {
     /// Which.
     pub id: ImageId,
     /// Repository in the registry.
     pub repository: RepositoryName,
     /// Its tag in this run.
+    #[serde(flatten)]
     pub tag: ImageTag,
     /// The commit that it is built from (an earlier one where an earlier build is taken).
     pub commit: CommitId,
@@ -285,6 +309,9 @@ pub struct PlannedImage {
     pub source_key: SourceKey,
     /// Its build key.
     pub build_key: BuildKey,
+    /// What the build key is made of. Absent in records of minor version 0.
+    #[serde(default)]
+    pub build_inputs: Vec<KeyInput>,
     /// Its platform.
     pub platform: Platform,
     /// Build args, the variant's over those of all.
@@ -296,7 +323,8 @@ pub struct PlannedImage {
 }
 
 /// What happens to an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
 pub enum ImageAction {
     /// It is built.
     Build {
@@ -313,7 +341,7 @@ pub enum ImageAction {
 }
 
 /// One task of a plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// Which.
     pub id: TaskId,
@@ -326,11 +354,13 @@ pub struct Task {
     /// What it uses most.
     pub resource: Resource,
     /// Limit; a task that takes longer fails.
+    #[serde(rename = "timeout_ms", with = "crate::stored::millis")]
     pub timeout: Duration,
 }
 
 /// What happens with a task.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "decision", rename_all = "kebab-case")]
 pub enum Decision {
     /// It runs.
     Run {

@@ -122,6 +122,7 @@ fn component(name: &str, base: Base, reasons: Vec<Reason>) -> PlannedComponent {
         base,
         reasons,
         source_key: None,
+        source_inputs: Vec::new(),
         images: Vec::new(),
     }
 }

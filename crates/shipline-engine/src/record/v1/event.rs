@@ -1,13 +1,16 @@
 //! Events as they are stored.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use shipline_model::name::RunId;
+use shipline_model::plan::{Plan, TaskId};
+use shipline_model::stored::millis;
 
-use super::{Facts, Finding, Plan, TaskId, Unreadable, millis, words};
-use crate::error::ErrorClass as CoreClass;
-use crate::event as core;
+use super::{Finding, Unreadable};
+use crate::error::ErrorClass;
+use crate::event::{
+    self as core, BuiltImage, CancelReason, ImageChange, OutputStream, PushedImage, RunSummary,
+    SkipReason, Unit,
+};
 
 /// An event: one line of `events.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,7 +32,7 @@ pub struct Event {
 )]
 pub enum EventKind {
     RunStarted {
-        run: String,
+        run: RunId,
         plan: Box<Plan>,
     },
     TaskStarted {
@@ -38,7 +41,7 @@ pub enum EventKind {
     },
     TaskOutput {
         task: TaskId,
-        stream: Stream,
+        stream: OutputStream,
         line: String,
     },
     TaskProgress {
@@ -51,7 +54,8 @@ pub enum EventKind {
     TaskRetrying {
         task: TaskId,
         error: String,
-        after_ms: u64,
+        #[serde(rename = "after_ms", with = "millis")]
+        after: std::time::Duration,
     },
     FindingReported {
         task: TaskId,
@@ -60,27 +64,18 @@ pub enum EventKind {
     TaskFinished {
         task: TaskId,
         outcome: Outcome,
-        took_ms: u64,
+        #[serde(rename = "took_ms", with = "millis")]
+        took: std::time::Duration,
     },
     RunCancelling {
         reason: CancelReason,
     },
     RunFinished {
-        summary: Summary,
+        summary: RunSummary,
     },
-}
-
-words! {
-    /// Where a line came from.
-    Stream = core::OutputStream { Stdout, Stderr, Note }
-    /// What progress counts.
-    Unit = core::Unit { Bytes, Files, Steps }
-    /// Why a run is being stopped.
-    CancelReason = core::CancelReason { Interrupt, Terminate, Kill }
-    /// A run's verdict.
-    Verdict = core::Verdict { Green, Red, NotReady, Cancelled }
-    /// An error's class.
-    ErrorClass = CoreClass { Retryable, Denied, NotFound, Conflict, Invalid, Unavailable, Failed, Cancelled }
+    /// A kind that a later minor version added. It is read and never written.
+    #[serde(other, skip_serializing)]
+    Unknown,
 }
 
 /// How a task ended.
@@ -110,27 +105,34 @@ pub enum Outcome {
     Cancelled,
 }
 
-/// Why a task did not run.
+/// What a task produced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "because", rename_all = "kebab-case")]
+#[serde(tag = "facts", rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the fields are those of the core type")]
-pub enum SkipReason {
-    Planned { reason: String },
-    Dependency { failed: TaskId },
-    RunFailed,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the fields are those of the core type")]
-pub struct Summary {
-    pub verdict: Verdict,
-    pub passed: usize,
-    pub cached: usize,
-    pub failed: usize,
-    pub skipped: usize,
-    pub cancelled: usize,
-    pub took_ms: u64,
+pub enum Facts {
+    None,
+    Detected {
+        affected: usize,
+        of: usize,
+    },
+    Built {
+        image: BuiltImage,
+    },
+    Scanned {
+        bytes: u64,
+        findings: usize,
+        suppressed: usize,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        packages: Option<usize>,
+    },
+    Pushed {
+        images: Vec<PushedImage>,
+    },
+    Deployed {
+        commit: String,
+        made: bool,
+        changes: Vec<ImageChange>,
+    },
 }
 
 impl From<&core::Event> for Event {
@@ -156,19 +158,13 @@ impl TryFrom<Event> for core::Event {
 
 impl From<&core::EventKind> for EventKind {
     fn from(kind: &core::EventKind) -> Self {
-        match kind {
-            core::EventKind::RunStarted { run, plan } => Self::RunStarted {
-                run: run.to_string(),
-                plan: Box::new(Plan::from(&**plan)),
-            },
-            core::EventKind::TaskStarted { id, attempt } => Self::TaskStarted {
-                task: id.into(),
-                attempt: *attempt,
-            },
+        match kind.clone() {
+            core::EventKind::RunStarted { run, plan } => Self::RunStarted { run, plan },
+            core::EventKind::TaskStarted { id, attempt } => Self::TaskStarted { task: id, attempt },
             core::EventKind::TaskOutput { id, stream, line } => Self::TaskOutput {
-                task: id.into(),
-                stream: (*stream).into(),
-                line: line.clone(),
+                task: id,
+                stream,
+                line,
             },
             core::EventKind::TaskProgress {
                 id,
@@ -177,32 +173,28 @@ impl From<&core::EventKind> for EventKind {
                 total,
                 unit,
             } => Self::TaskProgress {
-                task: id.into(),
-                what: what.clone(),
-                done: *done,
-                total: *total,
-                unit: (*unit).into(),
+                task: id,
+                what,
+                done,
+                total,
+                unit,
             },
             core::EventKind::TaskRetrying { id, error, after } => Self::TaskRetrying {
-                task: id.into(),
-                error: error.clone(),
-                after_ms: millis(*after),
+                task: id,
+                error,
+                after,
             },
             core::EventKind::FindingReported { id, finding } => Self::FindingReported {
-                task: id.into(),
-                finding: Box::new(finding.into()),
+                task: id,
+                finding: Box::new((&finding).into()),
             },
             core::EventKind::TaskFinished { id, outcome, took } => Self::TaskFinished {
-                task: id.into(),
+                task: id,
                 outcome: outcome.into(),
-                took_ms: millis(*took),
+                took,
             },
-            core::EventKind::RunCancelling { reason } => Self::RunCancelling {
-                reason: (*reason).into(),
-            },
-            core::EventKind::RunFinished { summary } => Self::RunFinished {
-                summary: summary.into(),
-            },
+            core::EventKind::RunCancelling { reason } => Self::RunCancelling { reason },
+            core::EventKind::RunFinished { summary } => Self::RunFinished { summary },
         }
     }
 }
@@ -211,17 +203,11 @@ impl TryFrom<EventKind> for core::EventKind {
     type Error = Unreadable;
     fn try_from(kind: EventKind) -> Result<Self, Unreadable> {
         Ok(match kind {
-            EventKind::RunStarted { run, plan } => Self::RunStarted {
-                run: RunId::new(run)?,
-                plan: Box::new((*plan).try_into()?),
-            },
-            EventKind::TaskStarted { task, attempt } => Self::TaskStarted {
-                id: task.try_into()?,
-                attempt,
-            },
+            EventKind::RunStarted { run, plan } => Self::RunStarted { run, plan },
+            EventKind::TaskStarted { task, attempt } => Self::TaskStarted { id: task, attempt },
             EventKind::TaskOutput { task, stream, line } => Self::TaskOutput {
-                id: task.try_into()?,
-                stream: stream.into(),
+                id: task,
+                stream,
                 line,
             },
             EventKind::TaskProgress {
@@ -231,135 +217,140 @@ impl TryFrom<EventKind> for core::EventKind {
                 total,
                 unit,
             } => Self::TaskProgress {
-                id: task.try_into()?,
+                id: task,
                 what,
                 done,
                 total,
-                unit: unit.into(),
+                unit,
             },
-            EventKind::TaskRetrying {
-                task,
+            EventKind::TaskRetrying { task, error, after } => Self::TaskRetrying {
+                id: task,
                 error,
-                after_ms,
-            } => Self::TaskRetrying {
-                id: task.try_into()?,
-                error,
-                after: Duration::from_millis(after_ms),
+                after,
             },
             EventKind::FindingReported { task, finding } => Self::FindingReported {
-                id: task.try_into()?,
+                id: task,
                 finding: (*finding).try_into()?,
             },
             EventKind::TaskFinished {
                 task,
                 outcome,
-                took_ms,
+                took,
             } => Self::TaskFinished {
-                id: task.try_into()?,
-                outcome: outcome.try_into()?,
-                took: Duration::from_millis(took_ms),
+                id: task,
+                outcome: outcome.into(),
+                took,
             },
-            EventKind::RunCancelling { reason } => Self::RunCancelling {
-                reason: reason.into(),
-            },
-            EventKind::RunFinished { summary } => Self::RunFinished {
-                summary: summary.into(),
-            },
+            EventKind::RunCancelling { reason } => Self::RunCancelling { reason },
+            EventKind::RunFinished { summary } => Self::RunFinished { summary },
+            EventKind::Unknown => return Err(Unreadable::Kind),
         })
     }
 }
 
-impl From<&core::Outcome> for Outcome {
-    fn from(outcome: &core::Outcome) -> Self {
+impl From<core::Outcome> for Outcome {
+    fn from(outcome: core::Outcome) -> Self {
         match outcome {
             core::Outcome::Passed(facts) => Self::Passed {
                 facts: facts.into(),
             },
             core::Outcome::Cached { key, from, facts } => Self::Cached {
-                key: key.clone(),
-                from: from.clone(),
+                key,
+                from,
                 facts: facts.into(),
             },
             core::Outcome::Failed(failure) => Self::Failed {
-                class: failure.class.into(),
-                message: failure.message.clone(),
-                hints: failure.hints.clone(),
+                class: failure.class,
+                message: failure.message,
+                hints: failure.hints,
             },
-            core::Outcome::Skipped { reason } => Self::Skipped {
-                reason: match reason {
-                    core::SkipReason::Planned { reason } => SkipReason::Planned {
-                        reason: reason.clone(),
-                    },
-                    core::SkipReason::Dependency { failed } => SkipReason::Dependency {
-                        failed: failed.into(),
-                    },
-                    core::SkipReason::RunFailed => SkipReason::RunFailed,
-                },
-            },
-            core::Outcome::NotAssessed { why } => Self::NotAssessed { why: why.clone() },
+            core::Outcome::Skipped { reason } => Self::Skipped { reason },
+            core::Outcome::NotAssessed { why } => Self::NotAssessed { why },
             core::Outcome::Cancelled => Self::Cancelled,
         }
     }
 }
 
-impl TryFrom<Outcome> for core::Outcome {
-    type Error = Unreadable;
-    fn try_from(outcome: Outcome) -> Result<Self, Unreadable> {
-        Ok(match outcome {
-            Outcome::Passed { facts } => Self::Passed(facts.try_into()?),
+impl From<Outcome> for core::Outcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Passed { facts } => Self::Passed(facts.into()),
             Outcome::Cached { key, from, facts } => Self::Cached {
                 key,
                 from,
-                facts: facts.try_into()?,
+                facts: facts.into(),
             },
             Outcome::Failed {
                 class,
                 message,
                 hints,
             } => Self::Failed(core::Failure {
-                class: class.into(),
+                class,
                 message,
                 hints,
             }),
-            Outcome::Skipped { reason } => Self::Skipped {
-                reason: match reason {
-                    SkipReason::Planned { reason } => core::SkipReason::Planned { reason },
-                    SkipReason::Dependency { failed } => core::SkipReason::Dependency {
-                        failed: failed.try_into()?,
-                    },
-                    SkipReason::RunFailed => core::SkipReason::RunFailed,
-                },
-            },
+            Outcome::Skipped { reason } => Self::Skipped { reason },
             Outcome::NotAssessed { why } => Self::NotAssessed { why },
             Outcome::Cancelled => Self::Cancelled,
-        })
-    }
-}
-
-impl From<&core::RunSummary> for Summary {
-    fn from(summary: &core::RunSummary) -> Self {
-        Self {
-            verdict: summary.verdict.into(),
-            passed: summary.passed,
-            cached: summary.cached,
-            failed: summary.failed,
-            skipped: summary.skipped,
-            cancelled: summary.cancelled,
-            took_ms: millis(summary.took),
         }
     }
 }
 
-impl From<Summary> for core::RunSummary {
-    fn from(summary: Summary) -> Self {
-        Self {
-            verdict: summary.verdict.into(),
-            passed: summary.passed,
-            cached: summary.cached,
-            failed: summary.failed,
-            skipped: summary.skipped,
-            cancelled: summary.cancelled,
-            took: Duration::from_millis(summary.took_ms),
+impl From<core::Facts> for Facts {
+    fn from(facts: core::Facts) -> Self {
+        match facts {
+            core::Facts::None => Self::None,
+            core::Facts::Detected { affected, of } => Self::Detected { affected, of },
+            core::Facts::Built(image) => Self::Built { image },
+            core::Facts::Scanned {
+                bytes,
+                findings,
+                suppressed,
+                packages,
+            } => Self::Scanned {
+                bytes,
+                findings,
+                suppressed,
+                packages,
+            },
+            core::Facts::Pushed(images) => Self::Pushed { images },
+            core::Facts::Deployed(commit) => Self::Deployed {
+                commit: commit.commit,
+                made: commit.made,
+                changes: commit.changes,
+            },
+        }
+    }
+}
+
+impl From<Facts> for core::Facts {
+    fn from(facts: Facts) -> Self {
+        match facts {
+            Facts::None => Self::None,
+            Facts::Detected { affected, of } => Self::Detected { affected, of },
+            Facts::Built { image } => Self::Built(image),
+            Facts::Scanned {
+                bytes,
+                findings,
+                suppressed,
+                packages,
+            } => Self::Scanned {
+                bytes,
+                findings,
+                suppressed,
+                packages,
+            },
+            Facts::Pushed { images } => Self::Pushed(images),
+            Facts::Deployed {
+                commit,
+                made,
+                changes,
+            } => Self::Deployed(core::DeployedCommit {
+                commit,
+                made,
+                changes,
+                notes: Vec::new(),
+            }),
         }
     }
 }

@@ -1,23 +1,27 @@
 //! Version 1 of everything that is stored: run records, release sets, and what caches hold of events.
 //!
-//! These types are the format. They are made of the core types, and can be made back into them.
+//! What stands at the top of a file or a line has a type of its own here; what is in it (names, plans, images) is the core type,
+//! which derives how it is stored. Within the major version, fields and kinds of events may be added and nothing else changes:
+//! a reader leaves out fields that it does not know, and skips kinds with a note.
 
 mod event;
-mod facts;
-mod plan;
+mod finding;
 mod release;
 
 pub use event::*;
-pub use facts::*;
-pub use plan::*;
+pub use finding::*;
 pub use release::*;
 
 use serde::{Deserialize, Serialize};
-use shipline_model::name::NameError;
-use shipline_model::tag::TagError;
+use shipline_model::name::{ComponentName, NameError, StageName};
 
-/// The version.
+use crate::event::RunSummary;
+
+/// The major version. A reader refuses another one.
 pub const VERSION: u32 = 1;
+
+/// The minor version: it grows with what is added.
+pub const MINOR: u32 = 1;
 
 /// Stored text that is not of this version.
 #[derive(Debug, thiserror::Error)]
@@ -28,12 +32,9 @@ pub enum Unreadable {
     /// A name in it is none.
     #[error("a name in it is wrong")]
     Name(#[from] NameError),
-    /// A tag in it is none.
-    #[error("a tag in it is wrong")]
-    Tag(#[from] TagError),
-    /// A stage without the parameter that its kind has.
-    #[error("a stage of kind `{0}` in it lacks its parameter")]
-    Stage(&'static str),
+    /// It is an event of a kind that a later version added.
+    #[error("its kind is not known")]
+    Kind,
 }
 
 /// The first line of `events.jsonl`.
@@ -41,10 +42,36 @@ pub enum Unreadable {
 pub struct Header {
     /// [`VERSION`].
     pub version: u32,
+    /// [`MINOR`] of who wrote it; absent in records of the first one.
+    #[serde(default)]
+    pub minor: u32,
     /// The run.
     pub run: String,
     /// The command, as a person typed it.
     pub command: String,
+    /// The words of the command; absent in records of minor version 0.
+    #[serde(default)]
+    pub argv: Vec<String>,
+    /// What was asked for; absent in records of minor version 0.
+    #[serde(default)]
+    pub selection: Option<Selection>,
+}
+
+/// What of a pipeline was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// `--base`.
+    pub base: Option<String>,
+    /// `--all`.
+    pub all: bool,
+    /// `--only`; empty: all stages.
+    pub only: Vec<StageName>,
+    /// `--component`; empty: all components.
+    pub components: Vec<ComponentName>,
+    /// `--no-cache`.
+    pub no_cache: bool,
+    /// `--deliver`.
+    pub deliver: bool,
 }
 
 /// `outcome.json`.
@@ -53,45 +80,5 @@ pub struct OutcomeFile {
     /// [`VERSION`].
     pub version: u32,
     /// How the run ended.
-    pub summary: Summary,
-}
-
-/// An enum without fields and its core twin.
-macro_rules! words {
-    ($($(#[$doc:meta])* $name:ident = $core:ty { $($word:ident),* $(,)? })*) => {$(
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-        #[serde(rename_all = "kebab-case")]
-        #[expect(missing_docs, reason = "the words are those of the core type")]
-        pub enum $name { $($word),* }
-
-        impl From<$core> for $name {
-            fn from(core: $core) -> Self {
-                match core { $(<$core>::$word => Self::$word),* }
-            }
-        }
-
-        impl From<$name> for $core {
-            fn from(stored: $name) -> Self {
-                match stored { $($name::$word => Self::$word),* }
-            }
-        }
-    )*};
-}
-pub(super) use words;
-
-/// Makes each element of a list into its twin.
-fn all<T, U: From<T>>(list: impl IntoIterator<Item = T>) -> Vec<U> {
-    list.into_iter().map(U::from).collect()
-}
-
-/// The same where it can fail.
-fn try_all<T, U: TryFrom<T, Error = Unreadable>>(
-    list: impl IntoIterator<Item = T>,
-) -> Result<Vec<U>, Unreadable> {
-    list.into_iter().map(U::try_from).collect()
-}
-
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    pub summary: RunSummary,
 }

@@ -1,8 +1,7 @@
 //! The release set: every image of one run, before it is published.
 
 use serde::{Deserialize, Serialize};
-
-use super::ImageId;
+use shipline_model::plan::ImageId;
 
 /// `release-set.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

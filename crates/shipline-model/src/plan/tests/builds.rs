@@ -22,6 +22,36 @@ fn twins_share_source_key_base_and_commit() {
 }
 
 #[test]
+fn inputs_say_what_keys_are_made_of() {
+    let plan = World::new(&["web/a"]).made();
+    let web = of(&plan, "web");
+    let named = |inputs: &[KeyInput], name: &str| {
+        let found = inputs.iter().find(|input| input.name == name);
+        found.and_then(|input| input.value.clone())
+    };
+    assert_eq!(
+        named(&web.source_inputs, "component").as_deref(),
+        Some("web")
+    );
+    assert!(named(&web.source_inputs, "tree").is_some());
+    let [staging, production] = web.images.as_slice() else {
+        panic!("two images")
+    };
+    let differing: Vec<&str> = staging
+        .build_inputs
+        .iter()
+        .zip(&production.build_inputs)
+        .filter(|(one, other)| one != other)
+        .map(|(one, _)| one.name.as_str())
+        .collect();
+    assert_eq!(differing, ["variant", "arg API"]);
+    let secret = named(&production.build_inputs, "arg API").unwrap();
+    assert!(secret.starts_with("secret "), "{secret}");
+    let text = production.args["API"].expose();
+    assert!(!secret.contains(text), "{secret}");
+}
+
+#[test]
 fn a_complete_build_is_taken_with_its_tags() {
     let mut world = World::new(&["web/a"]);
     let first = world.made();
