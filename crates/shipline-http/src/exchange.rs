@@ -104,10 +104,10 @@ impl HttpResponse {
         if self.status == 200 {
             return Ok(self);
         }
-        let class = match status::class(self.status) {
-            ErrorClass::Invalid => ErrorClass::Failed,
-            class => class,
-        };
+        let mut class = status::class(self.status);
+        if class == ErrorClass::Invalid {
+            class = ErrorClass::Failed;
+        }
         let message = format!("{attempt}: the server answered {}", self.status);
         let mut error = BackendError::new(class, message);
         let headers = self.headers.iter().filter_map(|(name, value)| {
