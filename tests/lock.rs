@@ -300,7 +300,7 @@ fn a_credential_helper_is_asked_once_in_a_run() {
     std::fs::write(world.path("home/.docker/config.json"), helpers).unwrap();
     let helper = world.path("home/docker-credential-counted");
     let script = format!(
-        "#!/bin/sh\necho asked >> {}\necho '{{\"Username\":\"AWS\",\"Secret\":\"{}\"}}'\n",
+        "#!/bin/sh\necho asked >> '{}'\necho '{{\"Username\":\"AWS\",\"Secret\":\"{}\"}}'\n",
         world.path("asked").display(),
         bases.fake.token()
     );
