@@ -184,3 +184,70 @@ fn an_exception_from_an_unknown_rule_is_refused_where_it_stands() {
         assert!(run.stderr.contains(wanted), "{wanted}: {}", run.stderr);
     }
 }
+
+/// The tiny platform with URLs in the one image of `api`.
+fn one_image(texts: &str) -> shipline_testkit::world::World {
+    let world = tiny::world(env!("CARGO_BIN_EXE_shipline"));
+    world.write("api/name.txt", texts);
+    world.commit("Build URLs in");
+    world
+}
+
+#[test]
+fn an_image_for_all_environments_is_told_not_to_be_assessed_and_passes() {
+    let world =
+        one_image("https://staging.tiny.example/api/users https://tiny.example/api/users\n");
+    let arguments = &["--all", "--component", "api"];
+    let plan = world.run(&[&["plan", "backend"], &arguments[..]].concat());
+    let plan = plan.expect(0).stdout;
+    for wanted in [
+        "warning: the image of api is made once for staging and production",
+        "declare `image.variants`",
+    ] {
+        assert!(plan.contains(wanted), "{wanted}: {plan}");
+    }
+    let run = tiny::green(&world, &[&["pipeline", "backend"], &arguments[..]].concat());
+    for wanted in [
+        "warning: the image of api is made once",
+        "low environment-leak: the one image for staging and production holds staging's https://staging.tiny.example/api",
+        "low environment-leak: the one image for staging and production holds production's https://tiny.example/api",
+        "not assessed: one image for staging and production: whether each gets its own API URLs",
+    ] {
+        assert!(run.stderr.contains(wanted), "{wanted}: {}", run.stderr);
+    }
+    // The same from the cache.
+    let run = tiny::green(&world, &[&["pipeline", "backend"], &arguments[..]].concat());
+    assert!(run.stderr.contains("not assessed: "), "{}", run.stderr);
+}
+
+#[test]
+fn a_url_of_one_environment_in_an_image_for_all_is_worse_and_an_exception_settles_it() {
+    let world = one_image("https://staging.tiny.example/api/users\n");
+    let arguments = &["pipeline", "backend", "--all", "--component", "api"];
+    let run = tiny::green(&world, arguments);
+    assert!(
+        run.stderr.contains("medium environment-leak"),
+        "{}",
+        run.stderr
+    );
+    let text = world.read("pipeline.yaml");
+    let gate = "\nscans: { image: { fail_on: medium } }\n";
+    world.write("pipeline.yaml", &format!("{text}{gate}"));
+    world.commit("Be strict");
+    let _ = world.run(arguments).expect(1);
+    world.write("pipeline.yaml", &format!("{text}\nscans:\n  image: {{ fail_on: medium }}\n  ignore:\n    - {{ rule: environment-leak, match: \"https://staging.tiny.example/api/users\", component: api, reason: a link in the help, until: 2099-12-31 }}\n"));
+    world.commit("Accept it");
+    let run = tiny::green(&world, arguments);
+    assert!(!run.stderr.contains("not assessed"), "{}", run.stderr);
+}
+
+#[test]
+fn an_image_that_holds_no_url_of_any_environment_is_assessed() {
+    let world = one_image("API_BASE is read when it starts\n");
+    let run = tiny::green(
+        &world,
+        &["pipeline", "backend", "--all", "--component", "api"],
+    );
+    assert!(run.stderr.contains("no findings in"), "{}", run.stderr);
+    assert!(!run.stderr.contains("not assessed"), "{}", run.stderr);
+}

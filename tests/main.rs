@@ -32,6 +32,7 @@ mod seen;
 mod shown;
 mod state;
 mod store;
+mod texts;
 mod tidy;
 mod trust;
 mod usage;

@@ -294,3 +294,140 @@ fn a_pull_request_is_measured_in_a_clone_that_is_two_commits_deep() {
         assert!(plan.contains("worker  not affected since"), "{plan}");
     }
 }
+
+/// Runs `plan` and `pipeline`, which must both refuse with the same words, before anything ran.
+fn refused_at_once(world: &World, wanted: &[&str]) {
+    for command in ["plan", "pipeline"] {
+        let run = world.run(&[command, "web", "--all"]);
+        assert!(
+            run.code == 1 || run.code == 2,
+            "{}: {}",
+            run.code,
+            run.stderr
+        );
+        for wanted in wanted {
+            assert!(run.stderr.contains(wanted), "{wanted}: {}", run.stderr);
+        }
+        assert!(!run.stderr.contains("test passed"), "{}", run.stderr);
+        assert_eq!(tiny::tags(world), []);
+    }
+}
+
+#[test]
+fn what_the_gitops_stage_would_refuse_is_refused_while_planning() {
+    type Break = fn(&World);
+    const DEPLOYMENT: &str = "gitops/staging/web/deployment.yaml";
+    let breaks: [(Break, &[&str]); 4] = [
+        (
+            |world| {
+                world.git(&["rm", "-q", "-r", "gitops/staging/web"]);
+                world.git(&["mv", "gitops/staging/api", "gitops/staging/other"]);
+            },
+            &["staging/web holds no manifests"],
+        ),
+        (
+            |world| world.replace(DEPLOYMENT, "- name: web", "- name: frontend"),
+            &["set the image of web in staging", "frontend"],
+        ),
+        (
+            |world| {
+                world.replace(
+                    DEPLOYMENT,
+                    "image: registry.tiny.example/web:",
+                    "image: {{ .Values.image }}:",
+                );
+            },
+            &["set the image of web in staging"],
+        ),
+        (
+            |world| {
+                world.replace("pipeline.yaml", ", seed: gitops }", " }");
+            },
+            &["open the GitOps repository", "give a `seed`"],
+        ),
+    ];
+    for (apply, wanted) in breaks {
+        let world = world();
+        apply(&world);
+        world.commit("Break");
+        refused_at_once(&world, wanted);
+    }
+}
+
+#[test]
+fn what_was_spoilt_in_the_gitops_repository_is_found_before_the_tests() {
+    let world = world();
+    tiny::green(&world, &["pipeline", "web"]);
+    let checkout = world.path("checkout");
+    let folder = checkout.display().to_string();
+    world.git(&["clone", "-q", ".shipline/gitops.git", &folder]);
+    world.git(&["-C", &folder, "rm", "-q", "-r", "staging/web"]);
+    world.git(&["-C", &folder, "commit", "-q", "-m", "Remove"]);
+    world.git(&["-C", &folder, "push", "-q", "origin", "main"]);
+    world.write("web/page.txt", "another page\n");
+    world.commit("Change the page");
+    for command in ["plan", "pipeline"] {
+        let run = world.run(&[command, "web"]).expect(2);
+        assert!(
+            run.stderr.contains("staging/web holds no manifests"),
+            "{}",
+            run.stderr
+        );
+        assert!(!run.stderr.contains("test passed"), "{}", run.stderr);
+    }
+    // What writes nothing there is none of its business.
+    tiny::green(&world, &["pipeline", "web", "--only", "unit-tests"]);
+}
+
+#[test]
+fn gates_that_run_although_only_does_not_name_them_are_named() {
+    let world = world();
+    let arguments = &["pipeline", "web", "--only", "build,push", "--dry-run"];
+    let plan = world.run(arguments).expect(0).stdout;
+    assert!(
+        plan.contains(
+            "note: unit-tests, image-scan run as well, since `--only build,push` publishes"
+        ),
+        "{plan}"
+    );
+    let plan = world.run(&["plan", "web", "--only", "unit-tests"]);
+    let plan = plan.expect(0).stdout;
+    assert!(!plan.contains("as well"), "{plan}");
+}
+
+#[test]
+fn without_a_cache_all_that_is_selected_is_made_again() {
+    let world = world();
+    tiny::green(&world, &["pipeline", "backend"]);
+    let plan = world.run(&["plan", "backend"]).expect(0).stdout;
+    assert!(plan.contains("not affected"), "{plan}");
+    let arguments = &["pipeline", "backend", "--no-cache", "-c", "api"];
+    let run = tiny::green(&world, arguments);
+    for wanted in ["api: 1 test passed", "build/api: passed"] {
+        assert!(run.stderr.contains(wanted), "{wanted}: {}", run.stderr);
+    }
+    assert!(!run.stderr.contains("worker"), "{}", run.stderr);
+    // What a person measures from is what it is measured from.
+    let plan = world.run(&["plan", "backend", "--no-cache", "--base", "HEAD"]);
+    assert!(plan.expect(0).stdout.contains("not affected"));
+}
+
+#[test]
+fn a_new_variant_is_no_run_that_was_cut_off() {
+    let world = world();
+    tiny::green(&world, &["pipeline", "web"]);
+    world.replace(
+        "pipeline.yaml",
+        "    delivery: automatic\n",
+        "    delivery: automatic\n  preview:\n    url: https://preview.tiny.example\n    api_urls: [https://preview.tiny.example/api]\n    delivery: manual\n    promotes: staging\n    confirm: DEPLOY\n",
+    );
+    world.replace(
+        "pipeline.yaml",
+        "        production:\n          args",
+        "        preview:\n          tag_prefix: preview-\n          args: { API_BASE: https://preview.tiny.example/api/users }\n        production:\n          args",
+    );
+    world.commit("Add a variant");
+    let plan = world.run(&["plan", "web"]).expect(0).stdout;
+    assert!(plan.contains("of them not this image"), "{plan}");
+    assert!(!plan.contains("cut off"), "{plan}");
+}

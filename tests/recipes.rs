@@ -50,7 +50,7 @@ fn a_dockerfile_that_is_wrong_is_shown_while_planning() {
         "`Coppy` is no instruction",
         "╭─[api/Dockerfile:3]",
         "3 │ Coppy out/message.txt /",
-        "Did you mean `COPY`?",
+        "did you mean `COPY`?",
     ] {
         assert!(run.stderr.contains(wanted), "{}", run.stderr);
     }

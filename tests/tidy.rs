@@ -444,7 +444,7 @@ fn no_example_in_a_comment_goes_untested() {
 }
 
 /// Files that git tracks below the root, with this ending.
-fn tracked(ending: &str) -> Vec<String> {
+pub(crate) fn tracked(ending: &str) -> Vec<String> {
     let repository = git2::Repository::open(root()).unwrap();
     let index = repository.index().unwrap();
     let paths = index

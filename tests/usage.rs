@@ -302,3 +302,64 @@ fn what_is_wrong_is_said_in_words_that_help() {
     assert!(run.stderr.contains("git init"), "{}", run.stderr);
     assert!(!run.stderr.contains("class="), "{}", run.stderr);
 }
+
+#[test]
+fn a_command_is_repeated_as_it_was_typed() {
+    let world = world();
+    world.write("api/test.sh", "exit 7\n");
+    world.commit("Fail");
+    for (typed, again) in [
+        // As narrow as can be: nothing is left to say in another way.
+        (
+            "pipeline backend -j 2 --only=unit-tests -c api --keep-going",
+            "pipeline backend -j 2 --only=unit-tests -c api --keep-going",
+        ),
+        (
+            "pipeline --all --log-limit 1MB backend",
+            "pipeline --all --log-limit 1MB backend --component api --only unit-tests",
+        ),
+    ] {
+        let words: Vec<&str> = typed.split(' ').collect();
+        let run = world.run(&words).expect(1);
+        let line = format!("again: shipline {again}\n");
+        assert!(run.stderr.ends_with(&line), "{line}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn the_list_of_runs_says_what_each_was_and_what_failed_first() {
+    let world = world();
+    tiny::green(&world, &["pipeline", "web"]);
+    world.write("api/test.sh", "exit 7\n");
+    let commit = world.commit("Fail");
+    let _ = world
+        .run(&["pipeline", "backend", "--component", "api"])
+        .expect(1);
+    let list = world.run(&["runs", "list"]).expect(0).stdout;
+    let lines: Vec<&str> = list.lines().collect();
+    let [last, first] = lines.as_slice() else {
+        panic!("{list}");
+    };
+    for (line, wanted) in [
+        (
+            last,
+            &[
+                "1  ",
+                "backend",
+                "--component api",
+                &commit[..8],
+                "red: unit-tests/api failed",
+            ][..],
+        ),
+        (first, &["2  ", "web", "what changed", "green"]),
+    ] {
+        for wanted in wanted {
+            assert!(line.contains(wanted), "{wanted}: {line}");
+        }
+    }
+    // By its number in that list.
+    let show = world.run(&["runs", "show", "2"]).expect(0).stdout;
+    assert!(show.contains("pipeline web"), "{show}");
+    let run = world.run(&["runs", "show", "3"]).expect(2);
+    assert!(run.stderr.contains("so many are not"), "{}", run.stderr);
+}

@@ -157,7 +157,7 @@ pub(crate) struct Selection {
         value_delimiter = ','
     )]
     pub(crate) components: Vec<ComponentName>,
-    /// Takes no result of an earlier run
+    /// Takes no result of an earlier run: tests and builds all that is selected, changed or not
     #[arg(long)]
     pub(crate) no_cache: bool,
     /// Delivers in a CI that does not say what started it, on a schedule or a tag; never in a pull request
@@ -403,7 +403,7 @@ pub(crate) enum RunsCommand {
   {program} runs show 20251215123456-1a2b3c    one of `runs list`
   {program} runs show --json                   its events, one JSON object a line")]
     Show {
-        /// The run, or `last`
+        /// The run, its number in `runs list`, or `last`
         #[arg(default_value = "last")]
         run: String,
         /// In which format its events are written

@@ -1,8 +1,6 @@
 //! What a command could not do, with what a person needs to go on: kind, cause chain, hints.
 
-use std::error::Error as _;
-
-use shipline_engine::error::{BackendError, Cause, ErrorClass};
+use shipline_engine::error::{BackendError, Cause, ErrorClass, causes};
 use shipline_report::wrapped;
 
 use crate::exit;
@@ -77,11 +75,7 @@ impl CommandError {
     pub(crate) fn because(mut self, cause: impl Into<Cause>) -> Self {
         let cause: Cause = cause.into();
         self.causes.push(cause.to_string());
-        let mut next = cause.source();
-        while let Some(error) = next {
-            self.causes.push(error.to_string());
-            next = error.source();
-        }
+        self.causes.extend(causes(cause.as_ref()));
         self
     }
 
@@ -175,11 +169,7 @@ impl From<BackendError> for CommandError {
         };
         let hints = error.hints.clone();
         let mut command = Self::new(kind, format!("failed to {}", error.message));
-        let mut next = error.source();
-        while let Some(cause) = next {
-            command.causes.push(cause.to_string());
-            next = cause.source();
-        }
+        command.causes = causes(&error);
         command.hints = hints;
         command
     }

@@ -12,6 +12,7 @@ mod age;
 mod args;
 mod ci;
 mod command;
+mod delivery;
 mod drawing;
 mod error;
 mod exit;
@@ -35,7 +36,6 @@ mod signing;
 mod size;
 mod trust;
 mod waiting;
-mod waits;
 mod wiring;
 
 use std::process::ExitCode;
@@ -78,6 +78,11 @@ fn answer(program: &'static str, arguments: &[std::ffi::OsString]) -> ExitCode {
         name: program,
         directory: cli.directory.clone(),
         state: cli.state.clone(),
+        arguments: arguments
+            .iter()
+            .skip(1)
+            .map(|argument| argument.to_string_lossy().into_owned())
+            .collect(),
     };
     let mut screen = Screen::Plain;
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

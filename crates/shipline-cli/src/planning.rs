@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shipline_engine::backend::{DesiredState, GitopsRepo, ImageStore, SourceRepo, Target};
+use shipline_engine::backend::{
+    DesiredState, GitopsRepo, ImageStore, Registry, SourceRepo, Target,
+};
 use shipline_engine::cache::Cache;
-use shipline_engine::error::ErrorClass;
+use shipline_engine::error::{ErrorClass, chain};
 use shipline_engine::tools::Tools;
 use shipline_git::{Asked, BaseRequest, Deployed, DeployedTag, PullRequest, change_set};
 use shipline_gitops::Location;
@@ -22,6 +24,7 @@ use shipline_oci::pull::Pins;
 
 use crate::args::Selection;
 use crate::ci::{PullRequest as Merging, Trigger};
+use crate::delivery;
 use crate::error::{CommandError, ErrorKind};
 use crate::fingerprint::Fingerprints;
 use crate::locking::LockedBases;
@@ -29,8 +32,7 @@ use crate::looking;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::trust::Trust;
-use crate::waiting::Waiting;
-use crate::waits;
+use crate::waiting::{self, Waiting};
 
 /// The profile in which nothing leaves this machine.
 const LOCAL: &str = "local";
@@ -170,6 +172,12 @@ impl Asking {
     }
 }
 
+/// Whether every component counts as changed. What is to be made anew whatever is known of it is made anew whether it changed or
+/// not: `--no-cache` alone would do nothing wherever nothing changed.
+fn everything(selection: &Selection) -> bool {
+    selection.all || (selection.no_cache && selection.base.is_none())
+}
+
 /// Finds what changed, measured from what the automatic environment runs. Gives notes for people beside it.
 pub(crate) fn changes(
     session: &Session,
@@ -181,7 +189,7 @@ pub(crate) fn changes(
     waiting: &Waiting,
 ) -> Result<(ChangeSet, Vec<String>), CommandError> {
     let mut notes = Vec::new();
-    let asked = match (&selection.base, selection.all) {
+    let asked = match (&selection.base, everything(selection)) {
         (Some(base), _) => Asked::Base(base.clone()),
         (None, true) => Asked::All,
         (None, false) => Asked::Nothing,
@@ -268,7 +276,7 @@ fn deployed(
     if asking == Asking::NotAtAll || selected.profile.gitops.is_none() {
         return Ok(BTreeMap::new());
     }
-    let state: DesiredState = match waits::watch(gitops, || gitops.read(&targets)) {
+    let state: DesiredState = match waiting::watch(gitops, || gitops.read(&targets)) {
         Ok(state) => state,
         Err(error) if asking == Asking::IfItCan && error.class != ErrorClass::NotFound => {
             let why = format!(
@@ -323,18 +331,6 @@ fn deployed(
     Ok(deployed)
 }
 
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
-}
-
 /// What planning needs of the outside.
 pub(crate) struct Facts<'f> {
     /// The sources.
@@ -349,8 +345,21 @@ pub(crate) struct Facts<'f> {
     pub(crate) fingerprints: &'f Fingerprints,
     /// What pins base images.
     pub(crate) pins: &'f Pins,
+    /// Where images are published.
+    pub(crate) registry: &'f dyn Registry,
     /// Says what is waited for.
     pub(crate) waiting: &'f Waiting,
+    /// When it is asked what the GitOps repository would refuse.
+    pub(crate) judging: Judging,
+}
+
+/// When the GitOps repository is asked whether it can be written as planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judging {
+    /// Before a run, in any case.
+    Always,
+    /// For a look, where it is on this machine or was asked for something else anyway.
+    IfItIsAtHand,
 }
 
 /// Finds everything out and makes the plan.
@@ -456,6 +465,13 @@ pub(crate) fn plan(
         }
     })?;
     crate::recipes::check(&plan, &session.config, facts.source)?;
+    let at_hand = !is_elsewhere(&selected.profile.gitops, settings)
+        || (selection.base.is_none() && !everything(selection) && automatic(session).is_some());
+    if facts.judging == Judging::Always || at_hand {
+        waiting::watch(facts.gitops, || {
+            delivery::judge(&plan, &session.config, facts.gitops, facts.registry)
+        })?;
+    }
     Ok(plan)
 }
 
@@ -543,7 +559,12 @@ fn leaves_this_machine(profile: &Profile, settings: &Settings) -> bool {
         RegistrySpec::Layout { path: _ } => false,
         RegistrySpec::Distribution(_) | RegistrySpec::Ecr(_) => true,
     };
-    let gitops = match &profile.gitops {
+    registry || is_elsewhere(&profile.gitops, settings)
+}
+
+/// Whether a GitOps repository is asked over the network.
+fn is_elsewhere(gitops: &Option<GitopsSpec>, settings: &Settings) -> bool {
+    match gitops {
         None
         | Some(GitopsSpec::Local {
             path: _,
@@ -559,6 +580,5 @@ fn leaves_this_machine(profile: &Profile, settings: &Settings) -> bool {
             let place = url.and_then(|url| Location::parse(url.expose()).ok());
             !matches!(place, Some(Location::Local(_)))
         }
-    };
-    registry || gitops
+    }
 }

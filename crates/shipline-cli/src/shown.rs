@@ -16,6 +16,7 @@ use shipline_report::wrapped;
 use crate::error::{CommandError, ErrorKind};
 use crate::exit;
 use crate::secrets;
+use crate::settings::Screen;
 
 /// What reads the output of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,6 +179,23 @@ pub(crate) fn print(text: &str) -> Result<u8, CommandError> {
     )
 }
 
+/// Prints lines for people on standard output; on a terminal, they are broken between words.
+pub(crate) fn print_page(text: &str, page: Screen) -> Result<u8, CommandError> {
+    let text = secrets::redactor().show(text);
+    let text = match page {
+        Screen::Terminal { width, colour: _ } => broken(&text, width),
+        Screen::Plain => text,
+    };
+    written(Page.write_all(text.as_bytes()).and_then(|()| Page.flush()))
+}
+
+/// The lines in pieces that fit so many columns.
+fn broken(text: &str, width: u16) -> String {
+    let lines = text.split('\n');
+    let pieces = lines.flat_map(|line| wrapped(line, usize::from(width), 4));
+    pieces.collect::<Vec<_>>().join("\n")
+}
+
 /// Prints data on standard output, without secrets and otherwise byte for byte.
 pub(crate) fn print_data(text: &str) -> Result<u8, CommandError> {
     let text = secrets::redactor().mask(text).into_owned();
@@ -204,11 +222,7 @@ fn written(result: io::Result<()>) -> Result<u8, CommandError> {
 pub(crate) fn print_error(text: &str) {
     let text = secrets::redactor().show(text);
     let text = match terminal_size::terminal_size_of(io::stderr()) {
-        Some((width, _)) => {
-            let lines = text.split('\n');
-            let pieces = lines.flat_map(|line| wrapped(line, usize::from(width.0), 4));
-            pieces.collect::<Vec<_>>().join("\n")
-        }
+        Some((width, _)) => broken(&text, width.0),
         None => text,
     };
     // There is nowhere to tell that standard error is gone.
@@ -326,5 +340,15 @@ mod tests {
         ] {
             assert_eq!(coloured(text), shown);
         }
+    }
+
+    #[test]
+    fn a_page_is_broken_between_words() {
+        let text = "components\n  api  worker/name.txt modified since 1a2b3c4d (the merge base with main)\n";
+        assert_eq!(
+            broken(text, 50),
+            "components\n  api  worker/name.txt modified since 1a2b3c4d\n      (the merge base with main)\n"
+        );
+        assert_eq!(broken(text, 120), text);
     }
 }

@@ -145,7 +145,7 @@ impl ProgramSigner {
 
     fn failed(&self, class: ErrorClass) -> BackendError {
         BackendError::new(class, format!("sign the commit with `{}`", self.program))
-            .hint("Does `git commit -S` work here? It runs the same program.")
+            .hint("does `git commit -S` work here? it runs the same program")
     }
 
     /// Gives standard output and error of the program, if it succeeds.

@@ -1,10 +1,16 @@
-//! Says what a command waits for, where the wait is long: nobody should wonder whether it hangs.
+//! Says what a command waits for, where the wait is long: nobody should wonder whether it hangs. [`Waiting`] is told what is being
+//! done; a GitOps repository knows for itself what a call waits for, and [`watch`] asks it.
 
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long a wait goes without a word.
+use shipline_engine::backend::GitopsRepo;
+
+use crate::shown::print_error;
+
+/// How long a wait goes without a word, and then each other one.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Watches what a command is at. Whatever lasts longer than its patience is told once.
@@ -44,7 +50,7 @@ impl Waiting {
             changed: Condvar::new(),
         });
         let shared = Arc::clone(&watched);
-        let watch = move || watch(&shared, patience, &tell);
+        let watch = move || keep_watch(&shared, patience, &tell);
         // Without a thread nothing is told, and everything is done all the same.
         let thread = std::thread::Builder::new().spawn(watch).ok();
         Self { watched, thread }
@@ -76,7 +82,7 @@ impl Drop for Waiting {
     }
 }
 
-fn watch(watched: &Watched, patience: Duration, tell: &dyn Fn(&str)) {
+fn keep_watch(watched: &Watched, patience: Duration, tell: &dyn Fn(&str)) {
     let mut at = watched.lock();
     while !at.over {
         let left = match &at.doing {
@@ -103,6 +109,28 @@ fn watch(watched: &Watched, patience: Duration, tell: &dyn Fn(&str)) {
             .unwrap_or_else(PoisonError::into_inner);
         at = next;
     }
+}
+
+/// Does `work` on the GitOps repository, and tells on standard error what it waits for.
+pub(crate) fn watch<T>(gitops: &dyn GitopsRepo, work: impl FnOnce() -> T) -> T {
+    let (done, ended) = channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut told = None;
+            while ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                let waits = gitops.waits_for();
+                if waits != told
+                    && let Some(waits) = &waits
+                {
+                    print_error(&format!("note: waiting for {waits}\n"));
+                }
+                told = waits;
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
 }
 
 #[cfg(test)]

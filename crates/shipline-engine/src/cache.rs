@@ -87,6 +87,8 @@ struct Scan {
     run: String,
     bytes: u64,
     notes: Vec<String>,
+    #[serde(default)]
+    undecided: Option<String>,
     findings: Vec<v1::Finding>,
 }
 
@@ -338,6 +340,7 @@ impl Cache {
                 bytes: scan.bytes,
                 notes: scan.notes,
                 not_assessed: None,
+                undecided: scan.undecided,
             },
         ))
     }
@@ -361,6 +364,7 @@ impl Cache {
                 run: run.to_owned(),
                 bytes: report.bytes,
                 notes: report.notes.clone(),
+                undecided: report.undecided.clone(),
                 findings: report.findings.iter().map(v1::Finding::from).collect(),
             },
         )

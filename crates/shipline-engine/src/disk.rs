@@ -69,13 +69,13 @@ pub(crate) fn failed(what: &str, path: &Path, cause: io::Error) -> BackendError 
 fn hint(kind: io::ErrorKind, path: &std::path::Display<'_>) -> Option<String> {
     match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(format!(
-            "The disk that holds {path} is full. Free some space and run again."
+            "the disk that holds {path} is full: free some space and run again"
         )),
-        io::ErrorKind::ReadOnlyFilesystem => Some(format!(
-            "{path} is on a file system that cannot be written."
-        )),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            Some(format!("{path} is on a file system that cannot be written"))
+        }
         io::ErrorKind::PermissionDenied => Some(format!(
-            "Check owner and mode of {path} and its folder; files that another user (root?) created are a usual cause."
+            "check owner and mode of {path} and its folder; files that another user (root?) created are a usual cause"
         )),
         _ => None,
     }
@@ -109,7 +109,7 @@ mod tests {
                 assert!(hint.contains(wanted) && hint.contains("/x/lock"), "{hint}");
             }
         };
-        check(io::ErrorKind::StorageFull, &["Free some space"]);
+        check(io::ErrorKind::StorageFull, &["free some space"]);
         check(io::ErrorKind::ReadOnlyFilesystem, &["cannot be written"]);
         check(io::ErrorKind::PermissionDenied, &["another user"]);
         check(io::ErrorKind::InvalidData, &[]);

@@ -22,6 +22,31 @@ pub enum ErrorClass {
     Cancelled,
 }
 
+/// The causes of an error, the nearest first. Some libraries repeat their cause in their own text: it is left out then.
+#[must_use]
+pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
+    let mut last = error.to_string();
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !last.ends_with(&text) {
+            causes.push(text.clone());
+            last = text;
+        }
+        next = cause.source();
+    }
+    causes
+}
+
+/// An error and its causes in one line: `read x: open y: permission denied`.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut parts = vec![error.to_string()];
+    parts.extend(causes(error));
+    parts.join(": ")
+}
+
 /// A boxed cause.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -33,7 +58,7 @@ pub struct BackendError {
     pub class: ErrorClass,
     /// What was attempted ("read manifest sha256:… of frontend").
     pub message: String,
-    /// What a person can do, each a sentence.
+    /// What a person can do, each lower case and without a period.
     pub hints: Vec<String>,
     /// How long the other side asks to wait (Retry-After).
     pub retry_after: Option<std::time::Duration>,
@@ -85,5 +110,24 @@ impl BackendError {
     pub fn after(mut self, wait: std::time::Duration) -> Self {
         self.retry_after = Some(wait);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_says_everything_once() {
+        let disk = || BackendError::new(ErrorClass::Failed, "write x: the disk is full");
+        let error = disk().because("the disk is full").within("push y");
+        assert_eq!(causes(&error), ["write x: the disk is full"]);
+        assert_eq!(chain(&error), "push y: write x: the disk is full");
+        assert_eq!(chain(&disk()), "write x: the disk is full");
+        let error = disk().because("no space left").within("push y");
+        assert_eq!(
+            chain(&error),
+            "push y: write x: the disk is full: no space left"
+        );
     }
 }

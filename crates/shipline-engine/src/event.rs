@@ -193,6 +193,8 @@ pub enum Facts {
         suppressed: usize,
         /// Packages in the SBOM; `None` where there is none.
         packages: Option<usize>,
+        /// What of the images could not be judged, and why.
+        not_assessed: Vec<String>,
     },
     /// `push`.
     Pushed(Vec<PushedImage>),
@@ -302,6 +304,9 @@ pub struct RunSummary {
     pub skipped: usize,
     /// Tasks that were stopped.
     pub cancelled: usize,
+    /// The first that failed or was not assessed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_failed: Option<TaskId>,
     /// From start to end.
     #[serde(rename = "took_ms", with = "shipline_model::stored::millis")]
     pub took: Duration,

@@ -293,8 +293,13 @@ impl Finder<'_> {
             environment,
         } = deployed;
         let Ok(parsed) = ImageTag::parse(prefix, tag) else {
+            let why = if tag.starts_with(prefix.as_str()) {
+                "which names no commit".to_owned()
+            } else {
+                format!("which lacks the prefix `{prefix}` of this component's tags there")
+            };
             return Ok(Answer::Unsafe(format!(
-                "{environment} runs the tag `{tag}`, which names no commit"
+                "{environment} runs the tag `{tag}`, {why}"
             )));
         };
         if parsed.base().is_dirty() {

@@ -101,7 +101,7 @@ pub(crate) fn file(what: &str, path: &Path, cause: std::io::Error) -> BackendErr
     let error = BackendError::new(class, format!("{what} {}", path.display())).because(cause);
     if class == ErrorClass::Unavailable {
         error.hint(format!(
-            "The disk that holds {} is full. Free some space and run again.",
+            "the disk that holds {} is full: free some space and run again",
             path.display()
         ))
     } else {

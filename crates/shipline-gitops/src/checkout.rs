@@ -68,7 +68,7 @@ pub(crate) fn inspect(repository: &Repository, branch: &str) -> Result<Checkout,
         paths.join(", ")
     );
     Err(BackendError::new(ErrorClass::Conflict, message)
-        .hint("Commit or stash them first, or name a bare repository."))
+        .hint("commit or stash them first, or name a bare repository"))
 }
 
 /// A branch that another work tree of the repository has checked out is not moved under it: its files would stay behind.
@@ -102,7 +102,7 @@ fn refuse_others(repository: &Repository, branch: &str) -> Result<(), BackendErr
                 root.display()
             );
             return Err(BackendError::new(ErrorClass::Conflict, message)
-                .hint("Name that work tree, whose files move along, or a bare repository."));
+                .hint("name that work tree, whose files move along, or a bare repository"));
         }
     }
     Ok(())
@@ -181,7 +181,7 @@ pub(crate) fn catch_up(
                 if error.code() == ErrorCode::Locked && wait(repository, patience, waiting) => {}
             Err(error) => {
                 let error = git("move the checkout's files to the new commit", error);
-                return Err(error.hint("The branch has moved already: run the command again, or `git reset --hard` in the checkout."));
+                return Err(error.hint("the branch has moved already: run the command again, or `git reset --hard` in the checkout"));
             }
         }
     }

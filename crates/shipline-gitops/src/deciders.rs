@@ -84,7 +84,7 @@ fn overridden(spot: Spot, name: &str, site: &Site, target: &Target) -> EditRefus
             "{spot}: the image `{name}` is set here when the folder is deployed, so that {}:{} has no effect",
             site.file, site.line
         ),
-        remedy: "Remove the entry: Shipline sets the image in the manifest.".to_owned(),
+        remedy: "remove the entry: Shipline sets the image in the manifest".to_owned(),
         kind: RefusedKind::Unfit,
     }
 }

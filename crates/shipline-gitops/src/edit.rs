@@ -102,7 +102,7 @@ pub fn plan<'a>(
             Err(cause) => refused.push(EditRefused {
                 attempt: format!("edit {path}"),
                 cause,
-                remedy: "Write the image as one plain or quoted value on a line of its own."
+                remedy: "write the image as one plain or quoted value on a line of its own"
                     .to_owned(),
                 kind: RefusedKind::Unfit,
             }),
@@ -133,7 +133,7 @@ fn twice(image: &SetImage, site: &Site) -> EditRefused {
             site.file, site.line
         ),
         remedy:
-            "Deploy the components one after the other, or give the init container another image."
+            "deploy the components one after the other, or give the init container another image"
                 .to_owned(),
         kind: RefusedKind::Unfit,
     }
@@ -158,7 +158,7 @@ fn value(image: &SetImage, site: &Site) -> Result<String, EditRefused> {
                 return Err(refuse(
                     format!("{}:{}: {error}", site.file, site.line),
                     format!(
-                        "Set the whole name: `gitops set {}=HOST/PATH/{}:{}`.",
+                        "set the whole name: `gitops set {}=HOST/PATH/{}:{}`",
                         target.component, target.repository, image.tag
                     ),
                 ));
@@ -178,7 +178,7 @@ fn value(image: &SetImage, site: &Site) -> Result<String, EditRefused> {
                     site.file, site.line, image.tag
                 ),
                 format!(
-                    "Give the new image's digest: `{}={}@sha256:…`, or remove `@sha256:…` from the manifest.",
+                    "give the new image's digest: `{}={}@sha256:…`, or remove `@sha256:…` from the manifest",
                     target.component, image.tag
                 ),
             ));
@@ -195,7 +195,7 @@ fn value(image: &SetImage, site: &Site) -> Result<String, EditRefused> {
                 "`{name}` does not end in the repository `{}`",
                 target.repository
             ),
-            "Give the name with the repository of the component at its end.".to_owned(),
+            "give the name with the repository of the component at its end".to_owned(),
         ));
     }
     Ok(format!("{new}{end}"))

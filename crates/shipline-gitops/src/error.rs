@@ -28,7 +28,7 @@ pub struct EditRefused {
     pub attempt: String,
     /// What is in the way, with its places.
     pub cause: String,
-    /// What a person can do, a sentence.
+    /// What a person can do, lower case and without a period.
     pub remedy: String,
     /// Whether nothing that matches is there at all.
     pub kind: RefusedKind,
@@ -104,7 +104,7 @@ pub(crate) fn io(what: impl Into<String>, cause: std::io::Error) -> BackendError
     };
     let error = BackendError::new(class, what).because(cause);
     if matches!(kind, Kind::StorageFull | Kind::QuotaExceeded) {
-        error.hint("The disk is full: free some space and run again.")
+        error.hint("the disk is full: free some space and run again")
     } else {
         error
     }
@@ -125,5 +125,5 @@ pub(crate) fn require_written(
     }
     Err(BackendError::new(ErrorClass::Unavailable, what)
         .because(format!("git wrote object {id}, and it is not there"))
-        .hint("Is the disk full? Free some space and run again."))
+        .hint("is the disk full? free some space and run again"))
 }

@@ -16,7 +16,7 @@ const REPLACING: &[&str] = &["newName", "newTag", "tagSuffix", "digest"];
 /// The lists of what a kustomization takes in.
 const TAKING: &[&str] = &["resources", "bases", "components"];
 
-const REMOVE: &str = "Remove the entry: Shipline sets the image in the manifest.";
+const REMOVE: &str = "remove the entry: Shipline sets the image in the manifest";
 
 /// A kustomization file.
 #[derive(Debug)]
@@ -48,8 +48,7 @@ impl<'a> Kustomization<'a> {
             Err((line, cause)) => Err(EditRefused {
                 attempt: attempt(target),
                 cause: format!("{}:{line}: {cause}", file.path),
-                remedy: "Correct the file: without it nothing of its folder is deployed."
-                    .to_owned(),
+                remedy: "correct the file: without it nothing of its folder is deployed".to_owned(),
                 kind: RefusedKind::Unfit,
             }),
         }
@@ -158,7 +157,7 @@ impl<'a> Kustomization<'a> {
                         "{}: the image stands in a kustomization, which Shipline does not edit yet",
                         self.spot(entry)
                     ),
-                    "Write the image into a manifest of the folder and list that under `resources`.",
+                    "write the image into a manifest of the folder and list that under `resources`",
                 );
             }
         }
@@ -177,7 +176,7 @@ impl<'a> Kustomization<'a> {
                     container.site.value.trim_end(),
                     self.file.path
                 ),
-                &format!("Add `{name}` to its `resources`, or remove the file."),
+                &format!("add `{name}` to its `resources`, or remove the file"),
             );
         }
         let outside = self.taken().find(|(_, entry)| {
@@ -192,7 +191,7 @@ impl<'a> Kustomization<'a> {
                     self.folder(),
                     target.repository
                 ),
-                "Write the manifest with the image into the folder itself.",
+                "write the manifest with the image into the folder itself",
             );
         }
         Ok(())

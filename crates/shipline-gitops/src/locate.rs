@@ -182,7 +182,7 @@ fn choose<'f>(
             places.join(", ")
         ),
         remedy: format!(
-            "Give the containers different names, name one workload `{}`, or write `containers: all` for the component in pipeline.yaml.",
+            "give the containers different names, name one workload `{}`, or write `containers: all` for the component in pipeline.yaml",
             target.container
         ),
         kind: RefusedKind::Unfit,
@@ -345,13 +345,13 @@ fn read<'t>(bytes: &[u8], text: &'t str) -> Result<Covered<'t>, (usize, String, 
             (line, "the file is a template".to_owned(), walk::TEMPLATE)
         } else {
             let cause = format!("the file is no YAML: {}", error.message);
-            (line, cause, "Correct the file's syntax.")
+            (line, cause, "correct the file's syntax")
         }
     })
 }
 
 pub(crate) const NOT_UTF8: &str = "the file is not UTF-8";
-pub(crate) const SAVE_UTF8: &str = "Save the file as UTF-8.";
+pub(crate) const SAVE_UTF8: &str = "save the file as UTF-8";
 
 /// The line of the first byte that is no UTF-8.
 pub(crate) fn not_utf8(bytes: &[u8]) -> Option<usize> {

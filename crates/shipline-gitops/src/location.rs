@@ -23,14 +23,14 @@ impl Location {
             let message = format!("use the GitOps repository {}: {cause}", without_user(text));
             Err(BackendError::new(ErrorClass::Invalid, message).hint(hint))
         };
-        let https = "Write `https://HOST/REPOSITORY.git` and give a `token`.";
+        let https = "write `https://HOST/REPOSITORY.git` and give a `token`";
         let Some((scheme, rest)) = text.split_once("://") else {
             let host = text.split('/').next().unwrap_or_default();
             return match host.split_once(':') {
                 Some((user, _)) if user.contains('@') || !host.starts_with('.') => {
                     refuse("git over SSH is not supported", https)
                 }
-                _ if text.is_empty() => refuse("it is not named", "Write its path or URL."),
+                _ if text.is_empty() => refuse("it is not named", "write its path or URL"),
                 _ => Ok(Self::Local(PathBuf::from(text))),
             };
         };
@@ -40,13 +40,13 @@ impl Location {
                 if path.starts_with('/') {
                     Ok(Self::Local(PathBuf::from(percent_decode(path))))
                 } else {
-                    refuse("it is on another machine", "Write `file:///PATH`.")
+                    refuse("it is on another machine", "write `file:///PATH`")
                 }
             }
             "http" | "https" => {
                 let host = rest.split('/').next().unwrap_or_default();
                 if host.contains('@') {
-                    let hint = "Take the user and password out of the URL and give a `token`.";
+                    let hint = "take the user and password out of the URL and give a `token`";
                     refuse("it holds a user or password", hint)
                 } else if host.is_empty() || rest.contains(['?', '#', ' ']) {
                     refuse("it is no URL of a repository", https)

@@ -71,9 +71,9 @@ impl LocalGitops {
         let opened = Repository::open(self.path()).map_err(|cause| {
             let error = git(format!("open the GitOps repository {}", self.name()), cause);
             if error.class == ErrorClass::NotFound {
-                error.hint("Correct the path, or give a `seed` to create it from.")
+                error.hint("correct the path, or give a `seed` to create it from")
             } else if error.class == ErrorClass::Denied {
-                error.hint("The repository belongs to another user: name it as `safe.directory` in the git configuration.")
+                error.hint("the repository belongs to another user: name it as `safe.directory` in the git configuration")
             } else {
                 error
             }
@@ -104,7 +104,7 @@ impl LocalGitops {
             files.display()
         );
         Err(BackendError::new(ErrorClass::Invalid, message)
-            .hint("Remove `core.worktree` from its configuration, or name that folder."))
+            .hint("remove `core.worktree` from its configuration, or name that folder"))
     }
 
     fn head(&self, repository: &Repository) -> Result<Oid, BackendError> {
@@ -113,7 +113,7 @@ impl LocalGitops {
             let error = git(format!("read branch {branch} of {}", self.name()), cause);
             if error.class == ErrorClass::NotFound {
                 error.hint(format!(
-                    "Create the branch, or name another one than `{branch}`."
+                    "create the branch, or name another one than `{branch}`"
                 ))
             } else {
                 error
@@ -130,7 +130,7 @@ impl LocalGitops {
             self.settings.deadline.as_secs()
         );
         BackendError::new(ErrorClass::Retryable, message).hint(format!(
-            "Run it again; if no other process writes there, remove {}.lock from the repository.",
+            "run it again; if no other process writes there, remove {}.lock from the repository",
             self.reference
         ))
     }
@@ -155,8 +155,8 @@ impl LocalGitops {
         }
     }
 
-    /// Commits the seed as the branch's first commit.
-    fn plant(&self, repository: &Repository, seed: &Path) -> Result<(), BackendError> {
+    /// Writes the seed as a first commit. No ref names it yet.
+    fn commit_seed(&self, repository: &Repository, seed: &Path) -> Result<Oid, BackendError> {
         let what = format!("create {} from its seed", self.name());
         let failed = |cause| git(what.as_str(), cause);
         let tree = seed::write(repository, seed)?;
@@ -168,6 +168,13 @@ impl LocalGitops {
             .commit(None, &who, &who, message, &tree, &[])
             .map_err(failed)?;
         require_written(repository, commit, &what)?;
+        Ok(commit)
+    }
+
+    /// Commits the seed as the branch's first commit.
+    fn plant(&self, repository: &Repository, seed: &Path) -> Result<(), BackendError> {
+        let failed = |cause| git(format!("create {} from its seed", self.name()), cause);
+        let commit = self.commit_seed(repository, seed)?;
         let log = "shipline: seed";
         repository
             .reference(SEED_REF, commit, true, log)
@@ -359,6 +366,12 @@ impl GitopsRepo for LocalGitops {
     }
 
     fn preview(&self, deployment: &Deployment) -> Result<DeployedCommit, BackendError> {
+        let seed = self.settings.seed.as_deref();
+        if let Some(seed) = seed.filter(|_| !is_there(self.path())) {
+            let repository = seed::in_memory()?;
+            let head = self.commit_seed(&repository, seed)?;
+            return Snapshot::preview(&repository, head, deployment);
+        }
         let repository = self.open()?;
         checkout::inspect(&repository, &self.reference)?;
         let head = self.head(&repository)?;

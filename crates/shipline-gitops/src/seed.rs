@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use git2::{ObjectType, Oid, Repository};
+use git2::{ObjectType, Odb, Oid, Repository};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::folder::open_file;
 
@@ -15,15 +15,23 @@ use crate::error::{git, io as io_error, require_written};
 /// How many folders may stand in one another.
 const MAX_DEPTH: usize = 64;
 
+/// A repository that is nowhere, for a look at what a seed would be.
+pub(crate) fn in_memory() -> Result<Repository, BackendError> {
+    let made = Odb::new().and_then(|odb| {
+        odb.add_new_mempack_backend(1)?;
+        Repository::from_odb(odb)
+    });
+    made.map_err(|cause| git("look at the seed of the GitOps repository", cause))
+}
+
 /// Writes the directory's files into the repository and gives their tree.
 pub(crate) fn write(repository: &Repository, directory: &Path) -> Result<Oid, BackendError> {
     let odb = repository
         .odb()
         .map_err(|cause| git("open the new GitOps repository", cause))?;
     let what = format!(
-        "write the seed {} into {}",
-        directory.display(),
-        repository.path().display()
+        "write the seed {} into the new GitOps repository",
+        directory.display()
     );
     tree(directory, &|kind, bytes| {
         let id = odb

@@ -50,23 +50,23 @@ pub(crate) fn missing(
         return match &unread.kind {
             UnreadKind::Link(to) => refuse(
                 named(&format!("is a link to `{to}`, and links are not followed")),
-                "Write the manifest itself there, or name its folder as `folder` of the component in pipeline.yaml.".to_owned(),
+                "write the manifest itself there, or name its folder as `folder` of the component in pipeline.yaml".to_owned(),
             ),
             UnreadKind::Submodule => refuse(
                 named("is a submodule: another repository"),
-                format!("Name that repository as `gitops` of the profile in pipeline.yaml, or write the manifests into {path}."),
+                format!("name that repository as `gitops` of the profile in pipeline.yaml, or write the manifests into {path}"),
             ),
             UnreadKind::File => refuse(
                 named("is a file and not a folder"),
-                "Move it into a folder, and name that as `folder` of the component in pipeline.yaml.".to_owned(),
+                "move it into a folder, and name that as `folder` of the component in pipeline.yaml".to_owned(),
             ),
             UnreadKind::Name => refuse(
                 named("has a name that ArgoCD does not read"),
-                "Name it with `.yaml`, `.yml` or `.json` at its end.".to_owned(),
+                "name it with `.yaml`, `.yml` or `.json` at its end".to_owned(),
             ),
             UnreadKind::Large => refuse(
                 named("is too large for a manifest"),
-                "Write the workload into a file of its own.".to_owned(),
+                "write the workload into a file of its own".to_owned(),
             ),
         };
     }
@@ -82,7 +82,7 @@ pub(crate) fn missing(
                 near.join(", ")
             ),
             format!(
-                "Write `repository: …` for {component} in pipeline.yaml, or correct the image in the manifest."
+                "write `repository: …` for {component} in pipeline.yaml, or correct the image in the manifest"
             ),
         );
     }
@@ -93,7 +93,7 @@ pub(crate) fn missing(
                 list(&here)
             ),
             format!(
-                "Write `kubernetes: …` for {component} in pipeline.yaml, with the name of the container in {}.",
+                "write `kubernetes: …` for {component} in pipeline.yaml, with the name of the container in {}",
                 other.spot
             ),
         );
@@ -104,7 +104,7 @@ pub(crate) fn missing(
                 "no workload in {path} has a container `{container}`: {}",
                 list(&here)
             ),
-            "Shipline edits containers of workloads: no line of pipeline.yaml can name that place yet. Commit a plain manifest, or take the component out of `gitops`.".to_owned(),
+            "Shipline edits containers of workloads: no line of pipeline.yaml can name that place yet; commit a plain manifest, or take the component out of `gitops`".to_owned(),
         );
     }
     let mut elsewhere: Vec<Sighting> = around
@@ -123,20 +123,20 @@ pub(crate) fn missing(
     let Some(best) = elsewhere.first() else {
         return refuse(
             what,
-            "Write the container with its image into the folder's deployment.yaml once, or correct `kubernetes`, `folder` or the repository of the component in pipeline.yaml.".to_owned(),
+            "write the container with its image into the folder's deployment.yaml once, or correct `kubernetes`, `folder` or the repository of the component in pipeline.yaml".to_owned(),
         );
     };
     let at = parent(&best.spot.file);
     let remedy = match at.strip_prefix(environment) {
         Some("") if best.fit => {
-            format!("Write `folder: .` for {component} in pipeline.yaml.")
+            format!("write `folder: .` for {component} in pipeline.yaml")
         }
         Some(folder) if best.fit && folder.starts_with('/') => format!(
-            "Write `folder: {}` for {component} in pipeline.yaml.",
+            "write `folder: {}` for {component} in pipeline.yaml",
             &folder[1..]
         ),
         Some(_) | None => format!(
-            "Shipline reads {environment}/FOLDER, with `folder` of the component in pipeline.yaml: move the manifest there."
+            "Shipline reads {environment}/FOLDER, with `folder` of the component in pipeline.yaml: move the manifest there"
         ),
     };
     refuse(

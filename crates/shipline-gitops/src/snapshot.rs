@@ -266,7 +266,7 @@ fn declared(target: &Target, sites: &[Site]) -> Result<DeclaredImage, EditRefuse
     let missing = || EditRefused {
         attempt: attempt(target),
         cause: "its containers run different images".to_owned(),
-        remedy: "Set them to one image: `containers: all` moves them together.".to_owned(),
+        remedy: "set them to one image: `containers: all` moves them together".to_owned(),
         kind: RefusedKind::Unfit,
     };
     let image = |site: &Site| site.value.trim_end_matches('\n').to_owned();

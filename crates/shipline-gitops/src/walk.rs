@@ -15,11 +15,11 @@ use crate::locate::{
     not_utf8,
 };
 
-pub(crate) const TEMPLATE: &str = "Shipline edits plain manifests: commit the rendered file, or take the component out of `gitops`.";
-const ALIAS: &str = "Write the value out where the alias stands.";
-const ANCHOR: &str = "Write the value out where the alias refers to it, and remove the anchor.";
-const MERGE: &str = "Write the key out next to the merge key.";
-const DOUBLED: &str = "Remove the key that is not meant.";
+pub(crate) const TEMPLATE: &str = "Shipline edits plain manifests: commit the rendered file, or take the component out of `gitops`";
+const ALIAS: &str = "write the value out where the alias stands";
+const ANCHOR: &str = "write the value out where the alias refers to it, and remove the anchor";
+const MERGE: &str = "write the key out next to the merge key";
+const DOUBLED: &str = "remove the key that is not meant";
 
 /// Whether ArgoCD reads a file of this name in a directory of manifests.
 pub(crate) fn is_manifest(path: &str) -> bool {
@@ -314,7 +314,7 @@ impl<'a> Walk<'a> {
         }
         if let Some(tag) = node.tag.as_deref().filter(|tag| *tag != "!!str") {
             let cause = format!("the image has the tag `{tag}`");
-            return Some((start, cause, "Remove the tag."));
+            return Some((start, cause, "remove the tag"));
         }
         None
     }
@@ -333,7 +333,7 @@ impl<'a> Walk<'a> {
                 let (cause, remedy) = if template {
                     ("the image is a template", TEMPLATE)
                 } else {
-                    ("the image is no text", "Write `image: name:tag`.")
+                    ("the image is no text", "write `image: name:tag`")
                 };
                 return self.doubt(start, cause.to_owned(), remedy);
             }

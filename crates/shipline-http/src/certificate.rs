@@ -29,7 +29,7 @@ pub(super) fn remedy(error: &CertificateError, host: &str, peer: Peer) -> String
                 Err(_) => "DNS",
             };
             format!(
-                "The certificate of {host} names no host: it has no subjectAltName, and a common name does not count. Make it anew (`openssl req -x509 … -addext subjectAltName={kind}:{name}`)."
+                "the certificate of {host} names no host: it has no subjectAltName, and a common name does not count; make it anew (`openssl req -x509 … -addext subjectAltName={kind}:{name}`)"
             )
         }
         CertificateError::NotValidForNameContext { presented, .. } => {
@@ -42,46 +42,46 @@ pub(super) fn remedy(error: &CertificateError, host: &str, peer: Peer) -> String
                 names.push("…".to_owned());
             }
             format!(
-                "The certificate is for {} and not for {name}: use one of these names as the address, or get a certificate that has {name} as subjectAltName.",
+                "the certificate is for {} and not for {name}: use one of these names as the address, or get a certificate that has {name} as subjectAltName",
                 names.join(", ")
             )
         }
         CertificateError::NotValidForName => {
             format!(
-                "The certificate is not for {name}: use the name that it is for, or get one that has {name} as subjectAltName."
+                "the certificate is not for {name}: use the name that it is for, or get one that has {name} as subjectAltName"
             )
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             format!(
-                "The certificate of {host} has expired: its server needs a new one. (Is the clock of this machine right?)"
+                "the certificate of {host} has expired: its server needs a new one (is the clock of this machine right?)"
             )
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             format!(
-                "The certificate of {host} is not valid yet. Is the clock of this machine right?"
+                "the certificate of {host} is not valid yet: is the clock of this machine right?"
             )
         }
         CertificateError::UnknownIssuer => match peer {
             Peer::Registry => format!(
-                "The certificate of {host} is signed by nobody who is known here: name the PEM file of its authority, or of the certificate itself where it signs itself, as `ca` of the profile's registry; for other registries (mirrors, base images) add it to the system's certificates, or name a file with all of them in SSL_CERT_FILE."
+                "the certificate of {host} is signed by nobody who is known here: name the PEM file of its authority, or of the certificate itself where it signs itself, as `ca` of the profile's registry; for other registries (mirrors, base images) add it to the system's certificates, or name a file with all of them in SSL_CERT_FILE"
             ),
             Peer::Git | Peer::Service => unknown_to_the_system(host),
         },
         other if is_authority_as_server(other) => match peer {
             Peer::Registry => format!(
-                "The certificate of {host} signs itself: name its PEM file as `ca` of the profile's registry. (For mirrors and base images the server needs a certificate that an authority signed.)"
+                "the certificate of {host} signs itself: name its PEM file as `ca` of the profile's registry (for mirrors and base images the server needs a certificate that an authority signed)"
             ),
             Peer::Git | Peer::Service => format!(
-                "The certificate of {host} signs itself and says that it is an authority, which no client takes for a server's: make it anew with `-addext basicConstraints=CA:FALSE`, and add it to the system's certificates."
+                "the certificate of {host} signs itself and says that it is an authority, which no client takes for a server's: make it anew with `-addext basicConstraints=CA:FALSE`, and add it to the system's certificates"
             ),
         },
-        _ => format!("The certificate of {host} cannot be used: its server needs another one."),
+        _ => format!("the certificate of {host} cannot be used: its server needs another one"),
     }
 }
 
 fn unknown_to_the_system(host: &str) -> String {
     format!(
-        "The certificate of {host} is signed by nobody who is known here: add the PEM file of its authority to the system's certificates, or name a file with all of them in SSL_CERT_FILE."
+        "the certificate of {host} is signed by nobody who is known here: add the PEM file of its authority to the system's certificates, or name a file with all of them in SSL_CERT_FILE"
     )
 }
 

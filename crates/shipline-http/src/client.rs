@@ -1,6 +1,8 @@
 //! The client: one request, sent wherever it may be led, without a time limit for whole transfers and with one for standing
 //! still.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
@@ -23,7 +25,38 @@ pub const STALL: Duration = Duration::from_secs(120);
 
 /// The HTTP client. Its copies share their connections.
 #[derive(Debug, Clone)]
-pub struct Client(pub(crate) reqwest::Client);
+pub struct Client(pub(crate) reqwest::Client, Answered);
+
+/// The servers that have answered. That nobody listens, or that a host has no address, is a wrong address at first, and a server
+/// that begins anew later.
+#[derive(Debug, Clone, Default)]
+struct Answered(Arc<Mutex<HashSet<String>>>);
+
+/// Servers that are remembered: redirects may lead to any number of them.
+const MOST_SERVERS: usize = 1000;
+
+impl Answered {
+    fn server(url: &Url) -> String {
+        let port = url.port_or_known_default().unwrap_or_default();
+        format!("{}:{port}", url.host_str().unwrap_or_default())
+    }
+
+    fn add(&self, url: &Url) {
+        let mut servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if servers.len() < MOST_SERVERS {
+            servers.insert(Self::server(url));
+        }
+    }
+
+    /// The error, which may pass where there was an answer before.
+    fn judge(&self, url: &Url, mut error: BackendError) -> BackendError {
+        let servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if error.class == ErrorClass::Unavailable && servers.contains(&Self::server(url)) {
+            error.class = ErrorClass::Retryable;
+        }
+        error
+    }
+}
 
 /// Makes a client.
 ///
@@ -41,7 +74,9 @@ pub fn client(settings: &HttpSettings) -> Result<Client, BackendError> {
     for proxy in proxy::all(&settings.proxies)? {
         builder = builder.proxy(proxy);
     }
-    builder.build().map(Client).map_err(|error| {
+    let built = builder.build();
+    let client = built.map(|client| Client(client, Answered::default()));
+    client.map_err(|error| {
         BackendError::new(ErrorClass::Failed, "set up the HTTP client").because(error)
     })
 }
@@ -180,8 +215,16 @@ impl Client {
         }
         let line = RequestLine::new(&request.method, url);
         tokio::select! {
-            response = sent.send() => response
-                .map_err(|error| unanswered(request.attempted, &line, request.peer, error)),
+            response = sent.send() => match response {
+                Ok(response) => {
+                    self.1.add(url);
+                    Ok(response)
+                }
+                Err(error) => {
+                    let error = unanswered(request.attempted, &line, request.peer, error);
+                    Err(self.1.judge(url, error))
+                }
+            },
             () = activity.stalled(STALL) => Err(stalled(request.attempted)),
         }
     }

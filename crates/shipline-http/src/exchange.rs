@@ -173,15 +173,7 @@ impl HttpExchange for BlockingClient {
         if !bytes.is_empty() {
             sent = sent.body(&make);
         }
-        let answer = self
-            .runtime
-            .block_on(self.client.send(&sent))
-            .map_err(|mut error| {
-                if is_refused(&error) {
-                    error.class = ErrorClass::Unavailable;
-                }
-                error
-            })?;
+        let answer = self.runtime.block_on(self.client.send(&sent))?;
         let headers = answer.headers().iter();
         let headers = headers.filter_map(|(name, value)| {
             Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
@@ -196,21 +188,6 @@ impl HttpExchange for BlockingClient {
             }),
         })
     }
-}
-
-/// Whether the machine is there and nobody listens.
-fn is_refused(error: &BackendError) -> bool {
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        let refused = cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused);
-        if refused {
-            return true;
-        }
-        next = cause.source();
-    }
-    false
 }
 
 /// A body that comes in.

@@ -25,7 +25,7 @@ pub(super) fn all(proxies: &Proxies) -> Result<Vec<Proxy>, BackendError> {
         // The value may hold a login: it is never part of an error.
         let invalid = || {
             BackendError::new(ErrorClass::Invalid, format!("use the proxy of {name}"))
-                .hint("A proxy is a URL such as `http://proxy.example.com:3128`; characters such as `@`, `:` and `/` in its user and password are written as `%40`, `%3A` and `%2F`.")
+                .hint("a proxy is a URL such as `http://proxy.example.com:3128`; characters such as `@`, `:` and `/` in its user and password are written as `%40`, `%3A` and `%2F`")
         };
         // Curl and others take a host and a port for an HTTP proxy.
         let url = if url.contains("://") {

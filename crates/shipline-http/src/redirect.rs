@@ -57,7 +57,7 @@ impl Astray {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Foreign(to) | Self::Moved(to) => {
-                Some(format!("If {to} is the right server, name it instead."))
+                Some(format!("if {to} is the right server, name it instead"))
             }
             Self::Unencrypted(_) | Self::TooOften | Self::NoAddress => None,
         }

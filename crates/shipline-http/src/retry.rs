@@ -5,7 +5,7 @@
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::time::{Duration, Instant};
 
-use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::error::{BackendError, ErrorClass, chain};
 use shipline_engine::task::{TaskContext, TaskMessage};
 
 use crate::unanswered::Peer;
@@ -105,7 +105,7 @@ impl<'a> Tries<'a> {
                 let asked = asked.as_secs().div_ceil(60);
                 let peer = self.peer.noun();
                 return Err(error.hint(format!(
-                    "The {peer} asks for at least {asked} minutes of patience: try again after that."
+                    "the {peer} asks for at least {asked} minutes of patience: try again after that"
                 )));
             }
             Some(asked) => asked + jitter(self.policy.first),
@@ -115,10 +115,7 @@ impl<'a> Tries<'a> {
             tokio::time::sleep(wait).await;
             return Ok(());
         };
-        let mut why = match &error.cause {
-            Some(cause) => format!("{error}: {cause}"),
-            None => error.to_string(),
-        };
+        let mut why = chain(&error);
         if let Some(asked) = error.retry_after.filter(|asked| !asked.is_zero()) {
             why.push_str(&format!(
                 "; waits {} s, as the {} asks",

@@ -28,7 +28,7 @@ pub fn class(status: u16) -> ErrorClass {
 #[must_use]
 pub fn proxy_login(variable: &str) -> String {
     format!(
-        "The proxy wants a login: put it into the proxy's URL (`{variable}=http://USER:PASSWORD@HOST:PORT`), or name the host in NO_PROXY where it is reached directly."
+        "the proxy wants a login: put it into the proxy's URL (`{variable}=http://USER:PASSWORD@HOST:PORT`), or name the host in NO_PROXY where it is reached directly"
     )
 }
 

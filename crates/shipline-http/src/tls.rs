@@ -41,7 +41,7 @@ pub(super) fn config(files: &[PathBuf]) -> Result<rustls::ClientConfig, BackendE
         if certificates.is_empty() {
             return Err(invalid()
                 .because("it holds no PEM certificate")
-                .hint("A PEM certificate begins with `-----BEGIN CERTIFICATE-----`."));
+                .hint("a PEM certificate begins with `-----BEGIN CERTIFICATE-----`"));
         }
         for certificate in certificates {
             pinned.push(certificate.clone());

@@ -54,15 +54,20 @@ pub(crate) fn unanswered(
     } else if let Some(hint) = other_protocol(&error, host, peer) {
         (ErrorClass::Invalid, Some(hint))
     } else if is_damaged(&error) {
-        let hint = "A file of the image store is damaged: remove it and build again.";
+        let hint = "a file of the image store is damaged: remove it and build again";
         (ErrorClass::Conflict, Some(hint.to_owned()))
     } else if is_proxy_login(&error) {
         (ErrorClass::Denied, Some(proxy_login("HTTPS_PROXY")))
     } else if error.is_connect() {
         let hint = format!(
-            "Is {host} right, and can it be reached from here? (A proxy is taken from HTTPS_PROXY, HTTP_PROXY and NO_PROXY.)"
+            "is {host} right, and can it be reached from here? (a proxy is taken from HTTPS_PROXY, HTTP_PROXY and NO_PROXY)"
         );
-        (ErrorClass::Retryable, Some(hint))
+        let class = if nobody_is_there(&error) {
+            ErrorClass::Unavailable
+        } else {
+            ErrorClass::Retryable
+        };
+        (class, Some(hint))
     } else {
         (ErrorClass::Retryable, None)
     };
@@ -74,6 +79,18 @@ pub(crate) fn unanswered(
         Some(hint) => failed.hint(hint),
         None => failed,
     }
+}
+
+/// Whether the machine is there and nobody listens, or no machine has this name. How a name was not found has no type in any of the
+/// libraries: the words that it is told by are the client library's own.
+fn nobody_is_there(error: &reqwest::Error) -> bool {
+    find(error, |cause| {
+        let refused = cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|cause| cause.kind() == std::io::ErrorKind::ConnectionRefused);
+        (refused || cause.to_string() == "dns error").then_some(&())
+    })
+    .is_some()
 }
 
 /// Whether a connection failed because the other side could not be trusted: that does not pass by itself.
@@ -96,13 +113,13 @@ fn other_protocol(error: &reqwest::Error, host: &str, peer: Peer) -> Option<Stri
     )?;
     match (tls, peer) {
         (rustls::Error::InvalidMessage(_), Peer::Registry) => Some(format!(
-            "Does {host} speak plain HTTP? Then write `insecure: true` beside its `url` where that is wanted."
+            "does {host} speak plain HTTP? then write `insecure: true` beside its `url` where that is wanted"
         )),
         (rustls::Error::InvalidMessage(_), Peer::Git | Peer::Service) => {
-            Some(format!("Does {host} speak plain HTTP?"))
+            Some(format!("does {host} speak plain HTTP?"))
         }
         (rustls::Error::AlertReceived(_) | rustls::Error::PeerIncompatible(_), _) => Some(format!(
-            "{host} and this client do not agree on TLS: it may want a client certificate, which is not supported, or a version older than 1.2."
+            "{host} and this client do not agree on TLS: it may want a client certificate, which is not supported, or a TLS older than 1.2"
         )),
         _ => None,
     }

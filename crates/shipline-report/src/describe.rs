@@ -115,8 +115,9 @@ pub fn facts(facts: &Facts) -> String {
         Facts::Scanned {
             bytes: 0,
             findings: 0,
+            suppressed: _,
             packages,
-            ..
+            not_assessed: _,
         } => match packages {
             Some(packages) => sbom(*packages),
             None => "nothing to look for".to_owned(),
@@ -126,6 +127,7 @@ pub fn facts(facts: &Facts) -> String {
             findings,
             suppressed,
             packages,
+            not_assessed,
         } => {
             let found = match (findings, suppressed) {
                 (0, _) => "no findings".to_owned(),
@@ -139,7 +141,11 @@ pub fn facts(facts: &Facts) -> String {
                 Some(packages) => format!(", {}", sbom(*packages)),
                 None => String::new(),
             };
-            format!("{found} in {}{sbom}", bytes(*looked_at))
+            let open = match not_assessed.as_slice() {
+                [] => String::new(),
+                open => format!("; not assessed: {}", open.join("; ")),
+            };
+            format!("{found} in {}{sbom}{open}", bytes(*looked_at))
         }
         Facts::Pushed(images) => {
             let sent: u64 = images.iter().map(|image| image.sent).sum();

@@ -19,7 +19,11 @@ pub(crate) fn lines(plan: &Plan, palette: Palette) -> Vec<String> {
         )),
     )];
     for note in &plan.notes {
-        lines.push(format!("{} {}", palette.warn("note:"), clean(note)));
+        let (label, note) = match note.strip_prefix("warning: ") {
+            Some(warning) => ("warning:", warning),
+            None => ("note:", note.as_str()),
+        };
+        lines.push(format!("{} {}", palette.warn(label), clean(note)));
     }
     let mut unchanged = Vec::new();
     for component in &plan.components {

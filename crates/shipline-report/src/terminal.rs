@@ -236,7 +236,16 @@ impl TerminalReporter {
         {
             let mut drawing = locked(&self.drawing);
             drawing.running.retain(|task| task.id != *id);
-            if !matches!(outcome, Outcome::Skipped { .. }) {
+            let ended = match outcome {
+                Outcome::Passed(_)
+                | Outcome::Cached { .. }
+                | Outcome::Failed(_)
+                | Outcome::NotAssessed { .. } => true,
+                // What was never begun did not come to its end either.
+                Outcome::Cancelled => self.summary.has_begun(id),
+                Outcome::Skipped { .. } => false,
+            };
+            if ended {
                 drawing.meter.advance();
             }
         }

@@ -20,7 +20,7 @@ use crate::session::Session;
 use crate::settings::Settings;
 use crate::shown::{print, print_error};
 use crate::signing::Person;
-use crate::waits;
+use crate::waiting;
 use crate::wiring;
 
 /// Runs the command.
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &GitopsSetArgs, settings: &Settings) -> Result<u8, Comma
         refuse_missing(&session, args)?;
     } else {
         lock::prepare_state(session.state())?;
-        for note in waits::watch(gitops, || gitops.prepare())? {
+        for note in waiting::watch(gitops, || gitops.prepare())? {
             print_error(&format!("note: {note}\n"));
         }
     }
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &GitopsSetArgs, settings: &Settings) -> Result<u8, Comma
             .collect(),
         time: settings.now,
     };
-    let commit = waits::watch(gitops, || {
+    let commit = waiting::watch(gitops, || {
         if args.dry_run {
             gitops.preview(&deployment)
         } else {
@@ -308,7 +308,7 @@ fn require_images(
             (None, None) => None,
             (None, Some(_)) => {
                 if declared.is_none() {
-                    declared = Some(waits::watch(gitops, || gitops.read(&targets))?);
+                    declared = Some(waiting::watch(gitops, || gitops.read(&targets))?);
                 }
                 let state = declared.as_ref().and_then(|state| {
                     let image = state.images.get(&image.target.component)?;

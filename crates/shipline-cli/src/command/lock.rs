@@ -76,7 +76,7 @@ pub(crate) fn update(
     };
     print_error(&match (changes.len(), writes) {
         (0, _) => format!("{LOCK_FILE} is up to date: {images}\n"),
-        (moved, true) => format!("{LOCK_FILE} holds {images}; {moved} changed. Commit it.\n"),
+        (moved, true) => format!("{LOCK_FILE} holds {images}; {moved} changed: commit it\n"),
         (moved, false) => {
             format!("{LOCK_FILE} is not written: {moved} of its entries would change\n")
         }

@@ -12,7 +12,7 @@ use shipline_model::tag::TagInstant;
 use shipline_report::SarifWriter;
 use shipline_scan::sbom::SbomWriter;
 
-use crate::again::{self, Again, Program};
+use crate::again::{Again, Program};
 use crate::args::PipelineArgs;
 use crate::command::plan;
 use crate::error::{CommandError, ErrorKind};
@@ -20,13 +20,13 @@ use crate::exit;
 use crate::fingerprint::Fingerprints;
 use crate::locking;
 use crate::output::{self, Data};
-use crate::planning::{self, Asking, Facts, Selected};
+use crate::planning::{self, Asking, Facts, Judging, Selected};
 use crate::secrets;
 use crate::session::{self, Session};
 use crate::settings::Settings;
-use crate::shown::{print, print_error};
+use crate::shown::{print_error, print_page};
 use crate::signals;
-use crate::waits;
+use crate::waiting;
 use crate::wiring;
 
 /// Runs the command.
@@ -39,9 +39,9 @@ pub(crate) fn run(
     let selected = planning::select(&session, &args.selection)?;
     if args.dry_run {
         let plan = plan::make(&session, &args.selection, settings)?;
-        return print(&shipline_model::plan::render(&plan));
+        return print_page(&shipline_model::plan::render(&plan), settings.page);
     }
-    let command = secrets::mask(again::whole(&args.selection, program));
+    let command = secrets::mask(program.typed());
     let wait = if args.no_wait {
         Wait::Never
     } else {
@@ -51,7 +51,7 @@ pub(crate) fn run(
     let prepared = prepare(&session, args, &selected, settings)?;
     let runtime = session.runtime()?;
     let options = options(&session, args, settings, program, &command)?;
-    let again = Again::of(&args.selection, &prepared.plan, program);
+    let again = Again::of(&prepared.plan, program);
     let signposts = again.signposts(session.state(), settings);
     let mut reporters = vec![output::live(settings, signposts)];
     let data = Data::default();
@@ -105,10 +105,11 @@ fn prepare(
     let gitops = wiring::gitops_of(session, selected, settings)?;
     // In a pull request nothing is delivered there.
     if Asking::of(selected.pipeline) == Asking::AsItMust && !session.trust.is_pull_request() {
-        for note in waits::watch(gitops.as_ref(), || gitops.prepare())? {
+        for note in waiting::watch(gitops.as_ref(), || gitops.prepare())? {
             print_error(&format!("note: {note}\n"));
         }
     }
+    let registry = wiring::registry_of(session, selected, settings)?;
     let cache = Cache::new(session.state());
     let fingerprints = Fingerprints::of_clone(session.state())?;
     let pins = locking::pins(&selected.components, source.as_ref())?;
@@ -119,14 +120,16 @@ fn prepare(
         cache: &cache,
         fingerprints: &fingerprints,
         pins: &pins,
+        registry: registry.as_ref(),
         waiting: &waiting,
+        judging: Judging::Always,
     };
     let plan = planning::plan(session, selection, selected, settings, &facts)?;
     let backends = Backends {
         source,
         store,
         builder: wiring::builder(session, selected.profile, pins, settings)?,
-        registry: wiring::registry_of(session, selected, settings)?,
+        registry,
         reader: wiring::reader(session)?,
         scanners: shipline_scan::scanners(&session.config)?,
         scan_writer: Arc::new(SarifWriter),
@@ -157,7 +160,7 @@ fn options(
         started_ms: settings.now.saturating_mul(1000),
         state: session.state().clone(),
         command: command.to_owned(),
-        argv: again::words(&args.selection, program),
+        argv: program.words(),
         selection: args.selection.recorded(),
         limits: Limits {
             workspace: jobs,

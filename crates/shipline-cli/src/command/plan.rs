@@ -9,18 +9,18 @@ use crate::args::{ExplainArgs, PlanArgs, Selection};
 use crate::error::CommandError;
 use crate::fingerprint::Fingerprints;
 use crate::locking;
-use crate::planning::{self, Facts};
+use crate::planning::{self, Facts, Judging};
 use crate::secrets;
 use crate::session::Session;
 use crate::settings::Settings;
-use crate::shown::print;
+use crate::shown::print_page;
 use crate::wiring;
 
 /// `plan NAME`.
 pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<u8, CommandError> {
     let session = Session::open(settings)?;
     let plan = make(&session, &args.selection, settings)?;
-    print(&shipline_model::plan::render(&plan))
+    print_page(&shipline_model::plan::render(&plan), settings.page)
 }
 
 /// `explain NAME COMPONENT`.
@@ -32,7 +32,10 @@ pub(crate) fn explain(args: &ExplainArgs, settings: &Settings) -> Result<u8, Com
         ..args.selection.clone()
     };
     let plan = make(&session, &selection, settings)?;
-    print(&shipline_model::plan::explain(&plan, &args.component))
+    print_page(
+        &shipline_model::plan::explain(&plan, &args.component),
+        settings.page,
+    )
 }
 
 /// The plan of a selection, as it may be shown. Nothing is run, made or published; what is remembered of tools is all that may be written.
@@ -51,6 +54,7 @@ pub(super) fn make(
     let selected = planning::select(session, selection)?;
     let source = wiring::source(session, settings, &waiting)?;
     let gitops = wiring::gitops_of(session, &selected, settings)?;
+    let registry = wiring::registry_of(session, &selected, settings)?;
     let store = wiring::store_as_it_is(session, settings);
     let cache = Cache::new(session.state());
     let fingerprints = Fingerprints::without_writing(session.state())?;
@@ -62,7 +66,9 @@ pub(super) fn make(
         cache: &cache,
         fingerprints: &fingerprints,
         pins: &pins,
+        registry: registry.as_ref(),
         waiting: &waiting,
+        judging: Judging::IfItIsAtHand,
     };
     let plan = planning::plan(session, selection, &selected, settings, &facts)?;
     Ok(secrets::redactor().mask_plan(plan))

@@ -9,13 +9,13 @@ use shipline_engine::record::{self, Listing, Outcome};
 use shipline_report::Format;
 use shipline_report::describe;
 
-use crate::again::{Again, Program, shown};
+use crate::again::{self, Again, Program, shown};
 use crate::error::{CommandError, ErrorKind};
 use crate::exit;
 use crate::output::{self, Data};
 use crate::session;
 use crate::settings::Settings;
-use crate::shown::{print, print_error};
+use crate::shown::{print, print_error, print_page};
 
 /// `runs list`.
 pub(crate) fn list(settings: &Settings) -> Result<u8, CommandError> {
@@ -24,51 +24,92 @@ pub(crate) fn list(settings: &Settings) -> Result<u8, CommandError> {
         print_error("no runs are recorded in this clone\n");
         return Ok(exit::PASSED);
     }
-    let widest = listings.iter().map(|listing| pipeline(listing).len()).max();
-    let widest = widest.unwrap_or_default();
+    let rows: Vec<[String; COLUMNS]> = listings
+        .iter()
+        .zip(1..)
+        .map(|(listing, number)| row(number, listing))
+        .collect();
+    let widest = |column: usize| {
+        let widths = rows.iter().map(|row| row[column].chars().count());
+        widths.max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..COLUMNS).map(widest).collect();
     let mut text = String::new();
-    for listing in &listings {
-        // Writing into a String cannot fail.
-        let _ = writeln!(text, "{}", line(listing, widest));
+    for row in &rows {
+        for (cell, width) in row.iter().zip(&widths) {
+            // Writing into a String cannot fail.
+            let _ = write!(text, "{cell:<width$}  ");
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
     }
-    print(&text)
+    print_page(&text, settings.page)
 }
 
-fn pipeline(listing: &Listing) -> &str {
-    listing.pipeline.as_ref().map_or("-", AsRef::as_ref)
-}
+/// Columns of the list.
+const COLUMNS: usize = 8;
 
-fn line(listing: &Listing, widest: usize) -> String {
+/// Its number, by which `runs show` finds it; its ID; when; how long; the pipeline, what of it was asked for, and the commit; how
+/// it ended.
+fn row(number: usize, listing: &Listing) -> [String; COLUMNS] {
+    let unknown = || "-".to_owned();
     let started = listing
         .started_ms
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
-        .map_or_else(
-            || "-".to_owned(),
-            |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
-        );
-    let mut outcome = match &listing.outcome {
+        .map_or_else(unknown, |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string());
+    let (took, mut outcome) = match &listing.outcome {
         Outcome::Finished(summary) => {
-            let failed = match summary.failed {
-                0 => String::new(),
-                failed => format!("  {failed} failed"),
+            let verdict = output::verdict(summary.verdict);
+            let outcome = match (&summary.first_failed, summary.failed) {
+                (_, 0) => verdict.to_owned(),
+                (None, failed) => format!("{verdict}: {failed} failed"),
+                (Some(first), 1) => format!("{verdict}: {first} failed"),
+                (Some(first), failed) => {
+                    format!("{verdict}: {first} and {} more failed", failed - 1)
+                }
             };
-            format!(
-                "{:<11} {:>7}{failed}",
-                output::verdict(summary.verdict),
-                describe::duration(summary.took),
-            )
+            (describe::duration(summary.took), outcome)
         }
-        Outcome::Running => "running".to_owned(),
-        Outcome::Interrupted => "interrupted".to_owned(),
+        Outcome::Running => (unknown(), "running".to_owned()),
+        Outcome::Interrupted => (unknown(), "interrupted".to_owned()),
     };
     if listing.command.is_none() {
-        outcome.push_str("  (its record is damaged)");
+        outcome.push_str(" (its record is damaged)");
     }
-    format!(
-        "{}  {started:<20}  {:<widest$}  {outcome}",
-        listing.run,
-        pipeline(listing)
-    )
+    let pipeline = listing.pipeline.as_ref().map(ToString::to_string);
+    let commit = listing
+        .commit
+        .as_ref()
+        .map(|commit| commit.short().to_owned());
+    [
+        number.to_string(),
+        listing.run.to_string(),
+        started,
+        took,
+        pipeline.clone().unwrap_or_else(unknown),
+        asked(listing.command.as_deref(), pipeline.as_deref()),
+        commit.unwrap_or_else(unknown),
+        outcome,
+    ]
+}
+
+/// What of a pipeline a person asked for, in the words of the command.
+fn asked(command: Option<&str>, pipeline: Option<&str>) -> String {
+    let Some(command) = command else {
+        return "-".to_owned();
+    };
+    let mut words = again::selected(command);
+    if let Some(name) = words
+        .iter()
+        .position(|word| Some(word.as_str()) == pipeline)
+    {
+        words.remove(name);
+    }
+    if words.is_empty() {
+        "what changed".to_owned()
+    } else {
+        words.join(" ")
+    }
 }
 
 /// Which tasks are at work after an event.
@@ -126,13 +167,14 @@ pub(crate) fn show(
     let mut reporter = if let Some(format) = format {
         output::data(format, &data)
     } else {
+        let command = stored.listing().command.unwrap_or_default();
         let again = match events.peek() {
             Some(Ok(Event {
                 kind: EventKind::RunStarted { plan, .. },
                 ..
-            })) => Again::of_record(plan, program),
+            })) => Again::of_record(&command, plan, program),
             // Its beginning is damaged.
-            Some(_) | None => Again::as_typed(stored.listing().command.unwrap_or_default()),
+            Some(_) | None => Again::as_typed(command, program),
         };
         output::replay(settings, &data, again.signposts(&state, settings))
     };

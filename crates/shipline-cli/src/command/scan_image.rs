@@ -162,7 +162,12 @@ fn look(
     for (id, digest) in images {
         let reports = reports(&scanners, &*reader, &store, id, digest)?;
         for (scanner, report) in scanners.iter().zip(reports) {
+            let undecided = report.undecided.clone();
             let judged = judge.judge(&TargetName::from(id), scanner.kind(), report);
+            let counts = |finding: &Finding| finding.suppression.is_none();
+            if let Some(why) = undecided.filter(|_| judged.findings.iter().any(counts)) {
+                print_error(&format!("note: {id}: not assessed: {why}\n"));
+            }
             for note in &judged.notes {
                 print_error(&format!("note: {id}: {note}\n"));
             }

@@ -23,7 +23,7 @@ use crate::error::CommandError;
 use crate::exit;
 use crate::session::{self, Session, inside};
 use crate::settings::Settings;
-use crate::shown::{print, print_error};
+use crate::shown::{print_error, print_page};
 use crate::wiring;
 
 /// Runs whose release sets are kept whole however old they are.
@@ -124,7 +124,8 @@ pub(crate) fn show(settings: &Settings, program: &Program) -> Result<u8, Command
     let root = root.layout().root();
     if !root.exists() {
         // A look makes none.
-        return print(&format!("{} is not there yet\n", root.display()));
+        let text = format!("{} is not there yet\n", root.display());
+        return print_page(&text, settings.page);
     }
     let store = wiring::layout_store(&session, settings)?;
     let cache = Cache::new(session.state());
@@ -148,7 +149,7 @@ pub(crate) fn show(settings: &Settings, program: &Program) -> Result<u8, Command
             amount(garbage)
         ),
     };
-    print(&text)
+    print_page(&text, settings.page)
 }
 
 fn images(store: &LayoutStore, text: &mut String) -> Result<(), CommandError> {

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use shipline_model::config::{Component, Containers};
 use shipline_model::name::{CommitId, ComponentName, Digest, EnvironmentName, ImageName, Tag};
+use shipline_model::plan::PlannedImage;
 
-use crate::error::BackendError;
+use crate::backend::Registry;
+use crate::error::{BackendError, ErrorClass};
 use crate::event::DeployedCommit;
 
 /// Where a component's image stands in the GitOps repository.
@@ -66,6 +68,37 @@ pub struct SetImage {
     pub pinning: Pinning,
     /// The commit that the image was built from, for the trailers.
     pub source_commit: Option<CommitId>,
+}
+
+impl SetImage {
+    /// What a run sets in an environment for one of its images.
+    ///
+    /// # Errors
+    /// `Invalid` where the registry's name for it, or its tag, can stand in no manifest.
+    pub fn planned(
+        image: &PlannedImage,
+        component: &Component,
+        environment: &EnvironmentName,
+        registry: &dyn Registry,
+        digest: Digest,
+    ) -> Result<Self, BackendError> {
+        let invalid = || {
+            let message = format!("name the image of {} in {environment}", image.id);
+            BackendError::new(ErrorClass::Invalid, message)
+        };
+        let name = registry.image_name(&image.repository);
+        Ok(Self {
+            target: Target::of(component, environment),
+            name: name
+                .map(ImageName::new)
+                .transpose()
+                .map_err(|error| invalid().because(error))?,
+            tag: Tag::new(image.tag.to_string()).map_err(|error| invalid().because(error))?,
+            digest: Some(digest),
+            pinning: Pinning::AsBefore,
+            source_commit: Some(image.commit.clone()),
+        })
+    }
 }
 
 /// Whether the digest is written behind the tag.

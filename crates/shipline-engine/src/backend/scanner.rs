@@ -20,6 +20,8 @@ pub struct ScanReport {
     pub notes: Vec<String>,
     /// Why nothing can be told, where data is missing that the scanner needs.
     pub not_assessed: Option<String>,
+    /// What of its findings the scanner cannot decide, and why: they may be right.
+    pub undecided: Option<String>,
 }
 
 /// What one scanner found in one target, judged.

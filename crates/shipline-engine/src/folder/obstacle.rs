@@ -43,19 +43,19 @@ impl Obstacle {
         let path = self.path.display();
         match self.what {
             What::Link => format!(
-                "Remove the link {path}. Links are not followed here; a state folder elsewhere is named with `--state DIR`."
+                "remove the link {path}: links are not followed here; a state folder elsewhere is named with `--state DIR`"
             ),
             What::NoFolder | What::NoFile | What::Shared => {
-                format!("Remove {path}; it is made again.")
+                format!("remove {path}; it is made again")
             }
             What::Foreign(_) => format!(
-                "Run as its owner, give {path} to yourself (`chown`), or name another state folder with `--state DIR`."
+                "run as its owner, give {path} to yourself (`chown`), or name another state folder with `--state DIR`"
             ),
             What::Escapes => {
-                "Put what the link leads to into the repository: what lies outside is in no commit."
+                "put what the link leads to into the repository: what lies outside is in no commit"
                     .to_owned()
             }
-            What::Outside => "Name a path inside it.".to_owned(),
+            What::Outside => "name a path inside it".to_owned(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use nix::fcntl::{Flock, FlockArg};
-use shipline_model::name::{PipelineName, RunId};
+use shipline_model::name::{CommitId, PipelineName, RunId};
 
 use super::{EVENTS, OUTCOME, RELEASE_SET, folder, v1};
 use crate::disk::{failed, read_if_there};
@@ -12,6 +12,9 @@ use crate::error::{BackendError, ErrorClass};
 use crate::event::{Event, EventKind, RunSummary};
 use crate::folder::{Kind, Place};
 use crate::redact::clean_line;
+
+/// Positions in a list by which a run can be named. What has more digits is the beginning of an ID.
+const LISTED: usize = 9999;
 
 /// Why a record cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +63,8 @@ pub struct Listing {
     pub command: Option<String>,
     /// The pipeline; absent where the run did not come so far.
     pub pipeline: Option<PipelineName>,
+    /// The commit that was checked out; absent where it did not come so far.
+    pub commit: Option<CommitId>,
     /// When it began, in milliseconds since 1970 UTC; absent where it did not come so far.
     pub started_ms: Option<i64>,
     /// How it ended.
@@ -82,7 +87,7 @@ pub fn list(state: &Place) -> Result<Vec<Listing>, BackendError> {
     Ok(runs(state)?.iter().map(StoredRun::listing).collect())
 }
 
-/// The recorded run with this ID, or the youngest of all for `last`.
+/// The recorded run with this ID, the youngest of all for `last`, or the one at this position of [`list`], from 1.
 ///
 /// # Errors
 /// `NotFound`.
@@ -96,6 +101,14 @@ pub fn find(state: &Place, run: &str) -> Result<StoredRun, BackendError> {
         "last" => all
             .next()
             .ok_or_else(|| not_there("a recorded run: there is none".to_owned())),
+        run if run
+            .parse::<usize>()
+            .is_ok_and(|number| (1..=LISTED).contains(&number)) =>
+        {
+            let number: usize = run.parse().unwrap_or_default();
+            all.nth(number.saturating_sub(1))
+                .ok_or_else(|| not_there(format!("run {run}: so many are not recorded")))
+        }
         run => all
             .find(|stored| stored.run.as_str() == run)
             .ok_or_else(|| not_there(format!("run {run}: it is not recorded"))),
@@ -181,18 +194,19 @@ impl StoredRun {
     #[must_use]
     pub fn listing(&self) -> Listing {
         let first = self.events().ok().and_then(|mut events| events.next());
-        let (pipeline, started_ms) = match first {
+        let (pipeline, commit, started_ms) = match first {
             Some(Ok(Event {
                 at_ms,
                 kind: EventKind::RunStarted { plan, .. },
                 ..
-            })) => (Some(plan.pipeline), Some(at_ms)),
-            Some(_) | None => (None, None),
+            })) => (Some(plan.pipeline), Some(plan.head.commit), Some(at_ms)),
+            Some(_) | None => (None, None, None),
         };
         Listing {
             run: self.run.clone(),
             command: self.open().ok().map(|(header, _)| header.command),
             pipeline,
+            commit,
             started_ms,
             outcome: self.outcome(),
         }

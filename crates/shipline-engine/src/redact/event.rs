@@ -62,6 +62,7 @@ impl Redactor {
             bytes: report.bytes,
             notes: self.each(report.notes),
             not_assessed: report.not_assessed.map(|why| self.show_line(&why)),
+            undecided: report.undecided.map(|why| self.show_line(&why)),
         }
     }
 

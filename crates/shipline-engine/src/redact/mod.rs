@@ -342,6 +342,11 @@ fn patterns_of(text: &str, texts: &mut BTreeSet<Pattern>, hex: &mut BTreeSet<Pat
     for digits in encode::twice(text.as_bytes()) {
         add(texts, &digits, Border::Digits);
     }
+    for form in encode::in_json(text) {
+        for digits in encode::digits(form.as_bytes()) {
+            add(texts, &digits, Border::Digits);
+        }
+    }
     // Output comes by line: each line of a key is a secret of its own.
     if text.contains(['\n', '\r']) {
         for line in text.split(['\n', '\r']).map(str::trim) {
@@ -389,7 +394,27 @@ mod tests {
         check("Basic dTpwL3NzIHcicmQrMQ==", "Basic dT***");
         check("Basic dXM6cC9zcyB3InJkKzE=", "Basic dXM***");
         check("<a b=\"p/ss w&quot;rd+1\"/>", "<a b=\"***\"/>");
+        check("x: p/ss w=22rd=\n+1;", "x: ***;");
+        check("=70=2F=73=73=20=77=22=72=64=2B=31.", "***.");
+        check("70;2f;73;73;20;77;22;72;64;2b;31.", "***.");
         check("p/ss w&#34;rd+1", "***");
+    }
+
+    #[test]
+    fn a_secret_in_a_json_text_is_found_in_its_base64() {
+        for secret in ["p/ss w\"rd+1", "back\\slash\\9", "a<b>&c12345678"] {
+            let redactor = Redactor::new([secret]);
+            let value =
+                serde_json::json!({"auths": {"r.io": {"username": "u", "password": secret}}});
+            let go = value.to_string().replace('<', "\\u003c");
+            let go = go.replace('>', "\\u003e").replace('&', "\\u0026");
+            for (text, before) in [(value.to_string(), 0), (go, 0), (format!(" {value}"), 1)] {
+                let encoded = whole_base64(text.as_bytes(), Alphabet::Base64);
+                let masked = redactor.mask(&encoded);
+                assert!(masked.contains("***"), "{secret} {before}: {masked}");
+                assert!(masked.starts_with(&encoded[..12]), "{masked}");
+            }
+        }
     }
 
     #[test]

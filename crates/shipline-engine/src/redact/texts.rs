@@ -329,13 +329,13 @@ fn of_facts(facts: &mut Facts, see: &mut See<'_>) {
             }
             each(notes, see);
         }
-        Facts::None
-        | Facts::Detected { affected: _, of: _ }
-        | Facts::Scanned {
+        Facts::Scanned {
             bytes: _,
             findings: _,
             suppressed: _,
             packages: _,
-        } => {}
+            not_assessed,
+        } => each(not_assessed, see),
+        Facts::None | Facts::Detected { affected: _, of: _ } => {}
     }
 }

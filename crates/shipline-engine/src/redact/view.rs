@@ -36,7 +36,7 @@ pub(super) type Decoder = fn(&[u8]) -> Option<View>;
 pub(super) const UNSEEN: [Decoder; 2] = [seen, written_over];
 
 /// Views that undo an encoding by characters, whichever of them were encoded.
-pub(super) const DECODERS: [Decoder; 3] = [percent, backslash, entities];
+pub(super) const DECODERS: [Decoder; 4] = [percent, backslash, entities, quoted_printable];
 
 impl View {
     /// The range in the other text that a range of this one stands for.
@@ -240,6 +240,18 @@ fn entities(bytes: &[u8]) -> Option<View> {
     })
 }
 
+/// `=68`, and the `=` at the end of a line that goes on (RFC 2045, 6.7).
+fn quoted_printable(bytes: &[u8]) -> Option<View> {
+    undo(bytes, b'=', |rest| match rest {
+        [b'\n', ..] => Some((Vec::new(), 1)),
+        [b'\r', b'\n', ..] => Some((Vec::new(), 2)),
+        _ => {
+            let byte = u8::try_from(number(rest.get(..2)?)?).ok()?;
+            Some((vec![byte], 2))
+        }
+    })
+}
+
 /// What an escape means, and how many bytes behind its mark belong to it.
 type Meaning = (Vec<u8>, usize);
 
@@ -291,7 +303,7 @@ pub(super) fn hex_digits(bytes: &[u8]) -> View {
     while at < bytes.len() {
         match &bytes[at..] {
             [b'0', b'x' | b'X', ..] | [b'\\', b'x', ..] => at += 2,
-            [b' ' | b'\t' | b'\n' | b':' | b',' | b'-' | b'_', ..] => at += 1,
+            [b' ' | b'\t' | b'\n' | b':' | b';' | b',' | b'-' | b'_', ..] => at += 1,
             [digit, ..] if digit.is_ascii_hexdigit() => {
                 view.copy(&[digit.to_ascii_lowercase()], at);
                 at += 1;
@@ -323,6 +335,7 @@ mod tests {
             r#"\u0068\u{69}\x6a\U0000006b\154\"\/\ud83d\ude00\q"#,
             "hijkl\"/😀q",
         );
+        check(quoted_printable, "a=68=\r\ni=3D=zz=", "ahi==zz=");
         check(entities, "&#104;&#x69;&amp;&unknown;&", "hi&&unknown;&");
         check(seen, "a\u{1b}[1mb\u{0}c\u{200d}d\u{fffd}e", "abcde");
         check(written_over, "aX\u{8}b\u{8}", "a");

@@ -449,8 +449,8 @@ impl Driver {
         if std::mem::replace(&mut self.finished[position], true) {
             return;
         }
-        self.tally.count(&outcome);
         let id = self.plan.tasks[position].id.clone();
+        self.tally.count(&id, &outcome);
         let output = self.outputs.remove(&id).map(OutputLimit::finish);
         for (stream, line) in output.into_iter().flatten() {
             let id = id.clone();

@@ -8,6 +8,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::error::chain;
 use crate::event::{Event, EventKind, Reporter, RunSummary};
 use crate::record::RecordWriter;
 use crate::redact::Redactor;
@@ -162,10 +163,7 @@ impl Outlet {
             }
         }
         if let Err(error) = self.record.finish(summary) {
-            notes.push(format!(
-                "failed to {}",
-                super::verdict::chain(&error, &error.message)
-            ));
+            notes.push(format!("failed to {}", chain(&error)));
         }
         notes
     }

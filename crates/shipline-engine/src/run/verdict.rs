@@ -2,30 +2,16 @@
 
 use std::time::Duration;
 
-use crate::error::{BackendError, ErrorClass};
-use crate::event::{Failure, Outcome, RunSummary, SkipReason, Verdict};
+use shipline_model::plan::TaskId;
 
-/// An error's text and that of all its causes.
-pub(crate) fn chain(error: &dyn std::error::Error, message: &str) -> String {
-    let mut text = message.to_owned();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Some libraries repeat their cause in their own text.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
-}
+use crate::error::{BackendError, ErrorClass, chain};
+use crate::event::{Failure, Outcome, RunSummary, SkipReason, Verdict};
 
 /// A failure of a task.
 pub(super) fn failure(error: &BackendError) -> Failure {
     Failure {
         class: error.class,
-        message: chain(error, &error.message),
+        message: chain(error),
         hints: error.hints.clone(),
     }
 }
@@ -38,21 +24,23 @@ pub(super) struct Tally {
     failed: usize,
     skipped: usize,
     cancelled: usize,
-    first_failure: Option<ErrorClass>,
+    first_failure: Option<(ErrorClass, TaskId)>,
 }
 
 impl Tally {
-    pub(super) fn count(&mut self, outcome: &Outcome) {
+    pub(super) fn count(&mut self, id: &TaskId, outcome: &Outcome) {
         match outcome {
             Outcome::Passed(_) => self.passed += 1,
             Outcome::Cached { .. } => self.cached += 1,
             Outcome::Failed(failure) => {
                 self.failed += 1;
-                self.first_failure.get_or_insert(failure.class);
+                self.first_failure
+                    .get_or_insert_with(|| (failure.class, id.clone()));
             }
             Outcome::NotAssessed { .. } => {
                 self.failed += 1;
-                self.first_failure.get_or_insert(ErrorClass::Failed);
+                self.first_failure
+                    .get_or_insert_with(|| (ErrorClass::Failed, id.clone()));
             }
             Outcome::Skipped {
                 reason:
@@ -64,7 +52,10 @@ impl Tally {
 
     /// A run that was cancelled too late to stop anything is what it would have been.
     pub(super) fn summary(&self, took: Duration) -> RunSummary {
-        let verdict = match (self.cancelled, self.first_failure) {
+        let verdict = match (
+            self.cancelled,
+            self.first_failure.as_ref().map(|(class, _)| *class),
+        ) {
             (0, None) => Verdict::Green,
             (0, Some(ErrorClass::Unavailable | ErrorClass::Denied)) => Verdict::NotReady,
             (
@@ -87,6 +78,7 @@ impl Tally {
             failed: self.failed,
             skipped: self.skipped,
             cancelled: self.cancelled,
+            first_failed: self.first_failure.as_ref().map(|(_, id)| id.clone()),
             took,
         }
     }

@@ -12,7 +12,7 @@ use super::push::Release;
 use super::{StageTask, blocking};
 use crate::backend::{Artifact, ArtifactManifest, AttachOutcome, ImageStore, Scan, TagRequest};
 use crate::cache::Attachment;
-use crate::error::{BackendError, ErrorClass};
+use crate::error::{BackendError, ErrorClass, chain};
 use crate::fault::FaultPoint;
 use crate::run::ScanCache;
 
@@ -31,10 +31,7 @@ pub(super) async fn attach(task: &StageTask, releases: &[Release<'_>]) -> Result
             }
             Err(error) if error.class == ErrorClass::Cancelled => return Err(error),
             Err(error) => {
-                let why = match &error.cause {
-                    Some(cause) => format!("{error}: {cause}"),
-                    None => error.to_string(),
-                };
+                let why = chain(&error);
                 let line = format!(
                     "what is known of {} is not in the registry: failed to {why}",
                     image.id

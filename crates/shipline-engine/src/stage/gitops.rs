@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shipline_model::name::{EnvironmentName, ImageName, Tag};
+use shipline_model::name::EnvironmentName;
 use shipline_model::plan::PlannedImage;
 
 use super::section::no_return;
 use super::{Ended, StageTask, blocking};
-use crate::backend::{Deployment, GitopsRepo, Pinning, Reference, SetImage, Target};
+use crate::backend::{Deployment, GitopsRepo, Reference, SetImage};
 use crate::error::{BackendError, ErrorClass};
 use crate::event::Facts;
 use crate::task::TaskContext;
@@ -20,13 +20,7 @@ pub(super) async fn run(
     let shared = &task.shared;
     let images: Vec<&PlannedImage> = shared
         .images()
-        .filter(|image| {
-            image
-                .id
-                .variant
-                .as_ref()
-                .is_none_or(|variant| variant == environment)
-        })
+        .filter(|image| image.id.is_for(environment))
         .collect();
     for image in &images {
         verify(task, image).await?;
@@ -112,29 +106,15 @@ fn deployment(
 ) -> Result<Deployment, BackendError> {
     let shared = &task.shared;
     let options = &shared.options;
-    let invalid = |image: &PlannedImage| {
-        let message = format!("name the image of {} in {environment}", image.id);
-        BackendError::new(ErrorClass::Invalid, message)
-    };
+    let registry = &*shared.backends.registry;
     let mut set = Vec::new();
     for image in images {
         let Some(component) = shared.config.components.get(&image.id.component) else {
             continue;
         };
-        set.push(SetImage {
-            target: Target::of(component, environment),
-            name: shared
-                .backends
-                .registry
-                .image_name(&image.repository)
-                .map(ImageName::new)
-                .transpose()
-                .map_err(|error| invalid(image).because(error))?,
-            tag: Tag::new(image.tag.to_string()).map_err(|error| invalid(image).because(error))?,
-            digest: Some(shared.digest(image)?),
-            pinning: Pinning::AsBefore,
-            source_commit: Some(image.commit.clone()),
-        });
+        let digest = shared.digest(image)?;
+        let image = SetImage::planned(image, component, environment, registry, digest)?;
+        set.push(image);
     }
     let mut trailers = vec![("Run-Id".to_owned(), options.run.to_string())];
     trailers.extend(options.trailers.iter().cloned());

@@ -9,7 +9,7 @@ use super::look::{Reported, look};
 use super::sbom::Source;
 use super::{Ended, StageTask};
 use crate::backend::{Scan, Scanner, TargetKind};
-use crate::error::{BackendError, ErrorClass};
+use crate::error::{BackendError, ErrorClass, chain};
 use crate::event::Facts;
 use crate::findings::{Judged, TargetName};
 use crate::task::TaskMessage;
@@ -28,6 +28,8 @@ struct Total {
     stopped: Vec<(ImageId, Finding)>,
     /// Why nothing could be told of an image, where that is no pass.
     not_assessed: Option<String>,
+    /// What scanners cannot decide of findings that count.
+    undecided: Vec<String>,
     /// The run and key of the report, as long as all reports were taken.
     taken: Option<(String, String)>,
     scanned: bool,
@@ -87,10 +89,15 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
                 None => total.scanned = true,
             }
             total.bytes = total.bytes.max(report.bytes);
+            let undecided = report.undecided.clone();
             let judged = shared
                 .judge
                 .judge(&TargetName::from(&image.id), scanner.kind(), report);
             total.count(&image.id, &judged);
+            let counts = |finding: &Finding| finding.suppression.is_none();
+            if judged.findings.iter().any(counts) {
+                total.undecided.extend(undecided);
+            }
             shared.results().exceptions.extend(&judged.exceptions);
             for note in judged.notes {
                 task.context.note(note).await;
@@ -117,11 +124,7 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
             Err(error) if error.class == ErrorClass::Cancelled => return Err(error),
             // One that cannot be made is no reason not to publish.
             Err(error) => {
-                let why = match &error.cause {
-                    Some(cause) => format!("{error}: {cause}"),
-                    None => error.to_string(),
-                };
-                let line = format!("{} has no SBOM: failed to {why}", image.id);
+                let line = format!("{} has no SBOM: failed to {}", image.id, chain(&error));
                 task.context.note(line).await;
             }
         }
@@ -145,6 +148,7 @@ pub(super) async fn run(task: &StageTask) -> Result<Ended, BackendError> {
         findings: total.findings,
         suppressed: total.suppressed,
         packages: total.packages,
+        not_assessed: total.undecided,
     };
     Ok(match total.taken {
         Some((from, key)) if !total.scanned => Ended::Cached { key, from, facts },

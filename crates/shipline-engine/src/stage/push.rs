@@ -143,7 +143,7 @@ async fn with_earlier_runs(
                 .find(|(_, image)| image.digest != request.digest.as_str())?;
             let (tag, digest, commit) = (&request.tag, image.digest, image.commit);
             Some(format!(
-                "Run {run} of this clone published {repository}:{tag} as {digest}, from commit {commit}."
+                "run {run} of this clone published {repository}:{tag} as {digest}, from commit {commit}"
             ))
         });
         Ok(earlier.collect::<Vec<_>>())

@@ -39,6 +39,7 @@ fn finds(finding: Finding) -> ScriptedScanner {
                 Vec::new()
             },
             bytes: 10,
+            undecided: Some("whether it is right".to_owned()),
             ..ScanReport::default()
         })
     })
@@ -80,6 +81,7 @@ async fn a_suppressed_finding_passes_and_clean_scans_are_remembered() {
         findings: 1,
         suppressed: 1,
         packages: Some(0),
+        not_assessed: Vec::new(),
     };
     assert_eq!(
         first.outcome("scan/web@staging"),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use git2::{Buf, Oid, Repository};
 use shipline_engine::backend::{Deployment, DesiredState, GitopsRepo, Target};
-use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::error::{BackendError, ErrorClass, chain};
 use shipline_engine::event::DeployedCommit;
 use shipline_engine::fault::{FaultPoint, Faults};
 use shipline_engine::folder::Place;
@@ -80,7 +80,7 @@ impl RemoteGitops {
                 "use the GitOps repository {}: its token would be sent without encryption",
                 settings.url
             );
-            return Err(BackendError::new(ErrorClass::Invalid, message).hint("Write `https://…`."));
+            return Err(BackendError::new(ErrorClass::Invalid, message).hint("write `https://…`"));
         }
         Ok(Self {
             wire: Wire {
@@ -107,7 +107,7 @@ impl RemoteGitops {
                 self.branch, self.wire.url
             );
             BackendError::new(ErrorClass::NotFound, message).hint(format!(
-                "Push a first commit to `{}`, or name another branch.",
+                "push a first commit to `{}`, or name another branch",
                 self.branch
             ))
         })
@@ -179,7 +179,7 @@ impl RemoteGitops {
             self.branch, self.wire.url
         );
         BackendError::new(ErrorClass::Conflict, message).hint(
-            "Look at the branch's protection rules, and whether the token's owner may push to it.",
+            "look at the branch's protection rules, and whether the token's owner may push to it",
         )
     }
 }
@@ -214,14 +214,9 @@ impl Contact {
 
 /// What is waited for before the next try.
 fn again(error: &BackendError, url: &str) -> String {
-    let cause = error
-        .cause
-        .as_ref()
-        .map(|cause| format!(": {cause}"))
-        .unwrap_or_default();
     format!(
-        "the next try at {url}, because this failed: {}{cause}",
-        error.message
+        "the next try at {url}, because this failed: {}",
+        chain(error)
     )
 }
 

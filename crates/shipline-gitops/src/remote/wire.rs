@@ -173,7 +173,7 @@ impl Wire {
                     let shown = shown.split('?').next().unwrap_or_default();
                     let message = format!("{attempt}: the server redirects to {shown}");
                     return Err(BackendError::new(ErrorClass::Invalid, message).hint(
-                        "Write the URL where the repository is now: nothing is sent to another host, or without encryption.",
+                        "write the URL where the repository is now: nothing is sent to another host, or without encryption",
                     ));
                 }
             }
@@ -190,7 +190,7 @@ impl Wire {
         if response.header("content-type") != Some(kind.as_str()) {
             let message = format!("{attempt}: it is no git repository (or one without smart HTTP)");
             return Err(BackendError::new(ErrorClass::Invalid, message)
-                .hint("Write the URL from which `git clone` works."));
+                .hint("write the URL from which `git clone` works"));
         }
         let _wait = self.waiting.on(format!("the refs of {}", self.url));
         let mut body = Bounded::new(response.body, MAX_REFS, ANSWER);
@@ -226,7 +226,7 @@ impl Wire {
         if response.redirect().is_some() {
             let message = format!("{attempt}: the server redirects what is sent");
             return Err(BackendError::new(ErrorClass::Invalid, message)
-                .hint("Write the URL where the repository is now."));
+                .hint("write the URL where the repository is now"));
         }
         successful(response, attempt)
     }

@@ -72,7 +72,7 @@ fn refused(files: &[(&str, &[u8])], at: &str, part: &str) {
         "{text}"
     );
     assert!(text.contains(at) && text.contains(part), "{text}");
-    assert!(errors[0].remedy.ends_with('.'), "{}", errors[0].remedy);
+    assert!(!errors[0].remedy.ends_with('.'), "{}", errors[0].remedy);
 }
 
 /// The cause and the remedy say these.
@@ -88,7 +88,7 @@ pub(crate) fn refused_around(
     assert_eq!(errors.len(), 1);
     assert!(errors[0].cause.contains(cause), "{:?}", errors[0]);
     assert!(errors[0].remedy.contains(remedy), "{:?}", errors[0]);
-    assert!(errors[0].remedy.ends_with('.'), "{}", errors[0].remedy);
+    assert!(!errors[0].remedy.ends_with('.'), "{}", errors[0].remedy);
 }
 
 fn refused_text(text: &str, at: &str, part: &str) {

@@ -13,6 +13,7 @@ mod schema;
 mod show;
 mod structure;
 mod suggest;
+mod templates;
 mod types;
 mod variables;
 mod warning;

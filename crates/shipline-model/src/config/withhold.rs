@@ -3,11 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::types::{
-    Component, Config, DistributionSpec, EcrSpec, GitopsSpec, ImageSpec, Login, Profile,
-    RegistrySpec, Variant, Variants,
-};
-use super::variables::{component_templates, profile_templates};
+use super::templates::everything;
+use super::types::Config;
 use crate::value::{Source, Template};
 use crate::yaml::Route;
 
@@ -25,32 +22,16 @@ pub struct Withheld {
 /// A secret reaches a place where the base has the same text: around another text it could be sent elsewhere. `${env.NAME}` can
 /// name a secret as well, so it is read where the base reads that variable by `${env.NAME}` at some place.
 pub fn withhold(config: &mut Config, base: Option<&Config>) -> Vec<Withheld> {
-    let mut known: BTreeMap<Route, &Template> = BTreeMap::new();
-    if let Some(base) = base {
-        let mut used = Vec::new();
-        for profile in base.profiles.values() {
-            profile_templates(profile, &mut used);
-        }
-        for component in base.components.values() {
-            component_templates(component, true, &mut used);
-        }
-        known.extend(used);
-    }
+    let mut base = base.cloned();
+    let known: BTreeMap<Route, &mut Template> = base.iter_mut().flat_map(everything).collect();
     let public: BTreeSet<&str> = known
         .values()
         .flat_map(|template| template.references())
         .filter(|reference| reference.source == Source::Env)
         .map(|reference| reference.name.as_str())
         .collect();
-    let mut all = Vec::new();
-    for profile in config.profiles.values_mut() {
-        of_profile(profile, &mut all);
-    }
-    for component in config.components.values_mut() {
-        of_component(component, &mut all);
-    }
     let mut withheld = Vec::new();
-    for (place, template) in all {
+    for (place, template) in everything(config) {
         let same = known.get(&place).is_some_and(|base| **base == *template);
         let found = template.withhold(|reference| match reference.source {
             Source::Secret => !same,
@@ -65,123 +46,6 @@ pub fn withhold(config: &mut Config, base: Option<&Config>) -> Vec<Withheld> {
         }));
     }
     withheld
-}
-
-type Places<'a> = Vec<(Route, &'a mut Template)>;
-
-fn of_profile<'a>(profile: &'a mut Profile, all: &mut Places<'a>) {
-    let Profile {
-        name,
-        registry,
-        gitops,
-        mirrors,
-    } = profile;
-    let route = Route::root().key("profiles").key(name.as_str());
-    let here = route.key("registry");
-    match registry {
-        RegistrySpec::Layout { path: _ } => {}
-        RegistrySpec::Distribution(DistributionSpec {
-            url,
-            insecure: _,
-            ca,
-            login,
-        }) => {
-            all.push((here.key("url"), url));
-            all.extend(ca.iter_mut().map(|ca| (here.key("ca"), ca)));
-            if let Some(Login { username, password }) = login {
-                all.push((here.key("username"), username));
-                all.push((here.key("password"), password));
-            }
-        }
-        RegistrySpec::Ecr(EcrSpec {
-            account: _,
-            region: _,
-            create_repositories: _,
-            role,
-            endpoint,
-            registry_endpoint,
-            ca,
-        }) => {
-            let here = here.key("ecr");
-            for (key, template) in [
-                ("role", role),
-                ("endpoint", endpoint),
-                ("registry_endpoint", registry_endpoint),
-                ("ca", ca),
-            ] {
-                all.extend(
-                    template
-                        .iter_mut()
-                        .map(|template| (here.key(key), template)),
-                );
-            }
-        }
-    }
-    match gitops {
-        None
-        | Some(GitopsSpec::Local {
-            path: _,
-            seed: _,
-            branch: _,
-        }) => {}
-        Some(GitopsSpec::Remote {
-            url,
-            branch: _,
-            token,
-        }) => {
-            let here = route.key("gitops");
-            all.push((here.key("url"), url));
-            all.extend(token.iter_mut().map(|token| (here.key("token"), token)));
-        }
-    }
-    named(mirrors, &route.key("mirrors"), all);
-}
-
-fn of_component<'a>(component: &'a mut Component, all: &mut Places<'a>) {
-    let route = Route::root().key("components").key(component.name.as_str());
-    named(&mut component.environment, &route.key("environment"), all);
-    let Some(image) = &mut component.image else {
-        return;
-    };
-    let ImageSpec {
-        engine: _,
-        dockerfile: _,
-        context: _,
-        target: _,
-        platform: _,
-        prepare: _,
-        args,
-        secrets,
-        network: _,
-        extra_hosts: _,
-        cache_from,
-        lock: _,
-        variants,
-    } = image;
-    let route = route.key("image");
-    named(args, &route.key("args"), all);
-    named(secrets, &route.key("secrets"), all);
-    for (index, template) in cache_from.iter_mut().enumerate() {
-        all.push((route.key("cache_from").index(index), template));
-    }
-    if let Variants::PerEnvironment(variants) = variants {
-        for (name, variant) in variants {
-            let Variant {
-                tag_prefix: _,
-                args,
-            } = variant;
-            let route = route.key("variants").key(name.as_str()).key("args");
-            named(args, &route, all);
-        }
-    }
-}
-
-fn named<'a>(templates: &'a mut BTreeMap<String, Template>, route: &Route, all: &mut Places<'a>) {
-    all.extend(
-        templates
-            .iter_mut()
-            .map(|(name, template)| (route.key(name), template)),
-    );
 }
 
 #[cfg(test)]
@@ -208,14 +72,7 @@ mod tests {
             .map(|(variable, place)| ((*variable).to_owned(), (*place).to_owned()))
             .collect();
         assert_eq!(found, expected);
-        let mut used = Vec::new();
-        for profile in head.profiles.values() {
-            profile_templates(profile, &mut used);
-        }
-        for component in head.components.values() {
-            component_templates(component, true, &mut used);
-        }
-        let withheld: Vec<String> = used
+        let withheld: Vec<String> = everything(&mut head)
             .iter()
             .filter(|(_, template)| {
                 let withheld = |part: &crate::value::Part| match part {

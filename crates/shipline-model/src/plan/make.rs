@@ -6,8 +6,8 @@ use super::affected::{LOCK_FILE, SHARED, sources};
 use super::key::{self, SourceInputs};
 use super::tasks;
 use super::types::{
-    BuildKey, ChangeSet, ImageAction, ImageId, KeyInput, Known, KnownBuild, Plan, PlannedComponent,
-    PlannedImage, Reason, SourceKey,
+    BuildKey, ChangeSet, Decision, ImageAction, ImageId, KeyInput, Known, KnownBuild, Plan,
+    PlannedComponent, PlannedImage, Reason, SourceKey, Task,
 };
 use crate::config::{Component, Config, ImageSpec, Pipeline, Variants};
 use crate::name::{ComponentName, Digest, EnvironmentName, PipelineName, ProfileName, StageName};
@@ -188,12 +188,14 @@ pub fn make(request: &PlanRequest<'_>) -> Result<Plan, PlanError> {
     if !missing.is_empty() {
         return Err(PlanError::MissingVariables(missing));
     }
-    let tasks = tasks::tasks(request, pipeline, &components)?;
+    let (tasks, gates) = tasks::tasks(request, pipeline, &components)?;
+    let mut notes = notes(request, &tasks, &components);
+    notes.extend(unnamed(request.only, &gates));
     Ok(Plan {
         pipeline: request.pipeline.clone(),
         profile: request.profile.clone(),
         head: request.changes.head.clone(),
-        notes: notes(request, &components),
+        notes,
         components,
         tasks,
     })
@@ -326,7 +328,10 @@ fn images(
                 from: build.run.clone(),
             },
             None => ImageAction::Build {
-                why: format!("run {} was cut off before this image", build.run),
+                why: format!(
+                    "run {} built these sources, and of them not this image",
+                    build.run
+                ),
             },
         },
         Err(why) => ImageAction::Build { why: why.clone() },
@@ -401,8 +406,65 @@ fn is_dirty(request: &PlanRequest<'_>, component: &Component) -> bool {
             .any(|source| dirty.below(source).next().is_some())
 }
 
-fn notes(request: &PlanRequest<'_>, components: &[PlannedComponent]) -> Vec<String> {
+/// Which stages run although `--only` does not name them, and why.
+fn unnamed(only: &[StageName], gates: &[StageName]) -> Option<String> {
+    let names = |stages: &[StageName]| {
+        let names: Vec<&str> = stages.iter().map(AsRef::as_ref).collect();
+        names.join(", ")
+    };
+    let verb = if gates.len() == 1 { "runs" } else { "run" };
+    (!gates.is_empty()).then(|| {
+        format!(
+            "{} {verb} as well, since `--only {}` publishes: nothing is published that did not pass them",
+            names(gates),
+            names(only).replace(", ", ",")
+        )
+    })
+}
+
+/// A warning of images that go to several environments which have URLs of their own: the search for leaks has nobody whose URLs
+/// are foreign there.
+fn shared_images(
+    config: &Config,
+    tasks: &[Task],
+    components: &[PlannedComponent],
+) -> Option<String> {
+    let environments = config.environments.values();
+    let mut urls = environments.map(|environment| environment.api_urls.iter().collect());
+    let first: BTreeSet<&String> = urls.next()?;
+    let scans = tasks.iter().any(|task| {
+        task.kind.nature().judges_images() && !matches!(task.decision, Decision::Skip { reason: _ })
+    });
+    if !scans || urls.all(|other| other == first) {
+        return None;
+    }
+    let images = components.iter().flat_map(|planned| &planned.images);
+    let shared: Vec<&str> = images
+        .filter(|image| image.id.variant.is_none())
+        .map(|image| image.id.component.as_str())
+        .collect();
+    if shared.is_empty() {
+        return None;
+    }
+    let names: Vec<&str> = config.environments.keys().map(AsRef::as_ref).collect();
+    Some(format!(
+        "warning: {} made once for {}: the search for leaks cannot tell whose API URLs belong in {}; where URLs are built in, declare `image.variants`, one for each environment (nothing is to do where they are read at run time)",
+        match shared.as_slice() {
+            [one] => format!("the image of {one} is"),
+            many => format!("the images of {} are", many.join(", ")),
+        },
+        names.join(" and "),
+        if shared.len() == 1 { "it" } else { "them" },
+    ))
+}
+
+fn notes(
+    request: &PlanRequest<'_>,
+    tasks: &[Task],
+    components: &[PlannedComponent],
+) -> Vec<String> {
     let mut notes = request.notes.to_vec();
+    notes.extend(shared_images(request.config, tasks, components));
     let dirty = &request.changes.head.dirty;
     if let [first, rest @ ..] = &**dirty {
         let more = if rest.is_empty() {

@@ -16,7 +16,7 @@ const SHORT_KEY: usize = 12;
 #[must_use]
 pub fn render(plan: &Plan) -> String {
     let mut lines = vec![header(plan)];
-    lines.extend(plan.notes.iter().map(|note| format!("note: {note}")));
+    lines.extend(plan.notes.iter().map(|note| labelled(note)));
     let components: Vec<(String, String)> = plan
         .components
         .iter()
@@ -82,6 +82,14 @@ pub fn explain(plan: &Plan, component: &ComponentName) -> String {
         .collect();
     table("tasks", &tasks, &mut lines);
     ended(lines)
+}
+
+/// A note behind its label. One that says itself that it is a warning needs no other.
+fn labelled(note: &str) -> String {
+    match note.strip_prefix("warning: ") {
+        Some(_) => note.to_owned(),
+        None => format!("note: {note}"),
+    }
 }
 
 fn header(plan: &Plan) -> String {
@@ -155,7 +163,7 @@ fn short_reason(reason: &Reason) -> String {
             format!("pipeline.lock moves {}", base.reference)
         }
         Reason::NoBase { why } => format!("counts as changed: {why}"),
-        Reason::All => "asked for with --all".to_owned(),
+        Reason::All => "everything was asked for".to_owned(),
     }
 }
 
@@ -227,7 +235,7 @@ fn base(base: &Base) -> String {
             format!("since {} ({rule})", id.short())
         }
         Base::Unknown { reason } => format!("from no base: {reason}"),
-        Base::All => "from no base: --all".to_owned(),
+        Base::All => "from no base: everything was asked for".to_owned(),
     }
 }
 

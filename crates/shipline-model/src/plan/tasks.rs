@@ -13,12 +13,13 @@ use crate::stage_kind::{Cached, Images, Order, Publishes, Scope, StageKind, Subj
 /// Limit of the tasks that belong to no component.
 const BARRIER_LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// Builds the list: each task after all that it needs.
+/// Builds the list: each task after all that it needs. Gives the stages beside it that run because what `--only` names publishes
+/// what they gate.
 pub(super) fn tasks(
     request: &PlanRequest<'_>,
     pipeline: &Pipeline,
     components: &[PlannedComponent],
-) -> Result<Vec<Task>, PlanError> {
+) -> Result<(Vec<Task>, Vec<StageName>), PlanError> {
     let mut list = List {
         request,
         pipeline,
@@ -31,7 +32,18 @@ pub(super) fn tasks(
     for stage in in_order(pipeline) {
         list.stage(stage)?;
     }
-    Ok(list.tasks)
+    let asked = list.asked.into_iter().flatten();
+    let mut gates: Vec<StageName> = asked
+        .filter(|stage| !request.only.contains(stage))
+        .collect();
+    let at_work = |stage: &StageName| {
+        list.tasks.iter().any(|task| {
+            task.id.stage == *stage && !matches!(task.decision, Decision::Skip { reason: _ })
+        })
+    };
+    gates.retain(at_work);
+    gates.sort_by_key(|stage| pipeline.stages.get_index_of(stage));
+    Ok((list.tasks, gates))
 }
 
 /// The stages, each after what it needs; the file's order among equals, barriers as late as can be: so every task before a
@@ -353,7 +365,7 @@ pub(super) fn why(planned: &PlannedComponent) -> String {
         }
         Some(Reason::LockedBase { base }) => format!("the locked base {} moved", base.reference),
         Some(Reason::NoBase { why: _ }) => "what changed is not known".to_owned(),
-        Some(Reason::All) => "--all".to_owned(),
+        Some(Reason::All) => "everything was asked for".to_owned(),
         None => "not affected".to_owned(),
     }
 }

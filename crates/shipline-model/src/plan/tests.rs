@@ -378,7 +378,10 @@ fn no_base_and_all_affect_everything_and_are_told() {
     assert_eq!(of(&plan, "web").reasons, [Reason::All]);
     assert_eq!(
         plan.notes,
-        ["api, docs count as changed: the clone is shallow"]
+        [
+            "warning: the image of api is made once for staging and production: the search for leaks cannot tell whose API URLs belong in it; where URLs are built in, declare `image.variants`, one for each environment (nothing is to do where they are read at run time)",
+            "api, docs count as changed: the clone is shallow"
+        ]
     );
     assert_eq!(plan.tasks.len(), 15);
 }
@@ -595,6 +598,7 @@ fn a_plan_is_shown_with_a_reason_for_everything() {
     let key = &of(&plan, "docs").source_key.as_ref().unwrap().0[..12];
     let expected = format!(
         "pipeline all, profile local, commit aaaaaaaa on main
+warning: the image of api is made once for staging and production: the search for leaks cannot tell whose API URLs belong in it; where URLs are built in, declare `image.variants`, one for each environment (nothing is to do where they are read at run time)
 note: docs counts as changed: the clone is shallow
 components
   api   services/common/a.rs modified since bbbbbbbb (the base that was asked for)

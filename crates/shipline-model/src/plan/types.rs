@@ -206,6 +206,15 @@ pub struct ImageId {
     pub variant: Option<EnvironmentName>,
 }
 
+impl ImageId {
+    /// Whether the environment runs this image: it is that environment's own, or all environments'.
+    #[must_use]
+    pub fn is_for(&self, environment: &EnvironmentName) -> bool {
+        let variant = self.variant.as_ref();
+        variant.is_none_or(|variant| variant == environment)
+    }
+}
+
 /// One stage for one component and variant; stage alone for barriers and `detect`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TaskId {

@@ -30,7 +30,7 @@ pub(super) fn refuse_copies(
                     "`{written}` lies in the cache `{cache}`, which no build context holds: its bytes are in no commit and in no key"
                 );
                 return Err(DockerfileError::new(instruction.line, what).remedy(format!(
-                    "Let `prepare` put what the image needs elsewhere, or list `{cache}` under `include_caches` of the component; its image is then built anew in every run."
+                    "let `prepare` put what the image needs elsewhere, or list `{cache}` under `include_caches` of the component; its image is then built anew in every run"
                 )));
             }
         }

@@ -198,7 +198,7 @@ pub fn lockable_references(
                 line(&image),
                 format!("`{image}` is wanted for {wanted}, and only bases for {platform} can be locked"),
             )
-            .remedy("Leave `--platform` out, or take `lock` out of the image and pin this base by digest."));
+            .remedy("leave `--platform` out, or take `lock` out of the image and pin this base by digest"));
         }
     }
     for (name, value) in args {
@@ -212,7 +212,7 @@ pub fn lockable_references(
                 *line,
                 format!("the arg {name} is a secret, and the name of a locked base would tell it"),
             )
-            .remedy("Give the arg as ${env.…}, or write the name of the base out."));
+            .remedy("give the arg as ${env.…}, or write the name of the base out"));
         }
     }
     Ok(references)
@@ -242,7 +242,7 @@ fn refuse_floating_frontend(
         format!("`# syntax={syntax}` names an image that can move, and the base images are locked"),
     )
     .remedy(format!(
-        "Leave the line out (BuildKit then reads the Dockerfile itself), or write the digest: `# syntax={syntax}@sha256:…`; `docker buildx imagetools inspect {syntax}` shows it."
+        "leave the line out (BuildKit then reads the Dockerfile itself), or write the digest: `# syntax={syntax}@sha256:…`; `docker buildx imagetools inspect {syntax}` shows it"
     )))
 }
 
@@ -326,7 +326,7 @@ impl ImageBuilder for Builders {
                 format!("build {} with a Docker engine", request.id),
             )
             .because(format!("{why}, and no Docker engine is there"))
-            .hint("Start Docker or Podman (DOCKER_HOST says where), or do the work in `prepare` on the host and COPY what it makes: then no engine is needed.")),
+            .hint("start Docker or Podman (DOCKER_HOST says where), or do the work in `prepare` on the host and COPY what it makes: then no engine is needed")),
         }
     }
 }

@@ -108,7 +108,7 @@ impl DockerConfig {
             } else {
                 Err(failed()
                     .because(answer.stdout.trim().to_owned())
-                    .hint(format!("Try `echo {server} | {program} get`.")))
+                    .hint(format!("try `echo {server} | {program} get`")))
             };
         }
         // The answer holds the password: it is never part of an error.
@@ -172,7 +172,7 @@ impl DockerConfig {
                     format!("read the login for {key} in {}", self.path.display()),
                 )
                 .because(why)
-                .hint("Log in again with `docker login`.")
+                .hint("log in again with `docker login`")
             }),
             None => Ok(Credentials::Anonymous),
         }

@@ -54,7 +54,7 @@ pub trait CredentialSource: Send + Sync + fmt::Debug {
     /// What a person can do where there is no login for a registry, or it is refused: a sentence.
     fn remedy(&self, host: &str) -> String {
         format!(
-            "log in with `docker login {host}`, or give `username` and `password` beside the `url` of the profile's registry."
+            "log in with `docker login {host}`, or give `username` and `password` beside the `url` of the profile's registry"
         )
     }
 }

@@ -26,21 +26,21 @@ fn classify(error: &io::Error, path: &Path) -> (ErrorClass, Option<String>) {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (
             ErrorClass::Unavailable,
             Some(format!(
-                "The disk that holds {} is full. Free some space and run again; nothing was half-written.",
+                "the disk that holds {} is full: free some space and run again; nothing was half-written",
                 path.display()
             )),
         ),
         io::ErrorKind::ReadOnlyFilesystem => (
             ErrorClass::Unavailable,
             Some(format!(
-                "{} is on a file system that cannot be written.",
+                "{} is on a file system that cannot be written",
                 path.display()
             )),
         ),
         io::ErrorKind::PermissionDenied => (
             ErrorClass::Denied,
             Some(format!(
-                "Check owner and mode of {}; files that another user (root?) created are a usual cause.",
+                "check owner and mode of {}; files that another user (root?) created are a usual cause",
                 path.display()
             )),
         ),
@@ -70,7 +70,7 @@ mod tests {
                 io::Error::from_raw_os_error(errno),
             );
             assert_eq!(error.class, ErrorClass::Unavailable);
-            assert!(error.hints[0].contains("Free some space"));
+            assert!(error.hints[0].contains("free some space"));
         }
         let error = disk_error(
             "write",

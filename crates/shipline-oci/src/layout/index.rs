@@ -24,7 +24,7 @@ impl Layout {
                 BackendError::new(ErrorClass::Invalid, format!("read {}", path.display()))
                     .because(error)
                     .hint(format!(
-                        "{} must be an OCI image layout.",
+                        "{} must be an OCI image layout",
                         self.root().display()
                     ))
             }),

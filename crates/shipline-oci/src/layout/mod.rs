@@ -147,7 +147,7 @@ impl Layout {
                 BackendError::new(ErrorClass::Conflict, format!("read blob {digest}"))
                     .because(format!("{} holds {found}", path.display()))
                     .hint(format!(
-                        "The file is damaged. Remove {} and run again.",
+                        "the file is damaged: remove {} and run again",
                         path.display()
                     )),
             )

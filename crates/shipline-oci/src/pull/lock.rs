@@ -85,7 +85,7 @@ impl PipelineLock {
     pub fn parse(text: &str) -> Result<Self, BackendError> {
         let invalid = || {
             BackendError::new(ErrorClass::Invalid, "read pipeline.lock")
-                .hint("Write it anew with `shipline lock update`.")
+                .hint("write it anew with `shipline lock update`")
         };
         let raw: RawLock = serde_json::from_str(text).map_err(|error| invalid().because(error))?;
         if raw.version != VERSION {
@@ -165,7 +165,7 @@ impl PipelineLock {
                     format!("find {reference} for {platform} in pipeline.lock"),
                 )
                 .because("it has no such entry")
-                .hint("Run `shipline lock update` and commit the file.")
+                .hint("run `shipline lock update` and commit the file")
             })
     }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use shipline_engine::backend::{ImageStore, Reference};
-use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::error::{BackendError, ErrorClass, chain};
 use shipline_engine::folder::Place;
 use shipline_engine::task::TaskContext;
 use shipline_http::RetryPolicy;
@@ -29,7 +29,7 @@ use crate::build::{BaseChoice, BaseImages};
 use crate::credentials::CredentialSource;
 use crate::image::{self, ImageConfig, RawIndex, RawPlatform};
 use crate::registry::distribution::RegistryAddress;
-use places::{Places, told};
+use places::Places;
 use record::Resolution;
 
 /// Indexes that may lie in each other, with the image in the last.
@@ -165,7 +165,7 @@ impl RegistryImages {
                 .ok_or_else(|| {
                     BackendError::new(ErrorClass::NotFound, format!("pull {reference}"))
                         .because("the registry does not have it")
-                        .hint("Check the name and the tag. A private image may need a login.")
+                        .hint("check the name and the tag: a private image may need a login")
                 })?;
             let first = named
                 .get_or_insert_with(|| descriptor.digest.clone())
@@ -347,7 +347,7 @@ impl RegistryImages {
                     task.note(format!(
                         "{} cannot be asked ({}): taking {reference} as it was {at}, {}",
                         reference.host,
-                        told(&error),
+                        chain(&error),
                         recorded.manifest
                     ))
                     .await;

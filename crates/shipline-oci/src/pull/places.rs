@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
 use shipline_engine::backend::Registry as _;
-use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::error::{BackendError, ErrorClass, chain};
 use shipline_engine::fault::Faults;
 use shipline_engine::task::TaskContext;
 use shipline_http::RetryPolicy;
@@ -87,7 +87,7 @@ impl Places {
                     if gone.contains(&error.class) {
                         mirror.given_up.store(true, Ordering::SeqCst);
                     }
-                    format!("failed ({})", told(&error))
+                    format!("failed ({})", chain(&error))
                 }
             };
             task.note(format!(
@@ -99,15 +99,4 @@ impl Places {
         }
         ask(&self.origin).await
     }
-}
-
-/// An error with its causes, in one line.
-pub(super) fn told(error: &BackendError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

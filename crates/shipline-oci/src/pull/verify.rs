@@ -56,4 +56,4 @@ pub(crate) fn layers(store: &dyn ImageStore, manifest: &Manifest) -> Result<(), 
     Ok(())
 }
 
-const REMEDY: &str = "The image was put together wrongly, or somebody changed it: build or push it again, or use another one.";
+const REMEDY: &str = "the image was put together wrongly, or somebody changed it: build or push it again, or use another one";

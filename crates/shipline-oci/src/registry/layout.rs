@@ -98,7 +98,7 @@ impl LayoutRegistry {
                 "the index names {}, whose manifest is not there",
                 descriptor.digest
             ))
-            .hint("The directory was changed by something else; push again or remove it.")
+            .hint("the directory was changed by something else; push again or remove it")
         })?;
         Ok(Some(Found {
             layout,
@@ -120,7 +120,7 @@ impl LayoutRegistry {
                 format!("push {digest} to {repository}"),
             )
             .because("the image is not in the store")
-            .hint("Build it again.")
+            .hint("build it again")
         })?;
         let layout = self.open()?;
         let blobs: Vec<&Descriptor> = std::iter::once(&manifest.config)
@@ -571,7 +571,7 @@ fn link(layout: &Layout, blob: &Descriptor, from: &Place) -> Result<bool, Backen
             format!("take blob {} out of the store", blob.digest),
         )
         .because(format!("{} holds {found}", path.display()))
-        .hint("The file is damaged. Remove it and build again."));
+        .hint("the file is damaged: remove it and build again"));
     }
     let linked = layout
         .blobs()

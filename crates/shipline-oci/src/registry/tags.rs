@@ -92,7 +92,7 @@ impl TagConflicts {
         }
         Err(BackendError::new(ErrorClass::Conflict, "set the tags")
             .because(self.0.join("\n"))
-            .hint("Tags are never moved. Run again: a new run makes new tags."))
+            .hint("tags are never moved; run again: a new run makes new tags"))
     }
 }
 

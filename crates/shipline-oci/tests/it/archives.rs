@@ -340,6 +340,17 @@ fn what_leads_out_of_an_archive_is_refused() {
         assert!(said.contains(why), "{said}: {why}");
         assert!(said.contains("a.tar"), "{said}");
     }
+    // An absolute link is one of the archive's own folder (BuildKit's own code for ADD, since it unpacks below an `os.Root`).
+    let absolute = tar().symlink("l", "/etc").file("l/x", "x");
+    check(
+        added(absolute, "/opt/"),
+        &[
+            ("opt", "d 755 0:0"),
+            ("opt/etc", "d 755 0:0"),
+            ("opt/etc/x", "f 644 0:0 x"),
+            ("opt/l", "l /etc"),
+        ],
+    );
     // From the root of the archive's own folder, a link may lead wherever it wants as long as nothing goes that way.
     check(
         added(tar().symlink("l", "../../etc"), "/"),

@@ -189,7 +189,7 @@ fn what_cannot_be_built_says_where_why_and_what_to_do() {
         (
             "FROM scratch\n\nRUN make\n",
             ErrorClass::Unavailable,
-            &["Dockerfile line 3: RUN must be executed", "Start Docker"],
+            &["Dockerfile line 3: RUN must be executed", "start Docker"],
         ),
         (
             "FROM scratch\nADD https://x/y /\n",
@@ -199,7 +199,7 @@ fn what_cannot_be_built_says_where_why_and_what_to_do() {
         (
             "FROM scratch\nCOPPY a b\n",
             ErrorClass::Invalid,
-            &["line 2", "Did you mean `COPY`?"],
+            &["line 2", "did you mean `COPY`?"],
         ),
         (
             "FROM scratch\nEXPOSE x\n",

@@ -645,3 +645,19 @@ async fn a_conflict_says_what_the_other_image_was_built_from() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_host_that_is_not_there_is_asked_once() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let refused = nobody.local_addr().unwrap().to_string();
+    drop(nobody);
+    let settings = HttpSettings::default();
+    let repository: RepositoryName = "user_service".parse().unwrap();
+    for host in [refused.as_str(), "registry.invalid"] {
+        let registry = client(host, Credentials::Anonymous, &settings, patient());
+        let error = registry.preflight(std::slice::from_ref(&repository)).await;
+        let error = error.unwrap_err();
+        assert_eq!(error.class, ErrorClass::Unavailable, "{error:?}");
+        assert!(error.hints[0].contains("be reached"), "{error:?}");
+    }
+}

@@ -266,7 +266,7 @@ fn errors_name_place_cause_and_remedy() {
             &[
                 "from app/Dockerfile",
                 "`coppy` is no instruction",
-                "Did you mean `COPY`?",
+                "did you mean `COPY`?",
                 "╭─[app/Dockerfile:2]\n 1 │ FROM scratch\n 2 │ coppy a b\n",
             ][..],
         ),

@@ -251,7 +251,7 @@ async fn uploads_are_taken_in_many_ways() {
         vec![nowhere],
         Basic,
         Plain,
-        Fails(Invalid, &["where the upload goes", "Is 127.0.0.1"]),
+        Fails(Invalid, &["where the upload goes", "is 127.0.0.1"]),
     )
     .await;
     let file = changes("POST", UPLOAD, |reply, _| {
@@ -432,7 +432,7 @@ async fn manifests_are_what_their_bytes_say() {
         })],
         Basic,
         Plain,
-        Fails(Invalid, &["not a manifest", "Is 127.0.0.1"]),
+        Fails(Invalid, &["not a manifest", "is 127.0.0.1"]),
     )
     .await;
     check(
@@ -665,7 +665,7 @@ async fn a_login_that_is_refused_says_what_may_be_wrong_with_it() {
         for (credentials, part) in [
             (login("AWS", with_line_break), "ends with a line break"),
             (login("AWS", "guess"), "was refused"),
-            (Credentials::Anonymous, "No login for 127.0.0.1"),
+            (Credentials::Anonymous, "no login for 127.0.0.1"),
         ] {
             let error = use_it(&fake, &ca, credentials, patient())
                 .await

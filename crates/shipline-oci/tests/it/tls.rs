@@ -148,7 +148,7 @@ async fn a_proxy_that_wants_a_login_is_told_apart_from_the_registry() {
         let error = ask(address, None).await;
         assert_eq!(error.class, ErrorClass::Denied, "{error:?}");
         assert!(
-            error.hints[0].contains("The proxy wants a login"),
+            error.hints[0].contains("the proxy wants a login"),
             "{error:?}"
         );
     }
@@ -162,5 +162,5 @@ async fn a_proxy_that_wants_a_login_is_told_apart_from_the_registry() {
         Some("other.io, registry.invalid:443"),
     )
     .await;
-    assert_eq!(error.class, ErrorClass::Retryable, "{error:?}");
+    assert_eq!(error.class, ErrorClass::Unavailable, "{error:?}");
 }

@@ -167,6 +167,7 @@ impl Run {
                 failed: 0,
                 skipped: 0,
                 cancelled: 0,
+                first_failed: None,
                 took: Duration::ZERO,
             },
         };
@@ -314,6 +315,7 @@ pub(crate) fn green() -> Vec<Event> {
         findings: 0,
         suppressed: 0,
         packages: Some(253),
+        not_assessed: Vec::new(),
     };
     run.end("image-scan/frontend@staging", Outcome::Passed(scanned), 100)
         .begin("push")

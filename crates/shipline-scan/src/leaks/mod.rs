@@ -1,5 +1,9 @@
 //! Environment leaks: another environment's `api_urls` inside an image that is made for one environment.
 //!
+//! An image that is made for all environments has no "other" environment. A URL in it that not all of them have is suspicious, since
+//! the other environments get the same image, and may be right, since a program may choose among several when it starts. So it is
+//! a finding below the usual gate, and the report says that this cannot be decided.
+//!
 //! Looked at are all layers, those of a base image too (it ships with the rest), file by file (gzip files unpacked), and the
 //! values of the config. Not seen is what is compressed otherwise (brotli, zstd, zip, jar: a note names such files),
 //! encrypted, in base64 or UTF-16, or put together at run time.
@@ -9,7 +13,7 @@ mod image;
 mod search;
 mod url;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 
 use shipline_engine::archive::EntryKind;
@@ -45,7 +49,7 @@ pub fn scanner(config: &Config) -> Result<LeakScanner, BackendError> {
 }
 
 /// Raised whenever the same image and the same configuration would give another report.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// Files that a note names, of those that could not be looked into.
 const NAMED: usize = 3;
@@ -53,6 +57,7 @@ const NAMED: usize = 3;
 /// Looks for other environments' `api_urls` in images that are made for one environment.
 #[derive(Debug)]
 pub struct LeakScanner {
+    environments: Vec<EnvironmentName>,
     search: Search,
 }
 
@@ -64,8 +69,9 @@ impl LeakScanner {
     pub fn new<'a>(
         environments: impl IntoIterator<Item = (&'a EnvironmentName, &'a [String])>,
     ) -> Result<Self, BackendError> {
-        let mut urls = Vec::new();
+        let (mut urls, mut names) = (Vec::new(), Vec::new());
         for (environment, texts) in environments {
+            names.push(environment.clone());
             for text in texts {
                 urls.push(ApiUrl::parse(environment, text).ok_or_else(|| {
                     BackendError::new(
@@ -80,7 +86,28 @@ impl LeakScanner {
             BackendError::new(ErrorClass::Invalid, "prepare the search for `api_urls`")
                 .because(error)
         })?;
-        Ok(Self { search })
+        Ok(Self {
+            environments: names,
+            search,
+        })
+    }
+
+    /// Whether a URL says for which environment an image was made: not where all of them have it.
+    fn tells(&self, url: &ApiUrl) -> bool {
+        let has = |environment: &EnvironmentName| {
+            let mut urls = self.search.urls().iter();
+            urls.any(|other| other.environment == *environment && other.written == url.written)
+        };
+        !self.environments.iter().all(has)
+    }
+
+    /// The environments, for people: `staging and production`.
+    fn named(&self) -> String {
+        let names: Vec<&str> = self.environments.iter().map(AsRef::as_ref).collect();
+        match names.split_last() {
+            Some((last, first @ [_, ..])) => format!("{} and {last}", first.join(", ")),
+            _ => names.concat(),
+        }
     }
 }
 
@@ -98,7 +125,11 @@ impl Scanner for LeakScanner {
         let urls: Vec<String> = urls
             .map(|url| format!("{} {}", url.environment, url.written))
             .collect();
-        Some(format!("leaks {VERSION}: {}", urls.join(", ")))
+        let environments = self.named();
+        Some(format!(
+            "leaks {VERSION}: {environments}: {}",
+            urls.join(", ")
+        ))
     }
 
     fn looks_into(&self, target: TargetKind) -> bool {
@@ -110,18 +141,19 @@ impl Scanner for LeakScanner {
         target: &ScanTarget<'l>,
         task: &'l TaskContext,
     ) -> Result<Looking<'l, ScanReport>, BackendError> {
-        // An image for all environments is not bound to any.
         let ScanTarget::Image {
-            id: ImageId {
-                variant: Some(own), ..
-            },
+            id: ImageId { variant, .. },
             ..
         } = target
         else {
             return Ok(Looking::Done(ScanReport::default()));
         };
-        let mut urls = self.search.urls().iter();
-        if urls.all(|url| url.environment == *own) {
+        let own = variant.as_ref();
+        let foreign = |url: &ApiUrl| match own {
+            Some(own) => url.environment != *own,
+            None => self.tells(url),
+        };
+        if !self.search.urls().iter().any(foreign) {
             return Ok(Looking::Done(ScanReport::default()));
         }
         Ok(Looking::AtFiles(Box::new(LeakLook {
@@ -129,6 +161,7 @@ impl Scanner for LeakScanner {
             own,
             task,
             report: ScanReport::default(),
+            owners: BTreeSet::new(),
             packed: Vec::new(),
         })))
     }
@@ -149,9 +182,12 @@ fn not_read(packed: &[String]) -> Option<String> {
 /// One look into one image.
 struct LeakLook<'l> {
     scanner: &'l LeakScanner,
-    own: &'l EnvironmentName,
+    /// The environment that the image is made for; absent where it is made for all.
+    own: Option<&'l EnvironmentName>,
     task: &'l TaskContext,
     report: ScanReport,
+    /// Whose URLs were found in an image for all environments.
+    owners: BTreeSet<EnvironmentName>,
     /// Files whose texts are compressed in a way that is not read.
     packed: Vec<String>,
 }
@@ -212,8 +248,10 @@ impl Visitor for LeakLook<'_> {
 
 impl Look<ScanReport> for LeakLook<'_> {
     fn finish(self: Box<Self>) -> Result<ScanReport, BackendError> {
-        let mut report = self.report;
-        report.notes.extend(not_read(&self.packed));
+        let mut look = self;
+        look.weigh();
+        let mut report = look.report;
+        report.notes.extend(not_read(&look.packed));
         Ok(report)
     }
 }
@@ -260,7 +298,25 @@ impl LeakLook<'_> {
             }
             Ok(())
         };
-        scanner.search.run(own, from, &mut step)
+        scanner.search.run(*own, from, &mut step)
+    }
+
+    /// Judges what was found in an image for all environments: URLs of each of them look like a choice that is made when it
+    /// starts, those of one look like a value that was built in.
+    fn weigh(&mut self) {
+        if self.own.is_some() || self.report.findings.is_empty() {
+            return;
+        }
+        let mut told = self.scanner.search.urls().iter();
+        let all =
+            told.all(|url| !self.scanner.tells(url) || self.owners.contains(&url.environment));
+        for finding in &mut self.report.findings {
+            finding.severity = if all { Severity::Low } else { Severity::Medium };
+        }
+        self.report.undecided = Some(format!(
+            "one image for {}: whether each gets its own API URLs",
+            self.scanner.named()
+        ));
     }
 
     /// One finding for each URL of a place: the first.
@@ -274,10 +330,22 @@ impl LeakLook<'_> {
         first.sort_by_key(|hit| hit.offset);
         for hit in first {
             let url = &self.scanner.search.urls()[hit.url];
-            let message = format!(
-                "the image for {} holds {}'s {}",
-                self.own, url.environment, hit.shown
-            );
+            let message = match self.own {
+                Some(own) => format!(
+                    "the image for {own} holds {}'s {}",
+                    url.environment, hit.shown
+                ),
+                None if !self.scanner.tells(url) => continue,
+                None => {
+                    self.owners.insert(url.environment.clone());
+                    format!(
+                        "the one image for {} holds {}'s {}",
+                        self.scanner.named(),
+                        url.environment,
+                        hit.shown
+                    )
+                }
+            };
             let (rule, location) = (Rule::new(RULE), location(&hit));
             let (kind, severity) = (FindingKind::Leak, Severity::Critical);
             let finding = Finding::new(kind, rule, severity, message, hit.shown.as_str(), location);

@@ -60,10 +60,10 @@ impl Search {
         &self.urls
     }
 
-    /// Finds what belongs to others than `own`. `step` is told how many bytes were looked at and may stop the search.
+    /// Finds what belongs to others than `own`, or to anybody where there is none. `step` is told how many bytes were looked at and may stop the search.
     pub(super) fn run(
         &self,
-        own: &EnvironmentName,
+        own: Option<&EnvironmentName>,
         from: &mut dyn Read,
         step: &mut dyn FnMut(usize) -> io::Result<()>,
     ) -> io::Result<Vec<Hit>> {
@@ -73,7 +73,7 @@ impl Search {
     fn run_by(
         &self,
         chunk: usize,
-        own: &EnvironmentName,
+        own: Option<&EnvironmentName>,
         from: &mut dyn Read,
         step: &mut dyn FnMut(usize) -> io::Result<()>,
     ) -> io::Result<Vec<Hit>> {
@@ -123,7 +123,7 @@ impl Search {
     /// The longest URL that stands around this host, if it is not the environment's own.
     fn judge(
         &self,
-        own: &EnvironmentName,
+        own: Option<&EnvironmentName>,
         text: &[u8],
         host: usize,
         which: usize,
@@ -134,7 +134,7 @@ impl Search {
             Some((found, *index))
         });
         // Where two are equally long, the environment's own explains what stands there.
-        let own = |index: usize| self.urls[index].environment == *own;
+        let own = |index: usize| own == Some(&self.urls[index].environment);
         let (found, index) = found.max_by_key(|(found, index)| (found.end, own(*index)))?;
         (!own(index)).then_some((found.start, index, found.shown))
     }
@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn hits_by(search: &Search, chunk: usize, own: &str, text: &[u8]) -> Vec<(u64, String)> {
-        let hits = search.run_by(chunk, &environment(own), &mut &*text, &mut |_| Ok(()));
+        let hits = search.run_by(chunk, Some(&environment(own)), &mut &*text, &mut |_| Ok(()));
         hits.unwrap()
             .into_iter()
             .map(|hit| (hit.offset, hit.shown))

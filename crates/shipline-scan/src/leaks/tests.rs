@@ -132,11 +132,44 @@ fn a_leak_is_reported_with_file_layer_and_offset() {
 }
 
 #[test]
-fn images_for_all_environments_are_not_looked_at() {
+fn an_image_for_all_environments_is_looked_at_and_not_decided() {
+    let look = |texts: &[&str]| {
+        let texts = texts.join(" ");
+        let image = image(EMPTY, &[(TAR_LAYER, tar(&[("a", texts.as_bytes())]))]);
+        scan_with(&scanner(), None, &image).unwrap()
+    };
+    let report = look(&[PRODUCTION]);
+    assert_eq!(report.findings.len(), 1, "{report:?}");
+    assert_eq!(report.findings[0].severity, Severity::Medium);
+    let why = report.undecided.unwrap();
+    assert!(
+        why.starts_with("one image for staging and production"),
+        "{why}"
+    );
+    // Of each one: it may be chosen when the program starts.
+    let report = look(&[PRODUCTION, STAGING]);
+    let severities: Vec<Severity> = report.findings.iter().map(|it| it.severity).collect();
+    assert_eq!(severities, [Severity::Low, Severity::Low]);
+    assert!(report.undecided.is_some());
+    let report = look(&["https://aurora-glam.com"]);
+    assert_eq!((report.findings, report.undecided), (Vec::new(), None));
+}
+
+#[test]
+fn a_url_that_all_environments_have_tells_nothing() {
+    let staging = "staging".parse().unwrap();
+    let production = "production".parse().unwrap();
+    let urls = [PRODUCTION.to_owned()];
+    let environments = [(&staging, &urls[..]), (&production, &urls[..])];
+    let scanner = LeakScanner::new(environments).unwrap();
     let image = image(EMPTY, &[(TAR_LAYER, tar(&[("a", PRODUCTION.as_bytes())]))]);
-    let all = scan_with(&scanner(), None, &image).unwrap();
-    assert_eq!(all, ScanReport::default());
-    assert_eq!(scan("staging", &image).findings.len(), 1);
+    let report = scan_with(&scanner, None, &image).unwrap();
+    assert_eq!(report, ScanReport::default());
+    // Where only some have any, the others get theirs.
+    let environments = [(&staging, &[][..]), (&production, &urls[..])];
+    let scanner = LeakScanner::new(environments).unwrap();
+    let report = scan_with(&scanner, None, &image).unwrap();
+    assert_eq!(report.findings.len(), 1);
 }
 
 #[test]

@@ -124,6 +124,8 @@ pub enum Facts {
         suppressed: usize,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         packages: Option<usize>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        not_assessed: Vec<String>,
     },
     Pushed {
         images: Vec<PushedImage>,
@@ -307,11 +309,13 @@ impl From<core::Facts> for Facts {
                 findings,
                 suppressed,
                 packages,
+                not_assessed,
             } => Self::Scanned {
                 bytes,
                 findings,
                 suppressed,
                 packages,
+                not_assessed,
             },
             core::Facts::Pushed(images) => Self::Pushed { images },
             core::Facts::Deployed(commit) => Self::Deployed {
@@ -334,11 +338,13 @@ impl From<Facts> for core::Facts {
                 findings,
                 suppressed,
                 packages,
+                not_assessed,
             } => Self::Scanned {
                 bytes,
                 findings,
                 suppressed,
                 packages,
+                not_assessed,
             },
             Facts::Pushed { images } => Self::Pushed(images),
             Facts::Deployed {

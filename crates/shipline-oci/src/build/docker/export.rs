@@ -474,7 +474,7 @@ fn finish(
             "the engine built it for {}/{}",
             parsed.os, parsed.architecture
         ))
-        .hint("The classic builder does not heed `platform`, and a base brings its own: build with BuildKit, on a base for that platform."));
+        .hint("the classic builder does not heed `platform`, and a base brings its own: build with BuildKit, on a base for that platform"));
     }
     let config_descriptor = Descriptor {
         media_type: image::OCI_CONFIG.to_owned(),

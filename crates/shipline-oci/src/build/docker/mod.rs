@@ -4,6 +4,7 @@
 //! as with the embedded builder, and the digest is known before anything is published.
 
 mod address;
+mod age;
 mod bare;
 mod bases;
 mod context;
@@ -25,7 +26,7 @@ use bollard::models::{BuildInfoAux, SystemVersion};
 use bollard::query_parameters::BuildImageOptionsBuilder;
 use futures_util::StreamExt as _;
 use shipline_engine::backend::{BuildRequest, ImageBuilder, ImageStore};
-use shipline_engine::error::{BackendError, Cause, ErrorClass};
+use shipline_engine::error::{BackendError, Cause, ErrorClass, chain};
 use shipline_engine::event::BuiltImage;
 use shipline_engine::folder::Place;
 use shipline_engine::task::{TaskContext, TaskMessage};
@@ -204,7 +205,19 @@ impl ImageBuilder for DockerBuilder {
             logins,
             task,
         };
-        let mut built = self.again_where_lost(&making, store).await?;
+        let built = self.again_where_lost(&making, store).await;
+        let mut built = built.map_err(|error| match error.class {
+            ErrorClass::Failed => too_old(request, flavour, version)
+                .into_iter()
+                .fold(error, BackendError::hint),
+            ErrorClass::Retryable
+            | ErrorClass::Denied
+            | ErrorClass::NotFound
+            | ErrorClass::Conflict
+            | ErrorClass::Invalid
+            | ErrorClass::Unavailable
+            | ErrorClass::Cancelled => error,
+        })?;
         built.bases = bases.known(&engine.docker).await?;
         Ok(built)
     }
@@ -234,10 +247,7 @@ impl DockerBuilder {
                 Err(error) if error.class == ErrorClass::Retryable => {
                     let wait = LOST_WAIT * 2u32.pow(time);
                     task.say(TaskMessage::Retrying {
-                        error: match &error.cause {
-                            Some(cause) => format!("{error}: {cause}"),
-                            None => error.to_string(),
-                        },
+                        error: chain(&error),
                         after: wait,
                     })
                     .await;
@@ -351,6 +361,18 @@ impl Engine {
                 .because("the engine ended the build without naming an image")
         })
     }
+}
+
+/// What the engine may be too old for. A Dockerfile that cannot be read has told so already.
+fn too_old(request: &BuildRequest, flavour: Flavour, version: &str) -> Vec<String> {
+    let text = crate::build::recipe::read_text(request).unwrap_or_default();
+    age::hints(
+        &request.id,
+        &text,
+        request.target.as_deref(),
+        flavour,
+        version,
+    )
 }
 
 fn failed(request: &BuildRequest, cause: impl Into<Cause>) -> BackendError {

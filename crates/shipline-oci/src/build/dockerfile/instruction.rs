@@ -192,7 +192,7 @@ pub(crate) fn parse(logical: &LogicalLine, escape: char) -> Result<Instruction, 
             Some(list) if !list.is_empty() => InstructionKind::Shell(list),
             _ => {
                 return Err(wrong("SHELL takes a JSON list only".to_owned())
-                    .remedy("Write it like `SHELL [\"/bin/sh\", \"-c\"]`."));
+                    .remedy("write it like `SHELL [\"/bin/sh\", \"-c\"]`"));
             }
         },
         "HEALTHCHECK" => InstructionKind::Healthcheck(healthcheck(&flags, rest).map_err(wrong)?),
@@ -264,10 +264,10 @@ pub(crate) fn trigger(
 fn unknown(line: usize, keyword: &str, written: &str) -> DockerfileError {
     let error = DockerfileError::new(line, format!("`{written}` is no instruction"));
     match nearest(keyword, KEYWORDS) {
-        Some(known) => error.remedy(format!("Did you mean `{known}`?")),
+        Some(known) => error.remedy(format!("did you mean `{known}`?")),
         None => error
             .remedy(
-                "Where it continues the line before, that line must end with the escape character.",
+                "where it continues the line before, that line must end with the escape character",
             )
             .newer(),
     }
@@ -327,7 +327,7 @@ fn copy(logical: &LogicalLine, flags: &[Flag], rest: &str) -> Result<Copy, Docke
     if opens(&destination)? {
         return Err(
             wrong(format!("{keyword} cannot copy to `{destination}`")).remedy(format!(
-                "Write the destination last: `{keyword} {destination} /path`."
+                "write the destination last: `{keyword} {destination} /path`"
             )),
         );
     }
@@ -339,7 +339,7 @@ fn copy(logical: &LogicalLine, flags: &[Flag], rest: &str) -> Result<Copy, Docke
             Some(heredoc) => CopySource::Heredoc(heredoc.clone()),
             None if kind == CopyKind::Copy && is_remote(&word) => {
                 return Err(wrong(format!("COPY does not fetch `{word}`"))
-                    .remedy("Use ADD, or fetch it in `prepare` on the host."));
+                    .remedy("use ADD, or fetch it in `prepare` on the host"));
             }
             None => CopySource::Path(word),
         });
@@ -349,7 +349,7 @@ fn copy(logical: &LogicalLine, flags: &[Flag], rest: &str) -> Result<Copy, Docke
             "{keyword} does not take the heredoc `{}` so",
             unused.name
         ))
-        .remedy("Write it as one word, without blanks: `<<NAME`."));
+        .remedy("write it as one word, without blanks: `<<NAME`"));
     }
     let mut copy = Copy {
         kind,
@@ -413,9 +413,9 @@ fn copy(logical: &LogicalLine, flags: &[Flag], rest: &str) -> Result<Copy, Docke
                 };
                 let error = wrong(format!("{keyword} has no flag `--{name}`"));
                 return Err(match nearest(name, known) {
-                    Some(near) => error.remedy(format!("Did you mean `--{near}`?")),
+                    Some(near) => error.remedy(format!("did you mean `--{near}`?")),
                     None => error
-                        .remedy(format!("Known are `--{}`.", known.join("`, `--")))
+                        .remedy(format!("known are `--{}`", known.join("`, `--")))
                         .newer(),
                 });
             }
@@ -637,12 +637,12 @@ mod tests {
             (
                 "COPPY a b",
                 "`COPPY` is no instruction",
-                "Did you mean `COPY`?",
+                "did you mean `COPY`?",
             ),
             (
                 "WrokDir /a",
                 "`WrokDir` is no instruction",
-                "Did you mean `WORKDIR`?",
+                "did you mean `WORKDIR`?",
             ),
             ("copy a", "copy needs", ""),
             ("&& npm ci", "`&&` is no instruction", "escape character"),
@@ -652,9 +652,9 @@ mod tests {
             (
                 "COPY --chmdo=1 a b",
                 "no flag `--chmdo`",
-                "Did you mean `--chmod`?",
+                "did you mean `--chmod`?",
             ),
-            ("COPY --future a b", "no flag `--future`", "Known are"),
+            ("COPY --future a b", "no flag `--future`", "known are"),
             ("COPY --from=a --from=b c d", "there twice", ""),
             ("COPY a <<E\nE\n", "cannot copy to", "last"),
             (

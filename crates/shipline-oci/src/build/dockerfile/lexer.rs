@@ -67,7 +67,7 @@ pub(crate) fn lex(text: &str) -> Result<(Directives, Vec<LogicalLine>), Dockerfi
             format!("the line has more than {MAX_LINE} bytes"),
         )
         .remedy(
-            "Break it with the escape character, or move the text into a file of the context.",
+            "break it with the escape character, or move the text into a file of the context",
         ));
     }
     if text.len() > MAX_BYTES {
@@ -178,7 +178,7 @@ fn directives(lines: &[&str]) -> Result<Directives, DockerfileError> {
                 line,
                 format!("the parser directive `{name}` is there twice"),
             )
-            .remedy("Remove one of them."));
+            .remedy("remove one of them"));
         }
         match name.as_str() {
             "escape" => {
@@ -192,7 +192,7 @@ fn directives(lines: &[&str]) -> Result<Directives, DockerfileError> {
                                 "the escape character `{value}` is neither `\\` nor a backtick"
                             ),
                         )
-                        .remedy("Write `# escape=\\` or `# escape=` and a backtick."));
+                        .remedy("write `# escape=\\` or `# escape=` and a backtick"));
                     }
                 };
             }
@@ -289,7 +289,7 @@ fn heredoc(
     }
     Err(
         DockerfileError::new(line, format!("the heredoc `{}` has no end", opening.name)).remedy(
-            format!("Write `{}` alone on the line after its text.", opening.name),
+            format!("write `{}` alone on the line after its text", opening.name),
         ),
     )
 }

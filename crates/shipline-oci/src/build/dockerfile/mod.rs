@@ -4,11 +4,11 @@ mod error;
 pub(crate) mod expand;
 pub(crate) mod images;
 mod instruction;
-mod lexer;
+pub(crate) mod lexer;
 mod scope;
 mod shell_pattern;
 mod text;
-mod words;
+pub(crate) mod words;
 
 use std::collections::BTreeSet;
 
@@ -131,13 +131,13 @@ impl Dockerfile {
                         instruction.line,
                         format!("{} stands before the first FROM", logical.written),
                     )
-                    .remedy("Only ARG may stand there. Begin with FROM."));
+                    .remedy("only ARG may stand there: begin with FROM"));
                 }
             }
         }
         if dockerfile.stages.is_empty() {
             return Err(DockerfileError::new(1, "there is no FROM")
-                .remedy("Begin with `FROM scratch` or the image to build on."));
+                .remedy("begin with `FROM scratch` or the image to build on"));
         }
         Ok(dockerfile)
     }
@@ -159,11 +159,11 @@ impl Dockerfile {
                 .collect();
             DockerfileError::new(1, format!("there is no stage `{target}`")).remedy(
                 match self.stage_like(target) {
-                    Some(near) => format!("Did you mean `{near}`?"),
+                    Some(near) => format!("did you mean `{near}`?"),
                     None if names.is_empty() => {
-                        "No stage has a name: write `FROM … AS name`.".to_owned()
+                        "no stage has a name: write `FROM … AS name`".to_owned()
                     }
-                    None => format!("The stages are: {}.", names.join(", ")),
+                    None => format!("the stages are: {}", names.join(", ")),
                 },
             )
         })
@@ -205,10 +205,13 @@ impl Dockerfile {
         if name.is_empty() {
             return Err(DockerfileError::new(
                 stage.line,
-                format!("the base `{}` is empty once its args are put in", stage.base),
+                format!(
+                    "the base `{}` is empty once its args are put in",
+                    stage.base
+                ),
             )
             .remedy(
-                "Give the ARG before the first FROM a default, or set it under `args` of the image.",
+                "give the ARG before the first FROM a default, or set it under `args` of the image",
             ));
         }
         if name == "scratch" {
@@ -236,7 +239,7 @@ impl Dockerfile {
                 line,
                 format!("variables are not expanded in `--from={from}`"),
             )
-            .remedy("Name a stage with `FROM ${…} AS name` and copy from that."));
+            .remedy("name a stage with `FROM ${…} AS name` and copy from that"));
         }
         if let Some(stage) = self.stage_named(from, index) {
             return Ok(Base::Stage(stage));
@@ -247,7 +250,7 @@ impl Dockerfile {
                 line,
                 format!("`--from={from}` is not an earlier stage"),
             )
-            .remedy("A stage can copy only from stages above it."));
+            .remedy("a stage can copy only from stages above it"));
         }
         if from == "scratch" {
             return Err(DockerfileError::new(
@@ -329,7 +332,7 @@ fn stage(logical: &LogicalLine, escape: char) -> Result<Stage, DockerfileError> 
                 line,
                 format!("{written} has no flag `--{}`", flag.name),
             )
-            .remedy("Known is `--platform`.")
+            .remedy("known is `--platform`")
             .newer());
         }
         if platform.is_some() {
@@ -346,7 +349,7 @@ fn stage(logical: &LogicalLine, escape: char) -> Result<Stage, DockerfileError> 
                 line,
                 format!("{written} takes an image, or an image and a name"),
             )
-            .remedy("Write `FROM image` or `FROM image AS name`."));
+            .remedy("write `FROM image` or `FROM image AS name`"));
         }
     };
     let written_name = name.map(str::to_owned);
@@ -362,7 +365,7 @@ fn stage(logical: &LogicalLine, escape: char) -> Result<Stage, DockerfileError> 
                 format!("`{written_name}` cannot name a stage"),
             )
             .remedy(
-                "A stage's name begins with a letter and has letters, digits, `-`, `_` and `.`.",
+                "a stage's name begins with a letter and has letters, digits, `-`, `_` and `.`",
             ));
         }
     }

@@ -15,10 +15,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<String, DockerfileError> {
             1,
             format!("it has {} bytes, and {MAX_BYTES} are allowed", bytes.len()),
         )
-        .remedy("Move what it holds (long heredocs?) into files of the context, and COPY these."));
+        .remedy("move what it holds (long heredocs?) into files of the context, and COPY these"));
     }
     if is_utf16(bytes) {
-        return Err(DockerfileError::new(1, "it is written in UTF-16").remedy("Save it as UTF-8."));
+        return Err(DockerfileError::new(1, "it is written in UTF-16").remedy("save it as UTF-8"));
     }
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

@@ -180,7 +180,7 @@ impl Source for Context {
         }
         match &self.live {
             Some(live) if is_at(live) => format!(
-                "`{shown}` is not in the build context: it stands in the folder, but is no source (git ignores it, or the component does not have it). Commit it, or make it in `prepare`"
+                "`{shown}` is not in the build context: it stands in the folder, but is no source (git ignores it, or the component does not have it); commit it, or make it in `prepare`"
             ),
             Some(_) | None => format!("`{shown}` is not in the build context: no such file"),
         }

@@ -108,7 +108,7 @@ impl EmbeddedBuilder {
                 .because(format!(
                     "line {line}: image `{reference}` would have to be pulled, and no source of base images is configured"
                 ))
-                .hint("Build `FROM scratch` or from an earlier stage, or use `engine: docker`."));
+                .hint("build `FROM scratch` or from an earlier stage, or use `engine: docker`"));
             };
             if task.is_cancelled() {
                 return Err(cancelled(request));
@@ -420,7 +420,7 @@ fn refused(
                 request.platform
             ))
             .hint(format!(
-                "Build it for {}: with cargo, `--target` and `CARGO_BUILD_TARGET` say for what; or set `platform` of the image.",
+                "build it for {}: with cargo, `--target` and `CARGO_BUILD_TARGET` say for what; or set `platform` of the image",
                 request.platform
             )),
         LayerError::Store(error) => error,

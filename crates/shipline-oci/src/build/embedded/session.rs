@@ -197,8 +197,9 @@ impl<'a> Session<'a> {
 
     fn image(&self, reference: &str, line: usize) -> Result<&BaseImage, DockerfileError> {
         self.images.get(reference).ok_or_else(|| {
-            DockerfileError::new(line, format!("image `{reference}` was not resolved"))
-                .remedy("An ONBUILD trigger of the base refers to it; name it in a FROM of this Dockerfile.")
+            DockerfileError::new(line, format!("image `{reference}` was not resolved")).remedy(
+                "an ONBUILD trigger of the base refers to it; name it in a FROM of this Dockerfile",
+            )
         })
     }
 
@@ -324,7 +325,7 @@ fn read_image(
             other => {
                 return Err(failed(ErrorClass::Invalid)
                     .because(format!("a layer of it has the media type `{other}`"))
-                    .hint("Use a base with tar, gzip or zstd layers, or `engine: docker`."));
+                    .hint("use a base with tar, gzip or zstd layers, or `engine: docker`"));
             }
         };
         let archive = Archive::Layer(layer.digest.clone());

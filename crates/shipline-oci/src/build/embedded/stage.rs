@@ -257,7 +257,7 @@ impl Stage {
             InstructionKind::Maintainer(name) => self.author = Some(text(name)?),
             InstructionKind::Run => {
                 return Err(DockerfileError::needs_engine(line, "RUN must be executed, which the embedded builder cannot")
-                    .remedy("Use `engine: docker` with a Docker engine, or run the command in `prepare` on the host and COPY what it makes."));
+                    .remedy("use `engine: docker` with a Docker engine, or run the command in `prepare` on the host and COPY what it makes"));
             }
         }
         self.record(instruction, changes, session);
@@ -300,7 +300,7 @@ impl Stage {
                 line,
                 format!("the embedded builder has no `{flag}`"),
             )
-            .remedy("Use `engine: docker` for this Dockerfile."));
+            .remedy("use `engine: docker` for this Dockerfile"));
         }
         let mut items = Vec::new();
         for source in &copy.sources {
@@ -313,7 +313,7 @@ impl Stage {
                             format!("ADD cannot fetch `{path}` here"),
                         )
                         .remedy(
-                            "Fetch it in `prepare` on the host and COPY it, or use `engine: docker`.",
+                            "fetch it in `prepare` on the host and COPY it, or use `engine: docker`",
                         ));
                     }
                     Item::Path(path)

@@ -105,16 +105,16 @@ impl Authenticator {
             && secret.expose().trim() != secret.expose()
         {
             advice.push(format!(
-                "The {what} for {host} begins or ends with a line break or a blank, which is rarely part of it: store it without (`printf %s`, not `echo`)."
+                "the {what} for {host} begins or ends with a line break or a blank, which is rarely part of it: store it without (`printf %s`, not `echo`)"
             ));
         }
         if status == StatusCode::UNAUTHORIZED {
             let begin = match &found {
-                Ok(Credentials::Anonymous) => format!("No login for {host} is known"),
-                Ok(_) | Err(_) => format!("The login for {host} was refused"),
+                Ok(Credentials::Anonymous) => format!("no login for {host} is known"),
+                Ok(_) | Err(_) => format!("the login for {host} was refused"),
             };
             advice.push(format!(
-                "{begin}: {} Some registries answer so for repositories that do not exist, too.",
+                "{begin}: {} (some registries answer so for repositories that do not exist, too)",
                 self.source.remedy(host)
             ));
         }
@@ -259,7 +259,7 @@ impl Authenticator {
                 format!("log in to {}", self.host),
             )
             .because("the login is an identity token, and the registry asks for user and password")
-            .hint(format!("Log in again with `docker login {}`.", self.host))),
+            .hint(format!("log in again with `docker login {}`", self.host))),
         }
     }
 
@@ -385,7 +385,7 @@ impl Authenticator {
             BackendError::new(ErrorClass::Invalid, attempted)
                 .because(format!("{request}: {error}"))
                 .hint(format!(
-                    "Is {} the token server of a registry? It does not answer like one.",
+                    "is {} the token server of a registry? it does not answer like one",
                     request.host()
                 ))
         })?;

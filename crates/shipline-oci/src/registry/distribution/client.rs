@@ -174,7 +174,7 @@ impl Client {
                     "the registry sends the upload to unencrypted {}",
                     url.host_str().unwrap_or_default()
                 ))
-                .hint("The proxy in front of the registry must tell it how it is reached (X-Forwarded-Proto, X-Forwarded-Host, or `host` in the registry's configuration)."));
+                .hint("the proxy in front of the registry must tell it how it is reached (X-Forwarded-Proto, X-Forwarded-Host, or `host` in the registry's configuration)"));
             }
             let mut own = base.clone();
             own.set_path(url.path());
@@ -319,7 +319,7 @@ impl Client {
             return BackendError::new(ErrorClass::Retryable, call.attempted)
                 .because(refusal)
                 .hint(format!(
-                    "{host} leads to {}, which gets no credentials and refuses what its address allows. Is the clock of this machine right?",
+                    "{host} leads to {}, which gets no credentials and refuses what its address allows: is the clock of this machine right?",
                     line.host()
                 ));
         }
@@ -327,7 +327,7 @@ impl Client {
         if login {
             if status == StatusCode::UNAUTHORIZED && !headers.contains_key(WWW_AUTHENTICATE) {
                 error = error.hint(format!(
-                    "{host} does not say how to log in (no WWW-Authenticate in its answer): something in front of it may have answered."
+                    "{host} does not say how to log in (no WWW-Authenticate in its answer): something in front of it may have answered"
                 ));
             }
             let advice = self.auth.advice(status).await;
@@ -393,7 +393,7 @@ impl Client {
 
 /// What a person can ask where something answers and is no registry.
 pub(super) fn no_registry(host: &str) -> String {
-    format!("Is {host} a registry? It does not answer like one.")
+    format!("is {host} a registry? it does not answer like one")
 }
 
 /// A header's text, where it is there and is text.

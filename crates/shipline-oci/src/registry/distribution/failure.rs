@@ -141,39 +141,38 @@ impl Refusal {
                 hints.extend(
                     self.limit
                         .as_ref()
-                        .map(|limit| format!("Docker Hub's limit: {limit}.")),
+                        .map(|limit| format!("Docker Hub's limit: {limit}")),
                 );
                 hints.push(
-                    "Docker Hub limits pulls by address and account: log in with `docker login`, name a mirror (`mirrors: { docker.io: HOST/PATH }` in the profile; an engine pulls by its own, `registry-mirrors`), or use the same image of another registry.".to_owned(),
+                    "Docker Hub limits pulls by address and account: log in with `docker login`, name a mirror (`mirrors: { docker.io: HOST/PATH }` in the profile; an engine pulls by its own, `registry-mirrors`), or use the same image of another registry".to_owned(),
                 );
             }
             StatusCode::TOO_MANY_REQUESTS => {
                 let wait = self.retry_after.filter(|wait| !wait.is_zero());
                 let wait = wait.map_or_else(String::new, |wait| {
-                    format!(" It asks to wait {} s.", wait.as_secs().max(1))
+                    format!(" (it asks to wait {} s)", wait.as_secs().max(1))
                 });
                 hints.push(format!(
-                    "{host} limits how often it is asked, and strangers most of all: log in, or try again later.{wait}"
+                    "{host} limits how often it is asked, and strangers most of all: log in, or try again later{wait}"
                 ));
             }
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => hints.push(proxy_login("HTTP_PROXY")),
             StatusCode::FORBIDDEN => {
-                hints.push(format!("The login for {host} has no right to do this."));
+                hints.push(format!("the login for {host} has no right to do this"));
             }
             StatusCode::PAYLOAD_TOO_LARGE => hints.push(format!(
-                "Something in front of {host}, or {host} itself, limits the size of a request: raise that limit to the largest layer (`client_max_body_size 0` in nginx, `nginx.ingress.kubernetes.io/proxy-body-size: \"0\"` at an ingress; Cloudflare's proxy takes 100 MB), or push by an address without it."
+                "something in front of {host}, or {host} itself, limits the size of a request: raise that limit to the largest layer (`client_max_body_size 0` in nginx, `nginx.ingress.kubernetes.io/proxy-body-size: \"0\"` at an ingress; Cloudflare's proxy takes 100 MB), or push by an address without it"
             )),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => hints.push(unsupported(host)),
             _ if self.has("MANIFEST_INVALID") => hints.push(unsupported(host)),
             _ => {}
         }
         if self.has("NAME_UNKNOWN") {
-            hints
-                .push("The repository does not exist in the registry: create it first.".to_owned());
+            hints.push("the repository does not exist in the registry: create it first".to_owned());
         }
         if self.has("NAME_INVALID") {
             hints.push(format!(
-                "{host} takes no repository of this name: some registries want a project or an owner before it (`{host}/PROJECT` as `url`)."
+                "{host} takes no repository of this name: some registries want a project or an owner before it (`{host}/PROJECT` as `url`)"
             ));
         }
         hints
@@ -199,7 +198,7 @@ pub(super) fn is_about_the_page(error: &BackendError) -> bool {
 /// What helps against a registry that does not take a kind of manifest.
 fn unsupported(host: &str) -> String {
     format!(
-        "{host} may be too old for OCI images, or this repository of it not allow them: images have OCI manifests here (`application/vnd.oci.image.manifest.v1+json`). Allow them, or update the registry."
+        "{host} may be too old for OCI images, or this repository of it not allow them: images have OCI manifests here (`application/vnd.oci.image.manifest.v1+json`); allow them, or update the registry"
     )
 }
 

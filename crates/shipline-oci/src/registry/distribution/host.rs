@@ -56,7 +56,7 @@ impl RegistryAddress {
                 format!("use the registry address `{shown}`"),
             )
             .because(why.to_owned())
-            .hint("An address looks like `registry.example.com:5000/team`.")
+            .hint("an address looks like `registry.example.com:5000/team`")
         };
         let (scheme, rest) = match text.split_once("://") {
             Some((scheme, rest)) => (Some(scheme), rest),
@@ -76,7 +76,7 @@ impl RegistryAddress {
             let lower = prefix.to_ascii_lowercase();
             return Err(if RepositoryName::new(&lower).is_ok() {
                 invalid("names of images have no upper-case letters")
-                    .hint(format!("Write `{host}/{lower}`."))
+                    .hint(format!("write `{host}/{lower}`"))
             } else {
                 invalid("what follows the host is not the path of a repository")
             });
@@ -88,7 +88,7 @@ impl RegistryAddress {
             Some("http") => {
                 return Err(
                     invalid("plain HTTP would send credentials and images unprotected")
-                        .hint("Set `insecure: true` where that is wanted."),
+                        .hint("set `insecure: true` where that is wanted"),
                 );
             }
             Some(_) => return Err(invalid("it is neither `https://` nor `http://`")),
@@ -233,7 +233,7 @@ mod tests {
             let error = RegistryAddress::parse(text, Security::Required).unwrap_err();
             format!("{error:?}")
         };
-        assert!(told("r.io/Team/Web").contains("Write `r.io/team/web`"));
+        assert!(told("r.io/Team/Web").contains("write `r.io/team/web`"));
         assert!(!told("https://user:secret@r.io/team").contains("secret"));
     }
 

@@ -184,7 +184,7 @@ impl Client {
         if schema_1 {
             return Err(invalid()
                 .because("the registry has it only in Docker's first format (schema 1)")
-                .hint("Pull and push it once with a newer client: that writes it anew."));
+                .hint("pull and push it once with a newer client: that writes it anew"));
         }
         let Some(own) = own_media_type(&bytes) else {
             return Err(invalid()
@@ -391,7 +391,7 @@ pub(super) fn is_other(said: &str, right: &Digest) -> bool {
 pub(super) fn other_digest(attempted: &str, said: &str, right: &Digest) -> BackendError {
     BackendError::new(ErrorClass::Conflict, attempted)
         .because(format!("the registry answered {said} and not {right}"))
-        .hint("The registry, or something between it and here, changes what goes through it.")
+        .hint("the registry, or something between it and here, changes what goes through it")
 }
 
 /// A media type without its parameters.

@@ -24,7 +24,7 @@ use shipline_engine::backend::{
     AttachOutcome, Descriptor, Expiring, ImageDetails, ImageStore, Reference, Referrer, Registry,
     TagOutcome, TagRequest, Uploaded,
 };
-use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::error::{BackendError, ErrorClass, chain};
 use shipline_engine::fault::Faults;
 use shipline_engine::task::TaskContext;
 use shipline_http::RetryPolicy;
@@ -255,13 +255,7 @@ pub(crate) fn all_of(mut problems: Vec<BackendError>) -> Result<(), BackendError
             let mut all = BackendError::new(class, format!("use {count} repositories"));
             let mut lines = Vec::new();
             for problem in problems {
-                let mut line = problem.to_string();
-                let mut cause = std::error::Error::source(&problem);
-                while let Some(error) = cause {
-                    line.push_str(&format!(": {error}"));
-                    cause = error.source();
-                }
-                lines.push(line);
+                lines.push(chain(&problem));
                 for hint in problem.hints {
                     if !all.hints.contains(&hint) {
                         all.hints.push(hint);

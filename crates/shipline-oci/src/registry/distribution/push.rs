@@ -33,7 +33,7 @@ impl DistributionRegistry {
             .ok_or_else(|| {
                 BackendError::new(ErrorClass::NotFound, attempted.clone())
                     .because("the image is not in the store")
-                    .hint("Build it again.")
+                    .hint("build it again")
             })?;
         let sent = self.send_blobs(repository, &manifest, store, task).await?;
         self.push_manifest(repository, &manifest, task).await?;

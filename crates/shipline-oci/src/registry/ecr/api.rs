@@ -176,7 +176,7 @@ impl Api {
                         "ECR says {} of a manifest whose digest is {digest}",
                         id.image_digest.unwrap_or_default()
                     ))
-                    .hint("The registry, or something between it and here, changes what goes through it."));
+                    .hint("the registry, or something between it and here, changes what goes through it"));
             }
             let descriptor = Descriptor {
                 media_type: image

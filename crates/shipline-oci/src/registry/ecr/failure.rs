@@ -5,7 +5,7 @@ use std::error::Error;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ecr::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::http::Response;
-use shipline_engine::error::{BackendError, ErrorClass};
+use shipline_engine::error::{BackendError, ErrorClass, chain};
 
 /// What the API said, for the error's cause.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ where
             message,
         });
         return if class == ErrorClass::Denied {
-            failed.hint("The AWS identity in use may not do this: `aws sts get-caller-identity` says who it is.")
+            failed.hint("the AWS identity in use may not do this: `aws sts get-caller-identity` says who it is")
         } else {
             failed
         };
@@ -48,7 +48,7 @@ where
         Some(Without::Source) => {
             return BackendError::new(ErrorClass::Denied, attempted)
                 .because(chain(&error))
-                .hint("Log in to AWS: `aws sso login`, AWS_PROFILE, keys in the environment, or a role for the workflow.");
+                .hint("log in to AWS: `aws sso login`, AWS_PROFILE, keys in the environment, or a role for the workflow");
         }
         None => {}
     }
@@ -94,18 +94,6 @@ fn without_credentials(error: &(dyn Error + 'static)) -> Option<Without> {
         next = error.source();
     }
     without
-}
-
-/// An error and its causes in one line. (The SDK's own form of that shows whole responses.)
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    text
 }
 
 /// The class of an API error.

@@ -102,7 +102,7 @@ impl CredentialSource for EcrLogin {
     }
 
     fn remedy(&self, _host: &str) -> String {
-        "the password is one that ECR's API gave, so look at what the AWS identity may do (`aws sts get-caller-identity` says who it is) and at the account's and repository's policies.".to_owned()
+        "the password is one that ECR's API gave, so look at what the AWS identity may do (`aws sts get-caller-identity` says who it is) and at the account's and repository's policies".to_owned()
     }
 }
 

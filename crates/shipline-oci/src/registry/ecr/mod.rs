@@ -139,7 +139,7 @@ impl EcrRegistry {
         &self.host
     }
 
-    /// The login for this registry, for others who read images from it.
+    /// the login for this registry, for others who read images from it.
     #[must_use]
     pub fn login(&self) -> EcrLogin {
         self.login.clone()
@@ -162,7 +162,7 @@ impl EcrRegistry {
             )
             .because("the repository does not exist")
             .hint(format!(
-                "Create it: `aws ecr create-repository --repository-name {name} --image-tag-mutability IMMUTABLE`, or set `create_repositories: true`."
+                "create it: `aws ecr create-repository --repository-name {name} --image-tag-mutability IMMUTABLE`, or set `create_repositories: true`"
             )));
         };
         let uri = repository.repository_uri.unwrap_or_default();
@@ -171,7 +171,7 @@ impl EcrRegistry {
             return Err(
                 BackendError::new(ErrorClass::Invalid, format!("push to {ours}"))
                     .because(format!("ECR calls the repository {uri}"))
-                    .hint("Check `account` and `region` of the profile."),
+                    .hint("check `account` and `region` of the profile"),
             );
         }
         Ok(())
@@ -270,7 +270,7 @@ fn encrypted(url: &str, name: &str) -> Result<String, BackendError> {
     let invalid = |why: &str| {
         BackendError::new(ErrorClass::Invalid, format!("use `{name}`"))
             .because(format!("{why}: it gets credentials for AWS"))
-            .hint("Write `https://HOST`; plain HTTP is for this machine only (`http://localhost:PORT`).")
+            .hint("write `https://HOST`; plain HTTP is for this machine only (`http://localhost:PORT`)")
     };
     let parsed = Url::parse(url).map_err(|_| invalid("it is no URL"))?;
     match parsed.scheme() {

@@ -33,7 +33,15 @@ pub(super) struct Artifact {
 }
 
 impl Artifact {
-    pub(super) fn of_properties(bytes: &[u8]) -> Option<Self> {
+    /// What a `pom.properties` says, and where it does not, its place: `META-INF/maven/GROUP/NAME/pom.properties`.
+    pub(super) fn of_properties(path: &str, bytes: &[u8]) -> Option<Self> {
+        let mut folders = path.rsplit('/').skip(1);
+        let (folder, above) = (folders.next(), folders.next());
+        let placed = folders.next() == Some("maven") && folders.next() == Some("META-INF");
+        let part = |text: Option<&str>| {
+            let text = text.filter(|text| placed && is_plain(text));
+            text.map(str::to_owned)
+        };
         let text = text(bytes);
         let value = |name: &str| {
             let mut lines = text
@@ -47,8 +55,8 @@ impl Artifact {
                 .filter(|value| is_plain(value))
         };
         Some(Self {
-            group: value("groupId"),
-            name: value("artifactId")?,
+            group: value("groupId").or_else(|| part(above)),
+            name: value("artifactId").or_else(|| part(folder))?,
             version: value("version"),
             licences: Vec::new(),
         })
@@ -63,6 +71,37 @@ impl Artifact {
             name: first(project.artifact, None)?,
             version: first(project.version, project.parent_version),
             licences: project.licences,
+        })
+    }
+
+    /// What the path of a jar says in the local repositories of Maven (`repository/org/slf4j/slf4j-api/2.0.9/slf4j-api-2.0.9.jar`)
+    /// and of Gradle (`files-2.1/org.slf4j/slf4j-api/2.0.9/HASH/slf4j-api-2.0.9.jar`). Nothing elsewhere: a folder alone is no group.
+    pub(super) fn of_path(path: &str) -> Option<Self> {
+        let (folders, file) = path.rsplit_once('/')?;
+        let folders: Vec<&str> = folders.split('/').filter(|it| !it.is_empty()).collect();
+        let position = |mark: &str| folders.iter().rposition(|folder| *folder == mark);
+        let (group, name, version) = match (position("files-2.1"), position("repository")) {
+            (Some(root), _) => match folders[root + 1..] {
+                [group, name, version, _] => (group.to_owned(), name, version),
+                _ => return None,
+            },
+            (None, Some(root)) => match &folders[root + 1..] {
+                [group @ .., name, version] if !group.is_empty() => {
+                    (group.join("."), *name, *version)
+                }
+                _ => return None,
+            },
+            (None, None) => return None,
+        };
+        // The file is called so too, with a classifier behind it at most: else this is another repository.
+        let rest = file.strip_prefix(&format!("{name}-{version}"))?;
+        let fits =
+            rest.starts_with(['.', '-']) && [&group, name, version].iter().all(|it| is_plain(it));
+        fits.then(|| Self {
+            group: Some(group.clone()),
+            name: name.to_owned(),
+            version: Some(version.to_owned()),
+            licences: Vec::new(),
         })
     }
 
@@ -102,6 +141,7 @@ impl Artifact {
         };
         let group = field("Implementation-Vendor-Id")
             .filter(|id| !id.contains(char::is_whitespace))
+            .or_else(|| titled(field("Implementation-Title")?, name))
             .map(str::to_owned);
         let licence = head("Bundle-License").and_then(|licences| licences.split(',').next());
         Some(Self {
@@ -125,6 +165,13 @@ impl Artifact {
         package.licences.clone_from(&self.licences);
         Some(package)
     }
+}
+
+/// The group of a title as Gradle's plugins write it: `com.example#tool;1.2`.
+fn titled<'t>(title: &'t str, name: &str) -> Option<&'t str> {
+    let (group, rest) = title.split_once('#')?;
+    let (artifact, _) = rest.split_once(';')?;
+    (artifact == name && !group.contains(char::is_whitespace)).then_some(group)
 }
 
 /// Name and version of a file's stem: `spring-core-6.1.2` is `spring-core` and `6.1.2`, `log4j-1.2-api-2.17.1` is `log4j-1.2-api`
@@ -253,6 +300,16 @@ mod tests {
                 "pkg:maven/com.foo/automod",
             ),
             (
+                "tool-1.2.jar",
+                "Implementation-Title: com.example#tool;1.2\nImplementation-Version: 1.2\n",
+                "pkg:maven/com.example/tool@1.2",
+            ),
+            (
+                "tool-1.2.jar",
+                "Implementation-Title: com.example#other;1.2\n",
+                "pkg:maven/tool@1.2",
+            ),
+            (
                 "tcnative-2.0.61.Final-linux-x86_64.jar",
                 "Bundle-Version: 2.0.61.Final\n",
                 "pkg:maven/tcnative@2.0.61.Final",
@@ -261,5 +318,51 @@ mod tests {
             let artifact = Artifact::of_manifest(file, manifest.as_bytes()).unwrap();
             assert_eq!(artifact.package().unwrap().purl(), expected, "{file}");
         }
+    }
+
+    #[test]
+    fn a_path_in_a_local_repository_tells_the_group() {
+        for (path, expected) in [
+            (
+                "/root/.m2/repository/org/slf4j/slf4j-api/2.0.9/slf4j-api-2.0.9.jar",
+                Some("pkg:maven/org.slf4j/slf4j-api@2.0.9"),
+            ),
+            (
+                "/r/repository/io/netty/tcnative/2.0/tcnative-2.0-linux-x86_64.jar",
+                Some("pkg:maven/io.netty/tcnative@2.0"),
+            ),
+            (
+                "/root/.gradle/caches/modules-2/files-2.1/org.slf4j/slf4j-api/2.0.9/7cf2726fdcfbc8610f9a71fb3ed639871f315340/slf4j-api-2.0.9.jar",
+                Some("pkg:maven/org.slf4j/slf4j-api@2.0.9"),
+            ),
+            ("/srv/repository/tools/1.0/other-1.0.jar", None),
+            ("/srv/repository/a/1.0/a-1.0.jar", None),
+            (
+                "/app/lib/org/slf4j/slf4j-api/2.0.9/slf4j-api-2.0.9.jar",
+                None,
+            ),
+            ("a.jar", None),
+        ] {
+            let purl = Artifact::of_path(path).map(|it| it.package().unwrap().purl());
+            assert_eq!(purl.as_deref(), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn properties_that_name_no_group_have_one_by_their_place() {
+        let of = |path: &str, text: &str| {
+            let artifact = Artifact::of_properties(path, text.as_bytes())?;
+            Some(artifact.package()?.purl())
+        };
+        let placed = "WEB-INF/classes/META-INF/maven/com.acme/shop/pom.properties";
+        assert_eq!(
+            of(placed, "version=2\n").as_deref(),
+            Some("pkg:maven/com.acme/shop@2")
+        );
+        assert_eq!(
+            of(placed, "groupId=g\nartifactId=a\nversion=2\n").as_deref(),
+            Some("pkg:maven/g/a@2")
+        );
+        assert_eq!(of("conf/com.acme/shop/pom.properties", "version=2\n"), None);
     }
 }

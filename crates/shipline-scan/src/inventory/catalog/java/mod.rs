@@ -1,5 +1,5 @@
-//! Maven artifacts: `META-INF/maven/**/pom.properties` and `pom.xml` in jars and in the jars inside them, and the manifest of a jar
-//! that has none of its own.
+//! Maven artifacts: `pom.properties` anywhere in jars and in the jars inside them, `META-INF/maven/**/pom.xml`, and for a jar that has
+//! none of its own its manifest and its path.
 
 mod artifact;
 mod pom;
@@ -117,7 +117,7 @@ impl Look {
             match self.unpack(&mut archive, &entry, LARGEST_TEXT) {
                 Ok(bytes) if entry.name == MANIFEST => manifest = Some(bytes),
                 Ok(bytes) if is_pom(&entry.name) => poms.extend(Artifact::of_pom(&bytes)),
-                Ok(bytes) => artifacts.extend(Artifact::of_properties(&bytes)),
+                Ok(bytes) => artifacts.extend(Artifact::of_properties(&entry.name, &bytes)),
                 Err(error) => self.note(&entry.name, &error),
             }
         }
@@ -128,8 +128,14 @@ impl Look {
             }
         }
         let own = manifest.and_then(|manifest| Artifact::of_manifest(file_name(path), &manifest));
+        let mut own = match (Artifact::of_path(path), own) {
+            (Some(mut placed), own) => {
+                placed.licences = own.map(|own| own.licences).unwrap_or_default();
+                Some(placed)
+            }
+            (None, own) => own,
+        };
         // The jar's own properties say the same, and better; those that are alone are its own, whatever its file is called.
-        let mut own = own;
         if let Some(manifest) = &own {
             let alone = artifacts.len() == 1;
             let known = artifacts
@@ -165,12 +171,15 @@ impl Look {
     }
 }
 
+/// Wherever they stand: what repackages jars moves them (`WEB-INF/classes/META-INF/maven/…`), and nobody else calls a file so.
 fn is_properties(name: &str) -> bool {
-    name.starts_with("META-INF/maven/") && name.ends_with("/pom.properties")
+    file_name(name) == "pom.properties"
 }
 
+/// Other files of this name are templates and examples.
 fn is_pom(name: &str) -> bool {
-    name.starts_with("META-INF/maven/") && name.ends_with("/pom.xml")
+    let own = name.starts_with("META-INF/maven/") || name.contains("/META-INF/maven/");
+    own && name.ends_with("/pom.xml")
 }
 
 #[cfg(test)]
@@ -257,6 +266,28 @@ mod tests {
             assert_eq!(found.first().map(String::as_str), expected, "{file}");
         }
         assert!(purls("x-1.jar", jar(&[], &[("x", b"", Stored)])).is_empty());
+    }
+
+    #[test]
+    fn properties_are_found_where_they_were_moved_and_a_repository_tells_the_group() {
+        let (_, text) = pom("com.acme", "shop", "2");
+        let moved = jar(
+            &[],
+            &[(
+                "WEB-INF/classes/META-INF/maven/com.acme/shop/pom.properties",
+                text.as_bytes(),
+                Deflated,
+            )],
+        );
+        assert_eq!(purls("shop.war", moved), ["pkg:maven/com.acme/shop@2"]);
+        let path = "root/.m2/repository/org/ow2/asm/asm/9.7/asm-9.7.jar";
+        let manifest = b"Implementation-Title: ASM\nBundle-License: BSD-3-Clause\n";
+        for more in [&[(MANIFEST, &manifest[..], Stored)][..], &[]] {
+            assert_eq!(
+                purls(path, jar(&[], more)),
+                ["pkg:maven/org.ow2.asm/asm@9.7"]
+            );
+        }
     }
 
     #[test]
