@@ -59,7 +59,12 @@ pub(crate) fn draw(
     }
     let more = errors.problems().len().saturating_sub(DRAWN);
     if more > 0 {
-        drawn.push_str(&format!("\nand {more} more\n"));
+        let least = if errors.may_be_more() {
+            "at least "
+        } else {
+            ""
+        };
+        drawn.push_str(&format!("\nand {least}{more} more\n"));
     }
     drawn
 }

@@ -31,7 +31,7 @@ pub use warning::{Warning, warnings};
 pub use withhold::{Withheld, withhold};
 
 use crate::yaml::{self, Node, NodeKind, Stream};
-use problem::{Aliases, Problems, value};
+use problem::{Aliases, Found, Problems, value};
 
 /// Reads and checks a `pipeline.yaml`. `file_name` is what errors call it.
 ///
@@ -40,21 +40,22 @@ use problem::{Aliases, Problems, value};
 pub fn load(file_name: &str, text: &str) -> Result<Config, ConfigErrors> {
     // Editors of some systems begin every file with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let refused = |problems| Err(ConfigErrors::new(file_name, text, problems));
+    let refused = |found: Found| Err(ConfigErrors::new(file_name, text, found));
     let stream = match yaml::parse(text) {
         Ok(stream) => stream,
-        Err(error) => return refused(vec![syntax(text, error.message, error.offset)]),
+        Err(error) => return refused(syntax(text, error.message, error.offset).into()),
     };
     let root = match single_document(text, &stream) {
         Ok(root) => root,
-        Err(problem) => return refused(vec![problem]),
+        Err(problem) => return refused(problem.into()),
     };
     let aliases = structure::aliases(root);
     let mut problems = Problems::new(root, &aliases);
     let Some(file) = read(text, root, &aliases, &mut problems) else {
         return refused(problems.finish());
     };
-    let lines = |byte: usize| 1 + text.bytes().take(byte).filter(|b| *b == b'\n').count();
+    let ends: Vec<usize> = text.match_indices('\n').map(|(end, _)| end).collect();
+    let lines = |byte: usize| 1 + ends.partition_point(|end| *end < byte);
     let config = check::file(&file, &lines, &mut problems);
     match (config, problems.is_empty()) {
         (Some(config), true) => Ok(config),
@@ -88,7 +89,7 @@ pub fn objections(file_name: &str, text: &str, found: Vec<Objection>) -> ConfigE
             }
             problems.finish()
         }
-        None => Vec::new(),
+        None => Found::default(),
     };
     ConfigErrors::new(file_name, text, problems)
 }

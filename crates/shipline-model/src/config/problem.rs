@@ -8,6 +8,9 @@ use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 
 use crate::yaml::{Node, NodeKind, Route, Step};
 
+/// How many problems are looked for. Nobody reads more, and each is searched for in the whole file.
+const MOST: usize = 200;
+
 /// One thing that is wrong, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -27,21 +30,44 @@ pub struct Problem {
 #[derive(Debug)]
 pub struct ConfigErrors {
     source: NamedSource<String>,
+    found: Found,
+}
+
+/// Problems that were found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
     problems: Vec<Problem>,
+    /// Whether there may be more: the search ended with these.
+    cut: bool,
+}
+
+impl From<Problem> for Found {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problems: vec![problem],
+            cut: false,
+        }
+    }
 }
 
 impl ConfigErrors {
-    pub(super) fn new(file_name: &str, text: &str, problems: Vec<Problem>) -> Self {
+    pub(super) fn new(file_name: &str, text: &str, found: impl Into<Found>) -> Self {
         Self {
             source: NamedSource::new(file_name, text.to_owned()),
-            problems,
+            found: found.into(),
         }
     }
 
     /// The problems, in the order of their places.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
-        &self.problems
+        &self.found.problems
+    }
+
+    /// Whether there may be more problems than [`ConfigErrors::problems`]: of very many not all are looked for.
+    #[must_use]
+    pub fn may_be_more(&self) -> bool {
+        self.found.cut
     }
 
     /// The file's name as it was given.
@@ -53,9 +79,14 @@ impl ConfigErrors {
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.problems.len();
+        let count = self.found.problems.len();
         let plural = if count == 1 { "" } else { "s" };
-        write!(f, "{} has {count} problem{plural}", self.source.name())
+        let more = if self.found.cut { " or more" } else { "" };
+        write!(
+            f,
+            "{} has {count}{more} problem{plural}",
+            self.source.name()
+        )
     }
 }
 
@@ -68,7 +99,7 @@ impl Diagnostic for ConfigErrors {
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
         Some(Box::new(
-            self.problems
+            self.problems()
                 .iter()
                 .map(|problem| problem as &dyn Diagnostic),
         ))
@@ -198,8 +229,13 @@ impl<'a> Problems<'a> {
         self.unfit.insert(route.clone());
     }
 
+    /// Whether no more problems are taken. Who has to look far for what to say of one asks before.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.len() >= MOST
+    }
+
     pub(super) fn push(&mut self, draft: Draft) {
-        if self.unfit.contains(&draft.route) {
+        if self.is_full() || self.unfit.contains(&draft.route) {
             return;
         }
         let span = self.place(&draft.route, draft.part);
@@ -208,6 +244,9 @@ impl<'a> Problems<'a> {
 
     /// Where the place is known better than the route tells (a second key of the same name).
     pub(super) fn push_at(&mut self, draft: Draft, span: Range<usize>) {
+        if self.is_full() {
+            return;
+        }
         let Draft {
             route,
             part: _,
@@ -242,13 +281,17 @@ impl<'a> Problems<'a> {
     }
 
     /// The problems in the order of their places.
-    pub(super) fn finish(mut self) -> Vec<Problem> {
+    pub(super) fn finish(mut self) -> Found {
+        let cut = self.is_full();
         self.found
             .sort_by_key(|problem| (problem.span.start, problem.span.end));
         // Through aliases one place can be wrong on several routes.
         self.found
             .dedup_by(|a, b| a.span == b.span && a.message == b.message);
-        self.found
+        Found {
+            problems: self.found,
+            cut,
+        }
     }
 
     /// The bytes of the value at a route; what of the route is there, where not all of it is.

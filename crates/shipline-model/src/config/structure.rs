@@ -204,6 +204,9 @@ impl Fit<'_, '_> {
         here: &Route,
         fields: &'f indexmap::IndexMap<String, Field>,
     ) -> Option<&'f str> {
+        if self.problems.is_full() {
+            return None;
+        }
         let known: Vec<&str> = fields.keys().map(String::as_str).collect();
         let mut meant = None;
         let draft = if is_later_key(here) {

@@ -14,6 +14,12 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("type", "kind"),
 ];
 
+/// Words longer than this, in bytes, are nobody's slip.
+const LONGEST: usize = 64;
+
+/// How many known words are listed.
+const LISTED: usize = 40;
+
 /// The help for a word that is none of the known ones: the nearest, or all of them.
 #[must_use]
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
@@ -21,12 +27,21 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
     match nearest(word, &known) {
         Some(near) => format!("did you mean `{near}`?"),
         None if known.is_empty() => "there are none yet".to_owned(),
-        None => format!("known here: {}", list(&known)),
+        None => match known.split_at_checked(LISTED) {
+            Some((first, rest @ [_, ..])) => {
+                let first: Vec<String> = first.iter().map(|word| format!("`{word}`")).collect();
+                format!("known here: {} and {} more", first.join(", "), rest.len())
+            }
+            Some(_) | None => format!("known here: {}", list(&known)),
+        },
     }
 }
 
 /// The known word that was probably meant.
 pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    if word.len() > LONGEST {
+        return None;
+    }
     let word = word.to_lowercase().replace(['-', ' '], "_");
     let synonym = SYNONYMS
         .iter()
@@ -43,8 +58,10 @@ pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     }
     let distance =
         |known: &str| strsim::damerau_levenshtein(&word, &known.to_lowercase().replace('-', "_"));
+    let near = |known: &&&str| known.len().abs_diff(word.len()) <= LONGEST;
     known
         .iter()
+        .filter(near)
         .map(|known| (distance(known), *known))
         .min()
         .filter(|(distance, known)| *distance <= known.len().max(word.len()).div_ceil(3).min(3))

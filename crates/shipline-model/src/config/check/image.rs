@@ -233,7 +233,7 @@ fn variants(
     for (name, variant) in raw {
         let here = route.key(name);
         let known = environments.into_iter().flat_map(IndexMap::keys);
-        if !known.clone().any(|known| known == name) {
+        if !known.clone().any(|known| known == name) && !problems.is_full() {
             let known: Vec<&str> = known.map(String::as_str).collect();
             problems.push(
                 key(

@@ -76,6 +76,9 @@ fn declared<'a>(
     if known.contains(&name) {
         return true;
     }
+    if problems.is_full() {
+        return false;
+    }
     let help = if known.is_empty() {
         format!("there is no {what} yet: declare one")
     } else {

@@ -542,3 +542,34 @@ fn aliases_that_multiply_do_no_harm() {
         "{messages:?}"
     );
 }
+
+#[test]
+fn of_very_many_problems_not_all_are_looked_for() {
+    let found = |text: &str| {
+        let errors = config::load("pipeline.yaml", text).unwrap_err();
+        (errors.problems().len(), errors.may_be_more())
+    };
+    let keys = |count: usize| -> String { (0..count).map(|n| format!("k{n}: 1\n")).collect() };
+    assert_eq!(found(&(BASE.to_owned() + &keys(150))), (150, false));
+    let text = BASE.to_owned() + &keys(40_000);
+    assert_eq!(found(&text), (200, true));
+    let errors = config::load("pipeline.yaml", &text).unwrap_err();
+    assert_eq!(errors.to_string(), "pipeline.yaml has 200 or more problems");
+    // Names that are long, and lists of them, make no long messages.
+    let components: String = (0..5000)
+        .map(|n| format!("  c{n}: {{ path: c{n} }}\n"))
+        .collect();
+    let names: String = (0..5000).map(|n| format!("d{n}, ")).collect();
+    let text = BASE
+        .replacen("components:\n", &format!("components:\n{components}"), 1)
+        .replacen("components: [", &format!("components: [{names}"), 1);
+    let errors = config::load("pipeline.yaml", &text).unwrap_err();
+    let told: usize = errors
+        .problems()
+        .iter()
+        .map(|problem| problem.to_string().len())
+        .sum();
+    assert!(errors.may_be_more() && told < 200 * 1000, "{told}");
+    let long = format!("{BASE}{}: 1\n", "imag".repeat(50_000));
+    assert_eq!(found(&long), (1, false));
+}
