@@ -1,6 +1,7 @@
 //! The repository that a command works in: its root and its checked `pipeline.yaml`.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use crate::trust::Trust;
 pub(crate) const FILE: &str = "pipeline.yaml";
 
 /// Most that a `pipeline.yaml` may have, in bytes.
-const LARGEST: usize = 512 * 1024;
+const LARGEST: u64 = 512 * 1024;
 
 /// The folder of everything that Shipline keeps in a clone.
 pub(crate) const STATE: &str = ".shipline";
@@ -53,16 +54,18 @@ impl Session {
     pub(crate) fn open(settings: &Settings) -> Result<Self, CommandError> {
         let root = find(&settings.directory)?;
         let path = root.join(FILE);
-        let bytes = inside(&root, FILE)?.read().map_err(|error| {
-            CommandError::usage(format!("failed to read {}", path.display())).because(error)
-        })?;
-        if bytes.len() > LARGEST {
-            return Err(CommandError::usage(format!(
-                "{} has more than {LARGEST} bytes",
-                path.display()
-            ))
-            .hint("it says what is to be done: move data elsewhere"));
-        }
+        let bytes = inside(&root, FILE)?
+            .read_at_most(LARGEST)
+            .map_err(|error| {
+                if error.kind() == io::ErrorKind::FileTooLarge {
+                    return CommandError::usage(format!(
+                        "{} has more than {LARGEST} bytes",
+                        path.display()
+                    ))
+                    .hint("it says what is to be done: move data elsewhere");
+                }
+                CommandError::usage(format!("failed to read {}", path.display())).because(error)
+            })?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -187,7 +190,8 @@ pub(crate) fn state(settings: &Settings) -> Result<Place, CommandError> {
     let root = find(&settings.directory)?;
     // Whatever it holds: what it calls a secret is one.
     let text =
-        inside(&root, FILE).map_or_else(|_| Vec::new(), |file| file.read().unwrap_or_default());
+        inside(&root, FILE).and_then(|file| Ok(file.read_at_most(LARGEST).unwrap_or_default()));
+    let text = text.unwrap_or_default();
     secrets::know(&String::from_utf8_lossy(&text), settings);
     state_place(&root, settings)
 }

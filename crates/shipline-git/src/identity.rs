@@ -7,6 +7,8 @@ use std::path::Path;
 
 use git2::{Config, ConfigLevel, Repository};
 
+use crate::plain;
+
 /// What git's configuration says of commits. All of it may be missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
@@ -50,6 +52,10 @@ impl Identity {
     /// Reads the configuration that holds in the clone at `root`, or outside of one where that is none.
     #[must_use]
     pub fn read(root: &Path) -> Self {
+        // What would be waited for says nothing.
+        if plain::repository(root).is_err() {
+            return Self::default();
+        }
         let config = Repository::open(root)
             .and_then(|repository| repository.config())
             .or_else(|_| Config::open_default());

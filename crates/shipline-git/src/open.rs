@@ -14,9 +14,7 @@ const LINE_LIMIT: u64 = 64 * 1024;
 pub(crate) fn refused(directory: &Path, cause: git2::Error) -> BackendError {
     let what = format!("open the git repository at {}", directory.display());
     let code = cause.code();
-    let root = directory
-        .ancestors()
-        .find(|folder| folder.join(".git").symlink_metadata().is_ok());
+    let root = root(directory);
     if let Some((why, remedy)) = root.and_then(unsupported) {
         return BackendError::new(ErrorClass::Invalid, format!("{what}: {why}")).hint(remedy);
     }
@@ -31,6 +29,13 @@ pub(crate) fn refused(directory: &Path, cause: git2::Error) -> BackendError {
     } else {
         error
     }
+}
+
+/// The folder at or above `directory` in which a repository's `.git` is.
+pub(crate) fn root(directory: &Path) -> Option<&Path> {
+    directory
+        .ancestors()
+        .find(|folder| folder.join(".git").symlink_metadata().is_ok())
 }
 
 /// What of git's formats the repository uses that libgit2 cannot read, and what to do about it.
@@ -81,21 +86,33 @@ fn unsupported(root: &Path) -> Option<(String, String)> {
 
 /// The folder of a repository's configuration: `.git`, or where a linked work tree or a submodule says that it is.
 fn common(root: &Path) -> Option<PathBuf> {
+    folders(root).pop()
+}
+
+/// The folders in which git keeps a repository: that of the work tree, and, where it is a linked one, that of the repository.
+pub(crate) fn folders(root: &Path) -> Vec<PathBuf> {
     let dot = root.join(".git");
     let git = if dot.is_dir() {
-        dot
+        Some(dot)
     } else {
-        root.join(line(&dot)?.strip_prefix("gitdir:")?.trim())
+        line(&dot).and_then(|line| Some(root.join(line.strip_prefix("gitdir:")?.trim())))
     };
-    Some(match line(&git.join("commondir")) {
-        Some(common) => git.join(common.trim()),
-        None => git,
-    })
+    let Some(git) = git else {
+        return Vec::new();
+    };
+    match line(&git.join("commondir")) {
+        Some(common) => vec![git.clone(), git.join(common.trim())],
+        None => vec![git],
+    }
 }
 
 fn line(file: &Path) -> Option<String> {
     use std::io::Read as _;
     let mut text = String::new();
+    // A pipe would be waited for.
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
     let file = std::fs::File::open(file).ok()?;
     file.take(LINE_LIMIT).read_to_string(&mut text).ok()?;
     Some(text)

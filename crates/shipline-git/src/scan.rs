@@ -10,10 +10,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use git2::{ObjectType, Oid};
 use shipline_engine::error::BackendError;
 
-use crate::error;
 use crate::index::{Entry, Index, Told, seconds};
 use crate::status::STATE_FOLDER;
 use crate::tree::Mode;
+use crate::{error, plain};
 
 /// More threads than this wait for each other in the kernel.
 const THREADS: usize = 8;
@@ -168,6 +168,9 @@ impl<'i> Scan<'i> {
                 continue;
             }
             let kind = entry.file_type().map_err(failed)?;
+            if plain::is_read(name) {
+                plain::listed(&entry.path(), kind)?;
+            }
             let path = || [&folder.path, name].concat();
             let Some(known) = known.remove(name) else {
                 seen.untracked.push((path(), kind));

@@ -18,10 +18,13 @@ use crate::index::Index;
 use crate::large::Memory;
 use crate::status::{self, Dirty};
 use crate::tree::{Leaf, Mode, Node, Origin, Overlay, Sources, Trees, not_there};
-use crate::{changes, error, open, workspace};
+use crate::{changes, error, open, plain, workspace};
 
 /// How far symlinks are followed by [`SourceRepo::read`].
 const LINKS: usize = 8;
+
+/// Bytes of a file that [`SourceRepo::read`] gives: files that say how something is built.
+const LARGEST: u64 = 64 << 20;
 
 /// Whether the work tree is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,9 +81,11 @@ impl GitSource {
         faults: Faults,
     ) -> Result<Self, BackendError> {
         let nowhere: [&Path; 0] = [];
+        plain::repository(directory)?;
         // No flag: discovery upwards, and nothing from the environment.
         let repo = Repository::open_ext(directory, RepositoryOpenFlags::empty(), nowhere)
             .map_err(|cause| open::refused(directory, cause))?;
+        plain::named(&repo)?;
         let root = match repo.workdir() {
             Some(root) if !repo.is_bare() => root.to_owned(),
             Some(_) | None => {
@@ -416,21 +421,39 @@ impl GitSource {
     ) -> Result<Vec<u8>, BackendError> {
         let file = self.root.join(path.as_str());
         match (leaf.origin, leaf.mode) {
-            (Origin::Objects, _) => Ok(sources
-                .blob(leaf.id, path.as_str().as_bytes())?
-                .content()
-                .to_vec()),
+            (Origin::Objects, _) => {
+                if sources.size(leaf.id).is_some_and(|size| size > LARGEST) {
+                    return Err(too_large(path));
+                }
+                let blob = sources.blob(leaf.id, path.as_str().as_bytes())?;
+                Ok(blob.content().to_vec())
+            }
             (Origin::WorkTree, Mode::Link) => std::fs::read_link(&file)
                 .map(|target| target.into_os_string().into_encoded_bytes())
                 .map_err(|cause| error::file("read the symlink", &file, cause)),
             (Origin::WorkTree, Mode::File | Mode::Executable | Mode::Submodule) => {
                 Place::from(self.root.as_path())
                     .join(path.as_str())
-                    .read()
-                    .map_err(|cause| error::file("read", &file, cause))
+                    .read_at_most(LARGEST)
+                    .map_err(|cause| match cause.kind() {
+                        std::io::ErrorKind::FileTooLarge => too_large(path),
+                        _ => error::file("read", &file, cause),
+                    })
             }
         }
     }
+}
+
+fn too_large(path: &RepoPath) -> BackendError {
+    BackendError::new(
+        ErrorClass::Invalid,
+        format!(
+            "read {}: it has more than {} MiB",
+            path.as_str(),
+            LARGEST >> 20
+        ),
+    )
+    .hint("what is read here says how to build: put data into another file")
 }
 
 /// Mode and object ID of what stands at a path.

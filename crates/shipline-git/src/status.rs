@@ -16,7 +16,7 @@ use crate::index::{CachedTree, Entry, Index, Told};
 use crate::large::{Content, LargeFiles, Memory};
 use crate::scan::{self, Trust, absolute};
 use crate::tree::{Committed, DEEPEST, Leaf, Mode, Origin, Overlay, Trees, lay, too_deep};
-use crate::{error, lfs};
+use crate::{error, lfs, plain};
 
 /// Shipline's own folder: never part of the sources.
 pub(crate) const STATE_FOLDER: &[u8] = b".shipline";
@@ -98,7 +98,8 @@ pub(crate) fn scan(
     candidates.extend(seen.differing);
     let mut untracked = BTreeSet::new();
     for (path, kind) in seen.untracked {
-        add(repo, root, path, kind, &mut untracked)?;
+        let depth = path.iter().filter(|byte| **byte == b'/').count();
+        add(repo, root, path, kind, depth, &mut untracked)?;
     }
 
     let mut dirty = Dirty::default();
@@ -135,6 +136,9 @@ pub(crate) fn attributes(repo: &Repository, index: &Index) -> Result<(), Backend
     let mut known = git2::Index::new().map_err(failed)?;
     let name = |path: &[u8]| path.rsplit(|byte| *byte == b'/').next() == Some(b".gitattributes");
     for entry in index.entries.iter().filter(|entry| name(&entry.path)) {
+        if let (Mode::Link, Some(root)) = (entry.mode, repo.workdir()) {
+            plain::file(&absolute(root, &entry.path))?;
+        }
         if entry.told == Told::Unmerged || !matches!(entry.mode, Mode::File | Mode::Executable) {
             continue;
         }
@@ -248,9 +252,19 @@ fn add(
     root: &Path,
     path: Vec<u8>,
     kind: FileType,
+    depth: usize,
     untracked: &mut BTreeSet<Vec<u8>>,
 ) -> Result<(), BackendError> {
+    // Of each folder libgit2 looks for the ignore files of all folders above it.
+    if depth > DEEPEST {
+        return Err(too_deep(&path).hint("remove it, or name it in .gitignore"));
+    }
     let relative = Path::new(OsStr::from_bytes(&path));
+    let at = absolute(root, &path);
+    if kind.is_dir() {
+        plain::file(&at.join(".gitignore"))?;
+        plain::file(&at.join(".gitattributes"))?;
+    }
     let ignored = repo.is_path_ignored(relative).map_err(|cause| {
         error::git(
             format!("match {} with .gitignore", relative.display()),
@@ -260,7 +274,6 @@ fn add(
     if ignored {
         return Ok(());
     }
-    let at = absolute(root, &path);
     if !kind.is_dir() || at.join(".git").symlink_metadata().is_ok() {
         untracked.insert(path);
         return Ok(());
@@ -276,7 +289,7 @@ fn add(
             .file_type()
             .map_err(|cause| error::file("look at", &entry.path(), cause))?;
         let below = [&path, &b"/"[..], name.as_bytes()].concat();
-        add(repo, root, below, kind, untracked)?;
+        add(repo, root, below, kind, depth + 1, untracked)?;
     }
     Ok(())
 }
@@ -469,8 +482,9 @@ fn link(at: &Path) -> Result<Leaf, BackendError> {
 /// A folder where a leaf should be: a repository in the repository (its head is what git takes), or the files below it, which
 /// come on their own.
 fn submodule(at: &Path, entry: Option<&Entry>) -> Option<Leaf> {
-    let head = Repository::open(at)
+    let head = plain::repository(at)
         .ok()
+        .and_then(|()| Repository::open(at).ok())
         .and_then(|nested| nested.head().ok()?.peel_to_commit().ok().map(|c| c.id()));
     let recorded = entry
         .filter(|entry| entry.mode == Mode::Submodule)

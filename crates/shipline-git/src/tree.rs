@@ -416,6 +416,12 @@ impl<'r> Sources<'r> {
             .map_err(|cause| error::git("compute the ID of a tree", cause))
     }
 
+    /// Bytes of a blob, where that can be told before it is read.
+    pub(crate) fn size(&self, id: Oid) -> Option<u64> {
+        let header = self.trees.repo.odb().and_then(|odb| odb.read_header(id));
+        header.ok().and_then(|(size, _)| u64::try_from(size).ok())
+    }
+
     /// A leaf's bytes out of the object database.
     pub(crate) fn blob(&self, id: Oid, path: &[u8]) -> Result<git2::Blob<'r>, BackendError> {
         self.trees.repo.find_blob(id).map_err(|cause| {

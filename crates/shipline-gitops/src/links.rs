@@ -10,10 +10,11 @@ use crate::error::io as io_error;
 /// Refs stand in folders; so deep nobody puts them.
 const REFS_DEPTH: usize = 16;
 
-/// Refuses a repository that is a link, or whose own folder holds links where git writes. One that is not there is none.
+/// Refuses a repository that is a link, or whose own folder holds links where git writes, or pipes where it reads. One that is
+/// not there is none.
 ///
 /// # Errors
-/// `Invalid` naming the link.
+/// `Invalid` naming the link or the pipe.
 pub fn refuse_links(repository: &Place) -> Result<(), BackendError> {
     let refused = |cause| {
         let path = repository.path().display();
@@ -21,8 +22,9 @@ pub fn refuse_links(repository: &Place) -> Result<(), BackendError> {
     };
     match repository.open().and_then(|folder| look(&folder)) {
         Err(cause) if Obstacle::of(&cause).is_some() => Err(refused(cause)),
+        Ok(()) => shipline_git::refuse_pipes(repository.path()),
         // What else is wrong with it, whoever opens it says better.
-        Ok(()) | Err(_) => Ok(()),
+        Err(_) => Ok(()),
     }
 }
 

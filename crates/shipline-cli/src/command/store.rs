@@ -103,10 +103,13 @@ fn declared(session: &Session) -> BTreeSet<String> {
     names
 }
 
+/// Bytes that a `pipeline.lock` may have.
+const LARGEST_LOCK: u64 = 16 << 20;
+
 /// The lock in the work tree. One that cannot be read is an error: its images would go.
 fn lock(session: &Session) -> Result<PipelineLock, CommandError> {
     let place = inside(&session.root, LOCK_FILE)?;
-    match place.read() {
+    match place.read_at_most(LARGEST_LOCK) {
         Ok(text) => Ok(PipelineLock::parse(&String::from_utf8_lossy(&text))?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(PipelineLock::default()),
         Err(error) => Err(CommandError::usage(format!(

@@ -269,6 +269,24 @@ impl Folder {
         Ok(bytes)
     }
 
+    /// The same, of a file that somebody else wrote: of at most `most` bytes.
+    ///
+    /// # Errors
+    /// As [`Folder::open`]; `FileTooLarge` where it has more.
+    pub fn read_at_most(&self, name: impl AsRef<OsStr>, most: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(name)?
+            .take(most.saturating_add(1))
+            .read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > most {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it has more than {most} bytes"),
+            ));
+        }
+        Ok(bytes)
+    }
+
     /// A file, for reading and for writing in place, made where it is missing: what is locked must keep its name.
     ///
     /// # Errors

@@ -138,6 +138,15 @@ impl Place {
         folder.read(&name)
     }
 
+    /// The same, of a file that somebody else wrote: of at most `most` bytes.
+    ///
+    /// # Errors
+    /// As [`Place::read`]; `FileTooLarge` where it has more.
+    pub fn read_at_most(&self, most: u64) -> io::Result<Vec<u8>> {
+        let (folder, name) = self.parent()?;
+        folder.read_at_most(&name, most)
+    }
+
     /// What stands at this place.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use shipline_model::name::RepoPath;
 use crate::tree::{
     DEEPEST, Folder, Leaf, Mode, Node, Origin, Overlay, Sources, Trees, not_there, too_deep,
 };
-use crate::{error, filter};
+use crate::{error, filter, plain};
 
 /// A folder of the wanted state, by name.
 #[derive(Debug, Default)]
@@ -299,6 +299,7 @@ fn submodule(
         ))
     };
     let checkout = stores.root.join(OsStr::from_bytes(path));
+    plain::repository(&checkout)?;
     let trees = Trees::new(Repository::open(&checkout).map_err(failed)?);
     let tree = trees
         .repo()
