@@ -54,7 +54,12 @@ pub(super) struct Said {
 /// A walk over an image's layers.
 pub(crate) struct Walk {
     said: Said,
+    /// What the layers before this one hold.
     found: BTreeMap<String, Found>,
+    /// What this layer holds: its whiteouts do not hide that, and looking at it for each of them would take the square of the time.
+    own: BTreeMap<String, Found>,
+    /// This layer, from 0.
+    layer: usize,
     packages: usize,
     licences: usize,
     noted: usize,
@@ -73,9 +78,13 @@ impl Visitor for Walk {
             return Want::Nothing;
         };
         let layer = shown.layer;
+        if layer != self.layer {
+            self.found.append(&mut self.own);
+            self.layer = layer;
+        }
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
         if name == OPAQUE {
-            self.forget_below(folder, Some(layer));
+            self.forget_below(folder, Of::Older);
             return Want::Nothing;
         }
         if let Some(hidden) = name.strip_prefix(WHITEOUT) {
@@ -84,17 +93,20 @@ impl Visitor for Walk {
             } else {
                 format!("{folder}/{hidden}")
             };
-            self.forget(&hidden, Some(layer));
-            self.forget_below(&hidden, Some(layer));
+            self.forget(&hidden, Of::Older);
+            self.forget_below(&hidden, Of::Older);
             return Want::Nothing;
         }
         if shown.entry.kind == EntryKind::Directory {
-            self.forget(&path, None);
+            self.forget(&path, Of::All);
             return Want::Nothing;
         }
         let linked = match &shown.entry.kind {
             EntryKind::HardLink { target } => {
-                clean(target).and_then(|target| Some(self.found.get(&target)?.told.clone()))
+                clean(target).and_then(|target| {
+                    let found = self.own.get(&target).or_else(|| self.found.get(&target));
+                    Some(found?.told.clone())
+                })
             }
             EntryKind::File { .. }
             | EntryKind::Symlink { .. }
@@ -104,8 +116,8 @@ impl Visitor for Walk {
             | EntryKind::Fifo
             | EntryKind::Unknown(_) => None,
         };
-        self.forget(&path, None);
-        self.forget_below(&path, None);
+        self.forget(&path, Of::All);
+        self.forget_below(&path, Of::All);
         if let Some(told) = linked {
             self.keep(path, layer, told);
             return Want::Nothing;
@@ -162,6 +174,8 @@ impl Walk {
                 diff_ids: Vec::new(),
             },
             found: BTreeMap::new(),
+            own: BTreeMap::new(),
+            layer: 0,
             packages: 0,
             licences: 0,
             noted: 0,
@@ -173,10 +187,13 @@ impl Walk {
     ///
     /// # Errors
     /// Where a file could not be kept while it was read.
-    pub(super) fn found(self) -> Result<(Said, BTreeMap<String, Found>), BackendError> {
+    pub(super) fn found(mut self) -> Result<(Said, BTreeMap<String, Found>), BackendError> {
         match self.failed {
             Some(error) => Err(error),
-            None => Ok((self.said, self.found)),
+            None => {
+                self.found.append(&mut self.own);
+                Ok((self.said, self.found))
+            }
         }
     }
 
@@ -203,40 +220,57 @@ impl Walk {
             }
         }
         if told != Told::default() {
-            self.found.insert(path, Found { layer, told });
+            self.own.insert(path, Found { layer, told });
         }
     }
 
-    /// Forgets a file; with `above`, only where it lies in a layer below that one.
-    fn forget(&mut self, path: &str, above: Option<usize>) {
-        let goes = |found: &Found| above.is_none_or(|above| found.layer < above);
-        if self.found.get(path).is_some_and(goes)
-            && let Some(found) = self.found.remove(path)
-        {
+    /// Forgets a file.
+    fn forget(&mut self, path: &str, of: Of) {
+        let gone = self.found.remove(path);
+        self.gone(gone);
+        if of == Of::All {
+            let gone = self.own.remove(path);
+            self.gone(gone);
+        }
+    }
+
+    fn gone(&mut self, found: Option<Found>) {
+        if let Some(found) = found {
             self.packages -= found.told.packages.len();
             self.licences -= found.told.licences.len();
         }
     }
 
     /// Forgets all files of a folder (`""`: of all folders) likewise.
-    fn forget_below(&mut self, folder: &str, above: Option<usize>) {
-        if self.found.is_empty() {
-            return;
-        }
+    fn forget_below(&mut self, folder: &str, of: Of) {
         let start = match folder {
             "" => String::new(),
             folder => format!("{folder}/"),
         };
-        let below = self.found.range(start.clone()..);
-        let below: Vec<String> = below
-            .map(|(path, _)| path)
-            .take_while(|path| path.starts_with(&start))
-            .cloned()
-            .collect();
+        let paths = |found: &BTreeMap<String, Found>| -> Vec<String> {
+            let below = found.range(start.clone()..).map(|(path, _)| path);
+            below
+                .take_while(|path| path.starts_with(&start))
+                .cloned()
+                .collect()
+        };
+        let mut below = paths(&self.found);
+        if of == Of::All {
+            below.extend(paths(&self.own));
+        }
         for path in below {
-            self.forget(&path, above);
+            self.forget(&path, of);
         }
     }
+}
+
+/// What is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// What the layers before this one hold.
+    Older,
+    /// That, and what this layer holds.
+    All,
 }
 
 /// What reads a file, told by its path.
