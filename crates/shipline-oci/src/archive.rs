@@ -13,7 +13,7 @@ use shipline_model::name::Digest;
 
 use crate::image::{self, DOCKER_MANIFEST, ImageConfig, OCI_LAYER, RawIndex};
 use crate::layout::disk_error;
-use crate::store::{ListedImage, listed};
+use crate::store::{ListedImage, MOST_BYTES, listed};
 
 /// How files begin that are compressed as a whole: gzip, zstd, xz, bzip2.
 const PACKED: &[&[u8]] = &[&[0x1f, 0x8b], &[0x28, 0xb5, 0x2f, 0xfd], b"\xfd7zX", b"BZh"];
@@ -82,8 +82,9 @@ impl ImageArchive {
         } else if let Some(list) = files.get("manifest.json") {
             let saved: Vec<Saved> = serde_json::from_slice(&archive.document(*list)?)
                 .map_err(|error| invalid(&format!("its manifest.json is not Docker's: {error}")))?;
+            let mut left = MOST_BYTES;
             for image in saved {
-                archive.add(image, &files)?;
+                archive.add(image, &files, &mut left)?;
             }
         } else {
             return Err(invalid(
@@ -100,7 +101,13 @@ impl ImageArchive {
     }
 
     /// An image of an old archive, whose layers have no digests but those in the config.
-    fn add(&mut self, saved: Saved, files: &BTreeMap<String, Part>) -> Result<(), BackendError> {
+    /// `left` is how many bytes the configs may still have: a list can name one as often as it likes.
+    fn add(
+        &mut self,
+        saved: Saved,
+        files: &BTreeMap<String, Part>,
+        left: &mut u64,
+    ) -> Result<(), BackendError> {
         let part = |name: &str| {
             files.get(name).copied().ok_or_else(|| {
                 BackendError::new(ErrorClass::Invalid, format!("read {}", self.path.display()))
@@ -110,6 +117,14 @@ impl ImageArchive {
             })
         };
         let at = part(&saved.config)?;
+        *left = left.checked_sub(at.size).ok_or_else(|| {
+            BackendError::new(ErrorClass::Invalid, format!("read {}", self.path.display())).because(
+                format!(
+                    "the configs that its manifest.json names have more than {} MiB",
+                    MOST_BYTES >> 20
+                ),
+            )
+        })?;
         let bytes = self.document(at)?;
         let config: ImageConfig = serde_json::from_slice(&bytes).map_err(|error| {
             BackendError::new(ErrorClass::Invalid, format!("read {}", saved.config)).because(error)
@@ -445,5 +460,34 @@ mod tests {
         let file = tar(&[("manifest.json", missing)], &[]);
         let error = ImageArchive::open(file.path()).unwrap_err();
         assert!(error.cause.unwrap().to_string().contains("c.json"));
+    }
+
+    #[test]
+    fn a_config_that_is_named_again_and_again_is_not_read_for_ever() {
+        let mut config =
+            br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#
+                .to_vec();
+        config.resize(1 << 20, b' ');
+        let list = |count: usize| {
+            let entries = vec![r#"{"Config":"c.json","Layers":[]}"#; count];
+            format!("[{}]", entries.join(","))
+        };
+        let open = |count: usize| {
+            let list = list(count);
+            let file = tar(
+                &[("c.json", &config), ("manifest.json", list.as_bytes())],
+                &[],
+            );
+            ImageArchive::open(file.path())
+        };
+        assert_eq!(open(2).unwrap().images().len(), 2);
+        let error = open(300).unwrap_err();
+        assert!(
+            error
+                .cause
+                .unwrap()
+                .to_string()
+                .contains("more than 256 MiB")
+        );
     }
 }

@@ -12,6 +12,9 @@ const DEEPEST: usize = 3;
 /// Entries of all indexes together; more has no layout, unless its indexes name each other over and over.
 const MOST_ENTRIES: usize = 100_000;
 
+/// Bytes of all documents together that the entries name. An entry costs few bytes, and the same document may be named by each.
+pub(crate) const MOST_BYTES: u64 = 256 << 20;
+
 /// An image of a layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedImage {
@@ -43,9 +46,18 @@ pub(crate) fn listed(
     read: &ReadBlob<'_>,
 ) -> Result<Vec<ListedImage>, BackendError> {
     let mut images = Vec::new();
-    let mut left = MOST_ENTRIES;
+    let mut left = Left {
+        entries: MOST_ENTRIES,
+        bytes: MOST_BYTES,
+    };
     list(&index.manifests, read, None, 1, &mut left, &mut images)?;
     Ok(images)
+}
+
+/// What may still be read.
+struct Left {
+    entries: usize,
+    bytes: u64,
 }
 
 fn list(
@@ -53,7 +65,7 @@ fn list(
     read: &ReadBlob<'_>,
     of: Option<&String>,
     depth: usize,
-    left: &mut usize,
+    left: &mut Left,
     images: &mut Vec<ListedImage>,
 ) -> Result<(), BackendError> {
     for entry in entries {
@@ -62,13 +74,20 @@ fn list(
             BackendError::new(ErrorClass::Invalid, format!("read index entry {digest}"))
                 .because(why)
         };
-        *left = left
+        left.entries = left
+            .entries
             .checked_sub(1)
             .ok_or_else(|| invalid(format!("there are more than {MOST_ENTRIES} entries")))?;
         let name = entry.annotations.get(REF_NAME).or(of);
         let Some(bytes) = read(&digest)? else {
             continue;
         };
+        left.bytes = left.bytes.checked_sub(bytes.len() as u64).ok_or_else(|| {
+            invalid(format!(
+                "all that the entries name has more than {} MiB",
+                MOST_BYTES >> 20
+            ))
+        })?;
         if bytes.len() as u64 != entry.size {
             return Err(invalid(format!(
                 "it has {} bytes, and the index says {}",
@@ -170,5 +189,32 @@ mod tests {
             },
         ];
         assert_eq!(images, expected);
+    }
+
+    #[test]
+    fn a_document_that_is_named_again_and_again_is_not_read_for_ever() {
+        let bytes = vec![b' '; 1 << 20];
+        let digest = image::digest_of(&bytes);
+        let entry = json!({ "mediaType": image::OCI_MANIFEST, "digest": digest.as_str(), "size": bytes.len() });
+        let index = |count: usize| -> RawIndex {
+            let entries = vec![entry.clone(); count];
+            serde_json::from_value(json!({ "schemaVersion": 2, "manifests": entries })).unwrap()
+        };
+        let reads = std::cell::Cell::new(0);
+        let read = |_: &Digest| {
+            reads.set(reads.get() + 1);
+            Ok(Some(bytes.clone()))
+        };
+        assert_eq!(listed(&index(256), &read).unwrap().len(), 256);
+        reads.set(0);
+        let error = listed(&index(5000), &read).unwrap_err();
+        assert!(
+            error
+                .cause
+                .unwrap()
+                .to_string()
+                .contains("more than 256 MiB")
+        );
+        assert_eq!(reads.get(), 257);
     }
 }

@@ -14,7 +14,7 @@ use shipline_model::name::Digest;
 
 pub use collect::{Collected, Garbage};
 pub use listing::ListedImage;
-pub(crate) use listing::listed;
+pub(crate) use listing::{MOST_BYTES, listed};
 
 use crate::image::{REF_NAME, RawDescriptor};
 use crate::layout::{Layout, disk_error};
