@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use shipline_engine::archive::{
     BLOCK, Compression, Entry, EntryKind, TarReader, Xattrs, decompressed, is_header,
 };
 use shipline_engine::backend::ImageStore;
+use shipline_engine::task::TaskContext;
 
 use super::copy::Changes;
 use super::tree::{
@@ -69,6 +70,7 @@ impl Packed {
         changes: &mut Changes,
         root: &[u8],
         owner: Option<(u64, u64)>,
+        task: &TaskContext,
     ) -> Result<Vec<ImagePath>, String> {
         let failed = |error: io::Error| unreadable(&self.file.path, &error);
         let opened = File::open(&self.file.path).map_err(failed)?;
@@ -81,7 +83,9 @@ impl Packed {
             way: Way::Added { owner },
             left_out: Vec::new(),
         };
-        unpacking.all(reader).map_err(failed)?;
+        unpacking
+            .all(Stoppable { from: reader, task })
+            .map_err(failed)?;
         Ok(unpacking.left_out)
     }
 }
@@ -344,11 +348,18 @@ fn kept(mut xattrs: Xattrs) -> Xattrs {
     xattrs
 }
 
-/// Files of tars that a layer needs, written next to each other on the disk: tars can be read in their own order only.
+/// Files of tars that a layer needs, one behind the other in one file on the disk for each tar: tars can be read in their own order
+/// only. Files without content are not in it.
 pub(crate) struct Spool {
     directory: PathBuf,
-    next: u64,
-    files: BTreeMap<(String, u64), PathBuf>,
+    archives: BTreeMap<String, Spooled>,
+}
+
+/// What is fetched of one archive.
+struct Spooled {
+    file: File,
+    /// Where each entry begins in the file.
+    starts: BTreeMap<u64, u64>,
 }
 
 impl Spool {
@@ -356,46 +367,69 @@ impl Spool {
     pub(crate) fn new(directory: PathBuf) -> Self {
         Self {
             directory,
-            next: 0,
-            files: BTreeMap::new(),
+            archives: BTreeMap::new(),
         }
     }
 
-    /// Fetches these entries of an archive.
+    /// Fetches these entries of an archive, which it was not asked for before.
     pub(crate) fn fetch(
         &mut self,
         archive: &Archive,
-        entries: &BTreeSet<u64>,
+        mut wanted: BTreeSet<u64>,
         store: &dyn ImageStore,
+        task: &TaskContext,
     ) -> Result<(), String> {
-        let id = id(archive);
-        let is_new = |entry: &u64| !self.files.contains_key(&(id.clone(), *entry));
-        let mut wanted: BTreeSet<u64> = entries.iter().copied().filter(is_new).collect();
         if wanted.is_empty() {
             return Ok(());
         }
+        let id = id(archive);
         let failed = |error: io::Error| format!("{id} cannot be unpacked: {error}");
-        let mut tar = TarReader::new(open(archive, store)?);
+        let path = self.directory.join(self.archives.len().to_string());
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .map_err(failed)?;
+        let mut out = BufWriter::with_capacity(256 * 1024, file);
+        let (mut starts, mut end) = (BTreeMap::new(), 0);
+        let mut tar = TarReader::new(open(archive, store, task)?);
         while let Some(entry) = tar.next_entry().map_err(failed)? {
             if !wanted.remove(&entry.index) {
                 continue;
             }
-            let file = self.directory.join(self.next.to_string());
-            self.next += 1;
-            let mut out = File::create(&file).map_err(failed)?;
-            crate::store::copy(&mut tar, &mut out).map_err(failed)?;
-            out.flush().map_err(failed)?;
-            self.files.insert((id.clone(), entry.index), file);
+            starts.insert(entry.index, end);
+            end += io::copy(&mut tar, &mut out).map_err(failed)?;
             if wanted.is_empty() {
                 break;
             }
         }
+        let file = out
+            .into_inner()
+            .map_err(|error| failed(error.into_error()))?;
+        self.archives.insert(id, Spooled { file, starts });
         Ok(())
     }
 
-    /// Where a fetched entry lies.
-    pub(crate) fn file(&self, archive: &Archive, entry: u64) -> Option<&Path> {
-        self.files.get(&(id(archive), entry)).map(PathBuf::as_path)
+    /// The file in which a fetched entry lies, and where it begins.
+    pub(crate) fn find(&self, archive: &Archive, entry: u64) -> Option<(&File, u64)> {
+        let spooled = self.archives.get(&id(archive))?;
+        Some((&spooled.file, *spooled.starts.get(&entry)?))
+    }
+}
+
+/// A stream that ends with an error where its task is stopped: a few compressed bytes can be hours of reading.
+struct Stoppable<'t, R> {
+    from: R,
+    task: &'t TaskContext,
+}
+
+impl<R: Read> Read for Stoppable<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.task.is_cancelled() {
+            return Err(io::Error::other("the task was stopped"));
+        }
+        self.from.read(buffer)
     }
 }
 
@@ -408,7 +442,11 @@ fn id(archive: &Archive) -> String {
 }
 
 /// An archive's tar, decompressed.
-pub(crate) fn open(archive: &Archive, store: &dyn ImageStore) -> Result<Box<dyn Read>, String> {
+pub(crate) fn open<'t>(
+    archive: &Archive,
+    store: &dyn ImageStore,
+    task: &'t TaskContext,
+) -> Result<impl Read + use<'t>, String> {
     let failed = |error: io::Error| format!("{} cannot be read: {error}", id(archive));
     let opened = match archive {
         Archive::Layer(digest) => {
@@ -428,7 +466,8 @@ pub(crate) fn open(archive: &Archive, store: &dyn ImageStore) -> Result<Box<dyn 
             decompressed(opened, Compression::of)
         }
     };
-    Ok(opened.map_err(failed)?.1)
+    let (_, from) = opened.map_err(failed)?;
+    Ok(Stoppable { from, task })
 }
 
 fn read_full(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
@@ -449,6 +488,7 @@ pub(crate) fn read_small(
     tree: &Tree,
     path: &[u8],
     store: &dyn ImageStore,
+    task: &TaskContext,
 ) -> Result<Option<String>, String> {
     const LIMIT: u64 = 4 << 20;
     let real: ImagePath = tree.resolve(path, LastLink::Follow)?;
@@ -473,7 +513,7 @@ pub(crate) fn read_small(
                 .map_err(failed)?;
         }
         Content::Packed { archive, entry } => {
-            let mut tar = TarReader::new(open(&archive, store)?);
+            let mut tar = TarReader::new(open(&archive, store, task)?);
             while let Some(packed) = tar.next_entry().map_err(failed)? {
                 if packed.index == entry {
                     tar.read_to_end(&mut bytes).map_err(failed)?;
@@ -483,4 +523,82 @@ pub(crate) fn read_small(
         }
     }
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use shipline_model::plan::TaskId;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    fn task(cancel: &CancellationToken) -> TaskContext {
+        let id = TaskId {
+            stage: "build".parse().unwrap(),
+            component: None,
+            variant: None,
+        };
+        TaskContext::new(id, tokio::sync::mpsc::channel(1).0, cancel.clone())
+    }
+
+    /// An archive of a file of some bytes and of many empty ones.
+    fn archive(path: PathBuf, empty: usize) -> (Archive, Content) {
+        let mut tar = tar::Builder::new(File::create(&path).unwrap());
+        let mut add = |name: String, bytes: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, name, bytes).unwrap();
+        };
+        add("full".to_owned(), b"0123");
+        for number in 0..empty {
+            add(format!("empty-{number}"), b"");
+        }
+        add("last".to_owned(), b"45");
+        tar.into_inner().unwrap().flush().unwrap();
+        let stamp = Stamp::of(&path.metadata().unwrap());
+        let file = Arc::new(DiskFile { path, stamp });
+        (Archive::File(Arc::clone(&file)), Content::Disk(file))
+    }
+
+    #[test]
+    fn a_stopped_task_ends_the_reading_of_an_archive() {
+        let folder = tempfile::tempdir().unwrap();
+        let (archive, content) = archive(folder.path().join("a.tar"), 2000);
+        let cancel = CancellationToken::new();
+        let task = task(&cancel);
+        let unpack = || {
+            let (mut tree, mut changes) = (Tree::default(), Changes::new());
+            let packed = packed(&content).unwrap().unwrap();
+            let done = packed.unpack(&mut tree, &mut changes, b"", None, &task);
+            done.map(|_| changes.len())
+        };
+        assert_eq!(unpack(), Ok(2002));
+        cancel.cancel();
+        assert!(unpack().unwrap_err().contains("the task was stopped"));
+        let layout = crate::store::LayoutStore::foreign(folder.path().join("store"));
+        let mut spool = Spool::new(folder.path().to_owned());
+        let fetched = spool.fetch(&archive, [0, 2001].into(), &layout, &task);
+        assert!(fetched.unwrap_err().contains("the task was stopped"));
+    }
+
+    #[test]
+    fn the_files_of_an_archive_lie_in_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (archive, _) = archive(folder.path().join("a.tar"), 3);
+        let task = task(&CancellationToken::new());
+        let layout = crate::store::LayoutStore::foreign(folder.path().join("store"));
+        let scratch = folder.path().join("scratch");
+        std::fs::create_dir(&scratch).unwrap();
+        let mut spool = Spool::new(scratch.clone());
+        spool
+            .fetch(&archive, [0, 4].into(), &layout, &task)
+            .unwrap();
+        assert_eq!(std::fs::read(scratch.join("0")).unwrap(), b"012345");
+        assert_eq!(scratch.read_dir().unwrap().count(), 1);
+        let starts = [0, 4, 1].map(|entry| spool.find(&archive, entry).map(|(_, start)| start));
+        assert_eq!(starts, [Some(0), Some(4), None]);
+    }
 }

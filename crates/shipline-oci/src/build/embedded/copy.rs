@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use shipline_engine::task::TaskContext;
+
 use super::archive::{self, Packed};
 use super::context::{Seen, Source, follow, glob};
 use super::mode::ModeChange;
@@ -40,6 +42,7 @@ pub(crate) struct Copying<'a> {
     pub(crate) changes: Changes,
     pub(crate) rules: Rules,
     pub(crate) source: &'a dyn Source,
+    task: &'a TaskContext,
     /// For people.
     pub(crate) notes: Vec<String>,
     /// Paths that `--parents` took.
@@ -47,12 +50,18 @@ pub(crate) struct Copying<'a> {
 }
 
 impl<'a> Copying<'a> {
-    pub(crate) fn new(tree: &'a mut Tree, rules: Rules, source: &'a dyn Source) -> Self {
+    pub(crate) fn new(
+        tree: &'a mut Tree,
+        rules: Rules,
+        source: &'a dyn Source,
+        task: &'a TaskContext,
+    ) -> Self {
         Self {
             tree,
             changes: Changes::new(),
             rules,
             source,
+            task,
             notes: Vec::new(),
             taken: 0,
         }
@@ -216,6 +225,9 @@ impl Copying<'_> {
         above: &Matched,
     ) -> Result<(), String> {
         for (child, listed) in self.source.listing(directory)? {
+            if self.task.is_cancelled() {
+                return Err("the task was stopped".to_owned());
+            }
             let path = join(directory, &child);
             let relative = join(relative, &child);
             possible(&relative)?;
@@ -381,7 +393,13 @@ impl Copying<'_> {
     /// archive is no invitation to follow a link.
     fn unpacked(&mut self, archive: &Packed, target: &[u8]) -> Result<(), String> {
         self.made(target, Way::Unpacked)?;
-        let left_out = archive.unpack(self.tree, &mut self.changes, target, self.rules.owner)?;
+        let left_out = archive.unpack(
+            self.tree,
+            &mut self.changes,
+            target,
+            self.rules.owner,
+            self.task,
+        )?;
         if let Some(first) = left_out.first() {
             let which = match left_out.len() {
                 1 => "is a device, which ADD leaves".to_owned(),

@@ -2,8 +2,9 @@
 //! into the store. Its bytes depend on what is in it and on nothing else.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek as _, SeekFrom, Write};
 use std::num::NonZeroUsize;
+use std::ops::Deref;
 use std::os::unix::fs::FileExt;
 
 use serde::{Deserialize, Serialize};
@@ -137,15 +138,19 @@ impl Press<'_> {
             let NodeKind::File { content, .. } = &node.kind else {
                 continue;
             };
+            if matches!(content, Content::Packed { .. }) && size == 0 {
+                continue;
+            }
             match self.open(content, path)? {
                 Opened::Text(text) => out.write(text)?,
-                Opened::File(file) => {
+                Opened::File(whole, start) => {
+                    let file: &File = &whole;
                     let failed = |error: io::Error| {
                         LayerError::Sources(format!("`{}` cannot be read: {error}", show(path)))
                     };
-                    let head = out.copy(&file, size, path)?;
+                    let head = out.copy((file, start), size, path)?;
                     if let Some(note) = self
-                        .look(path, node, &file, &head, &mut observed)
+                        .look(path, node, (file, start), &head, &mut observed)
                         .map_err(Some)?
                     {
                         if observed.notes.len() < 8 {
@@ -172,20 +177,23 @@ impl Press<'_> {
         Ok((out.chunks.finish().map_err(|Gone| None)?, observed))
     }
 
-    fn open<'c>(&self, content: &'c Content, shown: &[u8]) -> Result<Opened<'c>, LayerError> {
-        let path = match content {
-            Content::Text(text) => return Ok(Opened::Text(text)),
-            Content::Disk(file) => file.path.as_path(),
-            Content::Packed { archive, entry } => {
-                self.spool.file(archive, *entry).ok_or_else(|| {
-                    LayerError::Sources(format!("`{}` is not in its archive any more", show(shown)))
-                })?
+    fn open<'c>(&'c self, content: &'c Content, shown: &[u8]) -> Result<Opened<'c>, LayerError> {
+        match content {
+            Content::Text(text) => Ok(Opened::Text(text)),
+            Content::Disk(seen) => {
+                let path = seen.path.as_path();
+                let file = open_file(path).map_err(|error| {
+                    LayerError::Sources(format!("`{}` cannot be read: {error}", path.display()))
+                })?;
+                Ok(Opened::File(Whole::Own(file), 0))
             }
-        };
-        let file = open_file(path).map_err(|error| {
-            LayerError::Sources(format!("`{}` cannot be read: {error}", path.display()))
-        })?;
-        Ok(Opened::File(file))
+            Content::Packed { archive, entry } => {
+                let (file, start) = self.spool.find(archive, *entry).ok_or_else(|| {
+                    LayerError::Sources(format!("`{}` is not in its archive any more", show(shown)))
+                })?;
+                Ok(Opened::File(Whole::Spool(file), start))
+            }
+        }
     }
 
     /// Looks at a file's head: a binary that must run and cannot is an error, others that cannot are a note.
@@ -193,7 +201,7 @@ impl Press<'_> {
         &self,
         path: &[u8],
         node: &Node,
-        file: &File,
+        (file, start): (&File, u64),
         head: &[u8],
         observed: &mut Observed,
     ) -> Result<Option<String>, LayerError> {
@@ -210,8 +218,10 @@ impl Press<'_> {
             return Ok(None);
         }
         let Some(binary) = inspect(&|offset, length| {
-            let mut bytes = vec![0; length];
-            let read = file.read_at(&mut bytes, offset).unwrap_or(0);
+            // Behind the file another one may lie.
+            let left = usize::try_from(node.size().saturating_sub(offset)).unwrap_or(usize::MAX);
+            let mut bytes = vec![0; length.min(left)];
+            let read = file.read_at(&mut bytes, start + offset).unwrap_or(0);
             bytes.truncate(read);
             bytes
         }) else {
@@ -261,7 +271,25 @@ fn changed(path: &[u8]) -> LayerError {
 
 enum Opened<'c> {
     Text(&'c [u8]),
-    File(File),
+    /// A file, and where in it the content begins.
+    File(Whole<'c>, u64),
+}
+
+/// A file that is opened for one content, or holds many.
+enum Whole<'c> {
+    Own(File),
+    Spool(&'c File),
+}
+
+impl Deref for Whole<'_> {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        match self {
+            Self::Own(file) => file,
+            Self::Spool(file) => file,
+        }
+    }
 }
 
 /// The tar as it is written, with a look at cancellation and a word of progress for each chunk.
@@ -283,19 +311,22 @@ impl Tar<'_> {
     /// Copies exactly `size` bytes, and gives the first few of them.
     fn copy(
         &mut self,
-        mut file: &File,
+        (mut file, start): (&File, u64),
         size: u64,
         path: &[u8],
     ) -> Result<Vec<u8>, Option<LayerError>> {
+        let failed = |error: io::Error| {
+            LayerError::Sources(format!("`{}` cannot be read: {error}", show(path)))
+        };
+        file.seek(SeekFrom::Start(start))
+            .map_err(|error| Some(failed(error)))?;
         let mut left = size;
         let mut head = Vec::new();
         while left > 0 {
-            let read = self.chunks.fill(&mut file, left).map_err(|error| {
-                Some(LayerError::Sources(format!(
-                    "`{}` cannot be read: {error}",
-                    show(path)
-                )))
-            })?;
+            let read = self
+                .chunks
+                .fill(&mut file, left)
+                .map_err(|error| Some(failed(error)))?;
             if read.is_empty() {
                 return Err(Some(changed(path)));
             }

@@ -5,7 +5,7 @@
 //! one layer), owners are numbers without names, and modes of files from the context are `0755` where their owner may execute
 //! them and else `0644`, of directories `0755`: the one bit that git keeps, whatever the umask. `--chmod` says otherwise.
 
-mod archive;
+pub(crate) mod archive;
 mod binary;
 mod cache;
 mod context;
@@ -16,8 +16,8 @@ mod owner;
 mod parents;
 mod session;
 mod stage;
-mod tarball;
-mod tree;
+pub(crate) mod tarball;
+pub(crate) mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -241,19 +241,21 @@ impl EmbeddedBuilder {
         what: &str,
         session: &Session<'_>,
     ) -> Result<Layer, LayerError> {
+        // There are few archives, and what lies side by side is mostly of one.
         let mut packed: Vec<(&tree::Archive, BTreeSet<u64>)> = Vec::new();
         for node in changes.values() {
-            if let NodeKind::File {
+            let NodeKind::File {
                 content: Content::Packed { archive, entry },
-                ..
+                size: 1..,
             } = &node.kind
-            {
-                match packed.iter_mut().find(|(known, _)| *known == archive) {
-                    Some((_, entries)) => {
-                        entries.insert(*entry);
-                    }
-                    None => packed.push((archive, BTreeSet::from([*entry]))),
+            else {
+                continue;
+            };
+            match packed.iter_mut().find(|(known, _)| *known == archive) {
+                Some((_, entries)) => {
+                    entries.insert(*entry);
                 }
+                None => packed.push((archive, [*entry].into())),
             }
         }
         let scratch = if packed.is_empty() {
@@ -267,10 +269,13 @@ impl EmbeddedBuilder {
                 .map(|scratch| scratch.path().to_owned())
                 .unwrap_or_default(),
         );
-        for (archive, entries) in &packed {
+        for (archive, entries) in packed {
             spool
-                .fetch(archive, entries, session.store)
-                .map_err(LayerError::Sources)?;
+                .fetch(archive, entries, session.store, session.task)
+                .map_err(|why| match session.task.is_cancelled() {
+                    true => LayerError::Cancelled,
+                    false => LayerError::Sources(why),
+                })?;
         }
         Press {
             platform: &session.request.platform,

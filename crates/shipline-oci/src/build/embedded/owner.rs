@@ -1,12 +1,18 @@
 //! `--chown` and USER: numbers as they are, names by the image's own `/etc/passwd` and `/etc/group`.
 
 use shipline_engine::backend::ImageStore;
+use shipline_engine::task::TaskContext;
 
 use super::archive::read_small;
 use super::tree::Tree;
 
 /// User and group of a `--chown`.
-pub(crate) fn owner(text: &str, tree: &Tree, store: &dyn ImageStore) -> Result<(u64, u64), String> {
+pub(crate) fn owner(
+    text: &str,
+    tree: &Tree,
+    store: &dyn ImageStore,
+    task: &TaskContext,
+) -> Result<(u64, u64), String> {
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (text, None),
@@ -19,7 +25,7 @@ pub(crate) fn owner(text: &str, tree: &Tree, store: &dyn ImageStore) -> Result<(
         Ok(number) => (u64::from(number), u64::from(number)),
         Err(_) if user.is_empty() => (0, 0),
         Err(_) => {
-            let fields = lookup(tree, store, "etc/passwd", user)?
+            let fields = lookup(tree, (store, task), "etc/passwd", user)?
                 .ok_or_else(|| unknown(text, "user", user, "/etc/passwd"))?;
             match (number(&fields, 2), number(&fields, 3)) {
                 (Some(uid), Some(gid)) => (uid, gid),
@@ -38,7 +44,7 @@ pub(crate) fn owner(text: &str, tree: &Tree, store: &dyn ImageStore) -> Result<(
         Some(group) => match group.parse::<u32>() {
             Ok(number) => u64::from(number),
             Err(_) => {
-                let fields = lookup(tree, store, "etc/group", group)?
+                let fields = lookup(tree, (store, task), "etc/group", group)?
                     .ok_or_else(|| unknown(text, "group", group, "/etc/group"))?;
                 number(&fields, 2)
                     .ok_or_else(|| format!("the entry of `{group}` in /etc/group has no number"))?
@@ -62,6 +68,7 @@ pub(crate) fn user(
     text: &str,
     tree: &Tree,
     store: &dyn ImageStore,
+    task: &TaskContext,
 ) -> Result<WorkdirOwner, String> {
     if text.is_empty() {
         return Ok(WorkdirOwner {
@@ -69,14 +76,14 @@ pub(crate) fn user(
             note: None,
         });
     }
-    if let Ok(numbers) = owner(text, tree, store) {
+    if let Ok(numbers) = owner(text, tree, store, task) {
         return Ok(WorkdirOwner {
             numbers,
             note: None,
         });
     }
     let name = text.split(':').next().unwrap_or_default();
-    let numbers = owner(name, tree, store).unwrap_or((0, 0));
+    let numbers = owner(name, tree, store, task).unwrap_or((0, 0));
     Ok(WorkdirOwner {
         numbers,
         note: Some(format!(
@@ -98,11 +105,11 @@ fn number(fields: &[String], index: usize) -> Option<u64> {
 
 fn lookup(
     tree: &Tree,
-    store: &dyn ImageStore,
+    (store, task): (&dyn ImageStore, &TaskContext),
     file: &str,
     name: &str,
 ) -> Result<Option<Vec<String>>, String> {
-    let Some(text) = read_small(tree, file.as_bytes(), store)? else {
+    let Some(text) = read_small(tree, file.as_bytes(), store, task)? else {
         return Ok(None);
     };
     Ok(text

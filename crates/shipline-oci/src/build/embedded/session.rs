@@ -139,7 +139,17 @@ impl<'a> Session<'a> {
         reference: &str,
         digest: Digest,
     ) -> Result<(), BackendError> {
-        let image = read_image(reference, digest, self.store, &self.request.platform)?;
+        let image = read_image(
+            reference,
+            digest,
+            self.store,
+            &self.request.platform,
+            self.task,
+        )
+        .map_err(|error| match self.task.is_cancelled() {
+            true => cancelled(self.request),
+            false => error,
+        })?;
         self.images.insert(reference.to_owned(), image);
         Ok(())
     }
@@ -153,7 +163,10 @@ impl<'a> Session<'a> {
             }
             let stage = self
                 .stage(*index)
-                .map_err(|error| Failure::of(self.request, error))?;
+                .map_err(|error| match self.task.is_cancelled() {
+                    true => cancelled(self.request).into(),
+                    false => Failure::of(self.request, error),
+                })?;
             self.stages.insert(*index, stage);
             last = Some(*index);
         }
@@ -298,6 +311,7 @@ fn read_image(
     digest: Digest,
     store: &dyn ImageStore,
     platform: &Platform,
+    task: &TaskContext,
 ) -> Result<BaseImage, BackendError> {
     let failed =
         |class: ErrorClass| BackendError::new(class, format!("read base image {reference}"));
@@ -329,7 +343,7 @@ fn read_image(
             }
         };
         let archive = Archive::Layer(layer.digest.clone());
-        let reader = archive::open(&archive, store)
+        let reader = archive::open(&archive, store, task)
             .map_err(|why| failed(ErrorClass::Failed).because(why))?;
         archive::put_layer(&mut tree, &archive, reader).map_err(|error| {
             failed(ErrorClass::Invalid).because(format!("layer {}: {error}", layer.digest))

@@ -335,7 +335,7 @@ impl Stage {
         let rules = Rules {
             kind: copy.kind,
             owner: chown
-                .map(|chown| owner(&chown, &self.tree, session.store))
+                .map(|chown| owner(&chown, &self.tree, session.store, session.task))
                 .transpose()
                 .map_err(wrong)?,
             mode: chmod
@@ -354,7 +354,7 @@ impl Stage {
         };
         let destination = absolute(&text(&copy.destination)?, &self.config.working_dir);
         let source = session.source(index, copy.from.as_deref(), line)?;
-        let mut copying = Copying::new(&mut self.tree, rules, source.as_ref());
+        let mut copying = Copying::new(&mut self.tree, rules, source.as_ref(), session.task);
         copying.run(&items, &destination).map_err(wrong)?;
         let (changes, notes) = (copying.changes, copying.notes);
         drop(source);
@@ -372,7 +372,8 @@ impl Stage {
         session: &Session<'_>,
     ) -> Result<Changes, DockerfileError> {
         let wrong = |why: String| DockerfileError::new(line, why);
-        let owner = user(&self.config.user, &self.tree, session.store).map_err(wrong)?;
+        let owner =
+            user(&self.config.user, &self.tree, session.store, session.task).map_err(wrong)?;
         let changes = make_directory(&mut self.tree, path, owner.numbers).map_err(wrong)?;
         if !changes.is_empty()
             && let Some(note) = owner.note

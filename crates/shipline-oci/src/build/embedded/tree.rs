@@ -30,6 +30,9 @@ pub(crate) struct Tree {
     /// The layer that is being put over it, counted from the first.
     layer: u32,
     weight: u64,
+    /// Folders of which this layer has hidden already what older ones put there: what is left is its own.
+    hidden: BTreeSet<ImagePath>,
+    hidden_weight: u64,
 }
 
 /// What stands at a path, and which layer put it there.
@@ -179,11 +182,13 @@ impl Tree {
     /// Begins the next layer: what is there now lies below it.
     pub(crate) fn next_layer(&mut self) {
         self.layer += 1;
+        self.hidden.clear();
+        self.hidden_weight = 0;
     }
 
     /// Refuses more than any image has.
     pub(crate) fn fits(&self) -> Result<(), String> {
-        if self.weight > HEAVIEST {
+        if self.weight + self.hidden_weight > HEAVIEST {
             return Err(format!(
                 "the names of all its files need more than {} MiB of memory",
                 HEAVIEST >> 20
@@ -223,6 +228,14 @@ impl Tree {
 
     /// The same for everything below a path (an "opaque whiteout").
     pub(crate) fn hide_below(&mut self, path: &[u8]) {
+        // Looking again at what stays would take the square of the time.
+        let above = |end: usize| self.hidden.contains(&path[..end]);
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        if above(0) || above(path.len()) || ends.map(|(end, _)| end).any(above) {
+            return;
+        }
+        self.hidden_weight += WEIGHT + path.len() as u64;
+        self.hidden.insert(path.to_vec());
         let mut needed: BTreeSet<&[u8]> = BTreeSet::new();
         let mut old = Vec::new();
         for (candidate, placed) in self.below(path) {
@@ -509,6 +522,33 @@ mod tests {
         all.remove(b"d");
         all.remove(b"d-e");
         assert_eq!(all.weight, 0);
+    }
+
+    #[test]
+    fn what_was_hidden_once_is_not_looked_at_again_in_this_layer() {
+        let mut tree = tree(&[
+            ("d", None),
+            ("d/old", None),
+            ("d/in", None),
+            ("d/in/old", None),
+        ]);
+        tree.next_layer();
+        tree.hide_below(b"d");
+        for path in ["d/in", "d/in/new", "d/new"] {
+            tree.insert(path.into(), Node::directory());
+        }
+        for path in ["d", "d/in", "d/in/new"] {
+            tree.hide_below(path.as_bytes());
+        }
+        assert_eq!(tree.hidden.len(), 1);
+        assert_eq!(tree.children(b"d"), [b"in".to_vec(), b"new".to_vec()]);
+        assert_eq!(tree.children(b"d/in"), [b"new".to_vec()]);
+        // For the next layer all of this is older.
+        tree.next_layer();
+        tree.hide(b"d/in");
+        assert_eq!(tree.children(b"d"), [b"new".to_vec()]);
+        tree.hide_below(b"");
+        assert_eq!(tree.children(b"").len(), 0);
     }
 
     #[test]
