@@ -1,4 +1,5 @@
-//! `cargo xtask`: Shipline's commands, and the repository's own chores (`test`, `docs`, `soak`, `clones`, `bench`).
+//! `cargo xtask`: Shipline's commands, and the repository's own chores (`test`, `docs`, `soak`, `clones`, `bench`,
+//! `fuzz`).
 //!
 //! A chore is one module here; everything else goes to `shipline-cli` as it stands.
 
@@ -15,6 +16,7 @@
 mod bench;
 mod clones;
 mod docs;
+mod fuzz;
 mod provision;
 mod slowest;
 mod soak;
@@ -30,7 +32,8 @@ Chores of this repository:
   soak [KILLS [SEED]]           Kills runs at random moments and looks whether the next one completes
   clones                        Builds the sample in two clones under two umasks and compares the images
   bench [start|images|plan|gitops|sbom LAYOUT]
-                                Measures a release build, side by side with peers; sbom with the image of an OCI layout";
+                                Measures a release build, side by side with peers; sbom with the image of an OCI layout
+  fuzz [TARGET] [--minutes N]   Feeds hostile bytes to everything that reads foreign ones (10 minutes each)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -41,13 +44,14 @@ fn main() -> ExitCode {
             println!("{CHORES}");
             return code;
         }
-        Some((&("bench" | "clones" | "docs" | "soak"), ["--help" | "-h", ..])) => {
+        Some((&("bench" | "clones" | "docs" | "fuzz" | "soak"), ["--help" | "-h", ..])) => {
             println!("{}", CHORES.trim_start());
             return ExitCode::SUCCESS;
         }
         Some((&"bench", options)) => bench::run(options),
         Some((&"clones", options)) => clones::run(options),
         Some((&"docs", options)) => docs::run(options),
+        Some((&"fuzz", options)) => fuzz::run(options),
         Some((&"soak", options)) => soak::run(options),
         Some((&"test", options)) => test::run(options),
         _ => return shipline_cli::main("cargo xtask"),

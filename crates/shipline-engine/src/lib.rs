@@ -15,6 +15,9 @@ pub mod event;
 pub mod fault;
 pub mod findings;
 pub mod folder;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod glob;
 pub mod lock;
 pub mod process;

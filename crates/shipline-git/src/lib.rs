@@ -11,6 +11,9 @@ mod base;
 mod changes;
 pub mod error;
 mod filter;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod identity;
 mod index;
 mod large;

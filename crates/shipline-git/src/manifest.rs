@@ -130,7 +130,7 @@ impl<C: Copy + Display + FromStr> Manifest<C> {
 }
 
 /// `None` where the bytes are no whole manifest.
-fn parse<C: FromStr>(bytes: &[u8]) -> Option<HashMap<Vec<u8>, Record<C>>> {
+pub(crate) fn parse<C: FromStr>(bytes: &[u8]) -> Option<HashMap<Vec<u8>, Record<C>>> {
     let mut rest = bytes.strip_prefix(HEADER)?;
     let mut records = HashMap::new();
     while rest != END {

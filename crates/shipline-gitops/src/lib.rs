@@ -30,6 +30,9 @@ mod walk;
 pub use error::{EditRefused, RefusedKind, Spot};
 pub use links::refuse_links;
 pub use location::Location;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub use remote::fuzz;
 pub use remote::{RemoteGitops, RemoteSettings};
 pub use repository::{LocalGitops, LocalSettings};
 pub use snapshot::CommitSigner;

@@ -9,6 +9,9 @@
 
 pub mod config;
 pub mod finding;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod name;
 pub mod path;
 pub mod placeholder;

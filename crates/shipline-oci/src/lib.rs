@@ -9,6 +9,9 @@ pub mod archive;
 mod blocking;
 pub mod build;
 pub mod credentials;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod image;
 pub mod layout;
 pub mod pull;

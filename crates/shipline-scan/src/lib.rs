@@ -17,6 +17,9 @@ use shipline_engine::backend::Scanner;
 use shipline_engine::error::BackendError;
 use shipline_model::config::Config;
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub use inventory::fuzz;
 pub use layers::StoreReader;
 
 /// Makes the table of scanners. Each is a module with its `RULES` and a `scanner` made from the configuration.

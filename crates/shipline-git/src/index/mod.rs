@@ -2,7 +2,7 @@
 //!
 //! libgit2 reads it too, but spends ten times as long on a large one, and keeps the tree cache to itself.
 
-mod split;
+pub(crate) mod split;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -215,7 +215,7 @@ pub(crate) fn seconds(value: i64) -> u32 {
 
 /// Why bytes are no index that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum Problem {
+pub(crate) enum Problem {
     #[error("it is cut off or damaged")]
     Cut,
     #[error("its version is not known")]
@@ -288,7 +288,7 @@ impl<'b> Bytes<'b> {
 }
 
 /// The index in `bytes`, and what it shares with another one.
-fn parse(bytes: &[u8]) -> Result<(Index, Option<Link>), Problem> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<(Index, Option<Link>), Problem> {
     // The last bytes are a checksum, for which a torn file would have to keep its shape: git replaces the file by rename.
     let body = bytes.len().checked_sub(ID).ok_or(Problem::Cut)?;
     let mut bytes = Bytes(&bytes[..body]);

@@ -7,7 +7,7 @@ use super::{Bytes, Entry, Problem};
 
 /// What the extension `link` says.
 #[derive(Debug, Clone)]
-pub(super) struct Link {
+pub(crate) struct Link {
     /// The checksum of the shared index, by which its file is called; `None` where no file is needed.
     pub(super) shared: Option<Oid>,
     deleted: Bitmap,
@@ -33,7 +33,7 @@ impl Link {
     }
 
     /// The entries of both files: `own` begins with those that replace shared ones, whose names they leave out.
-    pub(super) fn merge(
+    pub(crate) fn merge(
         &self,
         mut shared: Vec<Entry>,
         own: Vec<Entry>,

@@ -4,6 +4,8 @@
 
 mod bounded;
 mod cache;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod pkt;
 mod wire;
 

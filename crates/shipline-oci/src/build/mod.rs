@@ -4,10 +4,10 @@ mod bases;
 mod caches;
 pub mod docker;
 pub mod dockerfile;
-mod embedded;
+pub(crate) mod embedded;
 mod gzip;
 pub mod ignore;
-mod pattern;
+pub(crate) mod pattern;
 mod recipe;
 
 use std::collections::BTreeMap;
@@ -142,7 +142,7 @@ fn is_usual_syntax(syntax: &str) -> bool {
     matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream")
 }
 
-fn any_platform() -> Platform {
+pub(crate) fn any_platform() -> Platform {
     Platform {
         os: "linux".to_owned(),
         architecture: "amd64".to_owned(),

@@ -5,6 +5,8 @@
 
 mod catalog;
 mod elf;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod package;
 mod walk;
 mod zip;

@@ -282,7 +282,7 @@ fn reader(path: &str) -> Option<&'static Reader> {
 }
 
 /// Reads a file that may say something.
-fn read(path: &str, content: &mut dyn Content) -> io::Result<Told> {
+pub(super) fn read(path: &str, content: &mut dyn Content) -> io::Result<Told> {
     Ok(match reader(path) {
         Some(Reader::Text { read, .. }) => {
             let mut bytes = Vec::new();

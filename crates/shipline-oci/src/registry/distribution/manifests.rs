@@ -354,7 +354,7 @@ pub(super) fn next_page(response: &Answer) -> Option<String> {
 }
 
 /// The target of the first link of a header that leads on.
-fn next_link(link: &str) -> Option<&str> {
+pub(super) fn next_link(link: &str) -> Option<&str> {
     let mut rest = link;
     loop {
         let (_, begin) = rest.split_once('<')?;

@@ -6,6 +6,8 @@ mod body;
 mod challenge;
 mod client;
 mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod host;
 mod limit;
 mod manifests;
