@@ -6,6 +6,7 @@
 )]
 
 pub mod inventory;
+mod json;
 mod layers;
 pub mod sbom;
 #[cfg(test)]

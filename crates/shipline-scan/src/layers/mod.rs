@@ -14,6 +14,8 @@ use shipline_engine::backend::{Descriptor, ImageStore, Manifest, Verified};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_model::name::Digest;
 
+use crate::json;
+
 /// Larger configs than this are not what any builder makes, in bytes.
 const LARGEST_CONFIG: u64 = 16 * 1024 * 1024;
 
@@ -155,5 +157,5 @@ fn config(store: &dyn ImageStore, config: &Descriptor) -> Result<Value, BackendE
             )));
         }
     }
-    serde_json::from_slice(&bytes).map_err(|error| failed(ErrorClass::Invalid).because(error))
+    json::read(&bytes).map_err(|error| failed(ErrorClass::Invalid).because(error))
 }

@@ -54,6 +54,12 @@ const VERSION: u32 = 5;
 /// Files that a note names, of those that could not be looked into.
 const NAMED: usize = 3;
 
+/// Leaks in one image that are told one by one.
+const MOST_FINDINGS: usize = 10_000;
+
+/// Notes about files of one image.
+const MOST_NOTES: usize = 100;
+
 /// Looks for other environments' `api_urls` in images that are made for one environment.
 #[derive(Debug)]
 pub struct LeakScanner {
@@ -163,14 +169,16 @@ impl Scanner for LeakScanner {
             report: ScanReport::default(),
             owners: BTreeSet::new(),
             packed: Vec::new(),
+            packed_files: 0,
+            more: false,
         })))
     }
 }
 
 /// What a person should know of files that may hold what nobody saw.
-fn not_read(packed: &[String]) -> Option<String> {
-    let named = packed.get(..NAMED).unwrap_or(packed).join(", ");
-    let more = match packed.len().saturating_sub(NAMED) {
+fn not_read(packed: &[String], files: usize) -> Option<String> {
+    let named = packed.join(", ");
+    let more = match files - packed.len() {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
@@ -190,6 +198,10 @@ struct LeakLook<'l> {
     owners: BTreeSet<EnvironmentName>,
     /// Files whose texts are compressed in a way that is not read.
     packed: Vec<String>,
+    /// How many these are; the first few are named.
+    packed_files: usize,
+    /// Whether there are more leaks than are told.
+    more: bool,
 }
 
 impl Visitor for LeakLook<'_> {
@@ -222,7 +234,10 @@ impl Visitor for LeakLook<'_> {
         let hits = match image::file(&path, file)? {
             File::Plain(mut file) => self.search(&mut file)?,
             File::Packed(mut file) => {
-                self.packed.push(path.clone());
+                if self.packed.len() < NAMED {
+                    self.packed.push(path.clone());
+                }
+                self.packed_files += 1;
                 self.search(&mut file)?
             }
             File::Unpacked(file) => self.unpacked(&path, *file)?,
@@ -239,9 +254,7 @@ impl Visitor for LeakLook<'_> {
 
     fn whole(&mut self, shown: Shown<'_>, _: Whole<'_>) -> io::Result<()> {
         let path = path(shown);
-        self.report
-            .notes
-            .push(format!("{path} was not looked into: it is too large"));
+        self.note(format!("{path} was not looked into: it is too large"));
         Ok(())
     }
 }
@@ -251,7 +264,13 @@ impl Look<ScanReport> for LeakLook<'_> {
         let mut look = self;
         look.weigh();
         let mut report = look.report;
-        report.notes.extend(not_read(&look.packed));
+        if look.more {
+            let note = format!("there are more than {MOST_FINDINGS} leaks");
+            report.notes.push(note);
+        }
+        report
+            .notes
+            .extend(not_read(&look.packed, look.packed_files));
         Ok(report)
     }
 }
@@ -263,6 +282,13 @@ fn path(shown: Shown<'_>) -> String {
 }
 
 impl LeakLook<'_> {
+    /// Tells of something, and not without end: an image has as many files as its maker likes.
+    fn note(&mut self, note: String) {
+        if self.report.notes.len() < MOST_NOTES {
+            self.report.notes.push(note);
+        }
+    }
+
     /// A gzip file that is broken is no reason to fail: what could be unpacked was looked at, and a note tells of it.
     fn unpacked(&mut self, path: &str, file: io::Take<impl Read>) -> io::Result<Vec<Hit>> {
         let mut file = Lenient {
@@ -276,9 +302,7 @@ impl LeakLook<'_> {
             (None, _) => None,
         };
         if let Some(why) = cut {
-            self.report
-                .notes
-                .push(format!("{path} was looked at in part: {why}"));
+            self.note(format!("{path} was looked at in part: {why}"));
         }
         Ok(hits)
     }
@@ -329,6 +353,10 @@ impl LeakLook<'_> {
         let mut first: Vec<Hit> = first.into_values().collect();
         first.sort_by_key(|hit| hit.offset);
         for hit in first {
+            if self.report.findings.len() == MOST_FINDINGS {
+                self.more = true;
+                return;
+            }
             let url = &self.scanner.search.urls()[hit.url];
             let message = match self.own {
                 Some(own) => format!(

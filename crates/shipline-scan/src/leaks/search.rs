@@ -35,6 +35,9 @@ pub(super) struct Search {
     look_ahead: usize,
 }
 
+/// Hits in one text; more say nothing more, and take memory.
+const MOST_HITS: usize = 100_000;
+
 impl Search {
     pub(super) fn new(urls: Vec<ApiUrl>) -> Result<Self, BuildError> {
         let mut hosts: Vec<&str> = urls.iter().map(|url| url.host.as_str()).collect();
@@ -98,6 +101,7 @@ impl Search {
             for found in self.hosts.find_overlapping_iter(&window[judged..]) {
                 let host = judged + found.start();
                 if host < limit
+                    && hits.len() < MOST_HITS
                     && let Some(hit) =
                         self.judge(own, &window, host, found.pattern().as_usize(), content)
                 {

@@ -499,3 +499,32 @@ fn what_is_no_url_is_refused() {
     let error = LeakScanner::new([(&name, &["no url".to_owned()][..])]).unwrap_err();
     assert_eq!(error.class, ErrorClass::Invalid);
 }
+
+#[test]
+fn leaks_and_notes_of_an_image_are_told_within_reason() {
+    let mut names: Vec<(String, Vec<u8>)> = (0..MOST_FINDINGS + 2)
+        .map(|number| (format!("f{number}"), PRODUCTION.as_bytes().to_vec()))
+        .collect();
+    // Files that are called gzip's and end early, each with a note, and some whose compression is not read.
+    let gz = gzip(b"some text that is cut off");
+    names.extend((0..MOST_NOTES + 5).map(|number| (format!("g{number}.gz"), gz[..12].to_vec())));
+    names.extend((0..8).map(|number| (format!("b{number}.br"), b"x".to_vec())));
+    let files: Vec<(&str, &[u8])> = names
+        .iter()
+        .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
+        .collect();
+    let report = scan("staging", &image(EMPTY, &[(TAR_LAYER, tar(&files))]));
+    assert_eq!(report.findings.len(), MOST_FINDINGS);
+    assert!(
+        report
+            .notes
+            .contains(&"there are more than 10000 leaks".to_owned())
+    );
+    // Those of files, and those of the image.
+    assert_eq!(report.notes.len(), MOST_NOTES + 2);
+    let last = report.notes.last().unwrap();
+    assert!(
+        last.ends_with("/b0.br, /b1.br, /b2.br and 5 more"),
+        "{last}"
+    );
+}

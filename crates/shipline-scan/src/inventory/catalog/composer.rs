@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::super::package::{Package, PackageKind};
 use super::{Malformed, Reader, Told, strings};
+use crate::json;
 
 pub(super) const READER: Reader = Reader::Text {
     wants: |path| path.ends_with("/composer/installed.json"),
@@ -25,8 +26,8 @@ struct Entry {
 }
 
 fn read(_: &str, bytes: &[u8]) -> Told {
-    let installed = serde_json::from_slice::<Installed>(bytes).map(|list| list.packages);
-    let installed = installed.or_else(|_| serde_json::from_slice::<Vec<Entry>>(bytes));
+    let installed = json::read::<Installed>(bytes).map(|list| list.packages);
+    let installed = installed.or_else(|_| json::read::<Vec<Entry>>(bytes));
     match installed {
         Ok(entries) => Told::of(
             entries

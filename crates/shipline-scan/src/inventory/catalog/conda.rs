@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::super::package::{Package, PackageKind, is_plain};
 use super::{Reader, Told};
+use crate::json;
 
 pub(super) const READER: Reader = Reader::Text {
     wants: |path| {
@@ -25,7 +26,7 @@ struct Installed {
 }
 
 fn read(_: &str, bytes: &[u8]) -> Told {
-    let installed: Installed = match serde_json::from_slice(bytes) {
+    let installed: Installed = match json::read(bytes) {
         Ok(installed) => installed,
         Err(error) => return Told::malformed(format!("it is no package of conda's: {error}")),
     };

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::super::package::{Package, PackageKind, is_plain};
 use super::{MOST_PACKAGES, Reader, Told, file_name};
+use crate::json;
 
 pub(super) const READER: Reader = Reader::Text { wants, read };
 
@@ -89,7 +90,7 @@ fn read(path: &str, bytes: &[u8]) -> Told {
             Told::default()
         };
     }
-    let document: Document = match serde_json::from_slice(bytes) {
+    let document: Document = match json::read(bytes) {
         Ok(document) => document,
         Err(error) => return Told::malformed(format!("it is no SBOM: {error}")),
     };

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::super::package::{Package, PackageKind};
 use super::{Reader, Told};
+use crate::json;
 
 const MODULES: &str = "node_modules";
 
@@ -50,7 +51,7 @@ struct Manifest {
 
 fn read(path: &str, bytes: &[u8]) -> Told {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let manifest: Manifest = match serde_json::from_slice(bytes.trim_ascii()) {
+    let manifest: Manifest = match json::read(bytes.trim_ascii()) {
         Ok(manifest) => manifest,
         Err(error) => return Told::malformed(format!("it is no JSON object of npm's: {error}")),
     };

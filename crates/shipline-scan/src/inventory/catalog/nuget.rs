@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::super::package::{Package, PackageKind};
 use super::{Malformed, Reader, Told};
+use crate::json;
 
 pub(super) const READER: Reader = Reader::Text {
     wants: |path| path.ends_with(".deps.json"),
@@ -26,7 +27,7 @@ struct Library {
 
 fn read(_: &str, bytes: &[u8]) -> Told {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let libraries = match serde_json::from_slice::<Dependencies>(bytes) {
+    let libraries = match json::read::<Dependencies>(bytes) {
         Ok(dependencies) => dependencies.libraries,
         Err(error) => {
             return Told::malformed(format!("its list of libraries cannot be read: {error}"));
