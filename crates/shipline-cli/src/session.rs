@@ -189,8 +189,7 @@ pub(crate) fn lock(
 pub(crate) fn state(settings: &Settings) -> Result<Place, CommandError> {
     let root = find(&settings.directory)?;
     // Whatever it holds: what it calls a secret is one.
-    let text =
-        inside(&root, FILE).and_then(|file| Ok(file.read_at_most(LARGEST).unwrap_or_default()));
+    let text = inside(&root, FILE).map(|file| file.read_at_most(LARGEST).unwrap_or_default());
     let text = text.unwrap_or_default();
     secrets::know(&String::from_utf8_lossy(&text), settings);
     state_place(&root, settings)

@@ -69,13 +69,13 @@ pub fn repository(directory: &Path) -> Result<(), BackendError> {
         file(&found)?;
     }
     let bare = directory.join("objects").is_dir() && directory.join("refs").is_dir();
-    let folders = match open::root(directory) {
-        _ if bare => vec![directory.to_owned()],
-        Some(root) => {
-            file(&root.join(".git"))?;
-            open::folders(root)
-        }
-        None => Vec::new(),
+    let folders = if bare {
+        vec![directory.to_owned()]
+    } else if let Some(root) = open::root(directory) {
+        file(&root.join(".git"))?;
+        open::folders(root)
+    } else {
+        Vec::new()
     };
     for git in folders {
         folder(&git, 0)?;

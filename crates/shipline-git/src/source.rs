@@ -435,9 +435,12 @@ impl GitSource {
                 Place::from(self.root.as_path())
                     .join(path.as_str())
                     .read_at_most(LARGEST)
-                    .map_err(|cause| match cause.kind() {
-                        std::io::ErrorKind::FileTooLarge => too_large(path),
-                        _ => error::file("read", &file, cause),
+                    .map_err(|cause| {
+                        if cause.kind() == std::io::ErrorKind::FileTooLarge {
+                            too_large(path)
+                        } else {
+                            error::file("read", &file, cause)
+                        }
                     })
             }
         }

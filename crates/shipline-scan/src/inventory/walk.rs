@@ -102,12 +102,10 @@ impl Visitor for Walk {
             return Want::Nothing;
         }
         let linked = match &shown.entry.kind {
-            EntryKind::HardLink { target } => {
-                clean(target).and_then(|target| {
-                    let found = self.own.get(&target).or_else(|| self.found.get(&target));
-                    Some(found?.told.clone())
-                })
-            }
+            EntryKind::HardLink { target } => clean(target).and_then(|target| {
+                let found = self.own.get(&target).or_else(|| self.found.get(&target));
+                Some(found?.told.clone())
+            }),
             EntryKind::File { .. }
             | EntryKind::Symlink { .. }
             | EntryKind::Directory

@@ -1,7 +1,7 @@
 //! The entry point of the fuzz target for what registries say. See [`crate::fuzz`].
 
-use reqwest::Url;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use shipline_http::Url;
+use shipline_http::header::{HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 
 use super::challenge::Challenge;
 use super::limit::PullLimit;
