@@ -194,9 +194,7 @@ fn objection(command: &str) -> Option<String> {
         .iter()
         .position(|word| matches!(*word, ">" | "|" | "&&"));
     let words = &words[..end.unwrap_or(words.len())];
-    let Some((first, rest)) = words.split_first() else {
-        return None;
-    };
+    let (first, rest) = words.split_first()?;
     if first.starts_with('-') || CHORES.contains(first) {
         return None;
     }
@@ -310,7 +308,10 @@ fn keys_in_the_text_exist() {
         match value {
             serde_json::Value::Object(fields) => open.extend(fields.values()),
             serde_json::Value::Array(values) => open.extend(values),
-            _ => {}
+            serde_json::Value::Null
+            | serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::String(_) => {}
         }
     }
     let mut wrong = Vec::new();

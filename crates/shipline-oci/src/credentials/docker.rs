@@ -39,13 +39,16 @@ pub trait HelperRunner: Send + Sync + std::fmt::Debug {
     async fn get(&self, program: &str, server: &str) -> Result<HelperAnswer, BackendError>;
 }
 
+/// What was said of one registry; empty before it was asked.
+type Answered = Arc<Mutex<Option<Credentials>>>;
+
 /// A docker config file. One that is not there knows no credentials. What it says of a registry is remembered until the registry
 /// refuses it: a helper may ask a key ring, or a person, and is asked once, however many tokens a run needs.
 #[derive(Debug, Clone)]
 pub struct DockerConfig {
     path: PathBuf,
     helpers: Arc<dyn HelperRunner>,
-    known: Arc<std::sync::Mutex<HashMap<String, Arc<Mutex<Option<Credentials>>>>>>,
+    known: Arc<std::sync::Mutex<HashMap<String, Answered>>>,
 }
 
 impl DockerConfig {
