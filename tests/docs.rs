@@ -181,7 +181,7 @@ fn help(words: &[&str]) -> Option<String> {
 }
 
 /// Chores of the repository: they are no commands of Shipline.
-const CHORES: &[&str] = &["test", "docs", "soak", "clones", "bench"];
+const CHORES: &[&str] = &["test", "docs", "soak", "clones", "bench", "fuzz"];
 
 /// What is wrong with a command, if it is one of ours.
 fn objection(command: &str) -> Option<String> {

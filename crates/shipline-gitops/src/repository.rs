@@ -159,7 +159,7 @@ impl LocalGitops {
     fn commit_seed(&self, repository: &Repository, seed: &Path) -> Result<Oid, BackendError> {
         let what = format!("create {} from its seed", self.name());
         let failed = |cause| git(what.as_str(), cause);
-        let tree = seed::write(repository, seed)?;
+        let tree = seed::write(repository, &self.name(), seed)?;
         let tree = repository.find_tree(tree).map_err(failed)?;
         let (name, mail) = IDENTITY;
         let who = Signature::now(name, mail).map_err(failed)?;

@@ -24,15 +24,16 @@ pub(crate) fn in_memory() -> Result<Repository, BackendError> {
     made.map_err(|cause| git("look at the seed of the GitOps repository", cause))
 }
 
-/// Writes the directory's files into the repository and gives their tree.
-pub(crate) fn write(repository: &Repository, directory: &Path) -> Result<Oid, BackendError> {
+/// Writes the directory's files into the repository, which messages call `name`, and gives their tree.
+pub(crate) fn write(
+    repository: &Repository,
+    name: &str,
+    directory: &Path,
+) -> Result<Oid, BackendError> {
     let odb = repository
         .odb()
         .map_err(|cause| git("open the new GitOps repository", cause))?;
-    let what = format!(
-        "write the seed {} into the new GitOps repository",
-        directory.display()
-    );
+    let what = format!("write the seed {} into {name}", directory.display());
     tree(directory, &|kind, bytes| {
         let id = odb
             .write(kind, bytes)

@@ -7,6 +7,7 @@
 )]
 
 mod base;
+mod files;
 mod kill;
 mod source;
 mod workspace;

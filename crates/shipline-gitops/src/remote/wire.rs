@@ -353,10 +353,9 @@ fn successful(response: HttpResponse, attempt: &str) -> Result<HttpResponse, Bac
     let status = response.status;
     response.successful(attempt).map_err(|error| match status {
         407 => error.hint(proxy_login("HTTP_PROXY")),
-        401 | 403 => error.hint("Give a `token` that may write to the repository."),
-        404 | 410 => error.hint(
-            "Correct the URL, or give a `token`: hosts say the same of what may not be seen.",
-        ),
+        401 | 403 => error.hint("give a `token` that may write to the repository"),
+        404 | 410 => error
+            .hint("correct the URL, or give a `token`: hosts say the same of what may not be seen"),
         _ => error,
     })
 }
