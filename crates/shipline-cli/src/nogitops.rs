@@ -1,6 +1,8 @@
 //! The GitOps repository of a pipeline that needs none.
 
-use shipline_engine::backend::{Deployment, DesiredState, GitopsRepo, Target};
+use std::sync::Arc;
+
+use shipline_engine::backend::{Deployment, GitopsRepo, GitopsSnapshot};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::DeployedCommit;
 
@@ -45,7 +47,7 @@ impl GitopsRepo for NoGitops {
         Ok(Vec::new())
     }
 
-    fn read(&self, _: &[Target]) -> Result<DesiredState, BackendError> {
+    fn snapshot(&self) -> Result<Arc<dyn GitopsSnapshot>, BackendError> {
         Err(self.refused("read"))
     }
 

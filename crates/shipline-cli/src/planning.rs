@@ -276,7 +276,7 @@ fn deployed(
     if asking == Asking::NotAtAll || selected.profile.gitops.is_none() {
         return Ok(BTreeMap::new());
     }
-    let state: DesiredState = match waiting::watch(gitops, || gitops.read(&targets)) {
+    let state: DesiredState = match waiting::watch(gitops, || gitops.snapshot()?.read(&targets)) {
         Ok(state) => state,
         Err(error) if asking == Asking::IfItCan && error.class != ErrorClass::NotFound => {
             let why = format!(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shipline_engine::backend::{
-    GitopsRepo, ImageBuilder, ImageReader, ImageStore, Registry, SourceRepo,
+    AskedOnce, GitopsRepo, ImageBuilder, ImageReader, ImageStore, Registry, SourceRepo,
 };
 use shipline_engine::error::ErrorClass;
 use shipline_engine::folder::{Obstacle, Place};
@@ -536,10 +536,14 @@ pub(crate) fn gitops_of(
 ) -> Result<Arc<dyn GitopsRepo>, CommandError> {
     let profile = selected.profile;
     match Asking::of(selected.pipeline) {
-        Asking::AsItMust => gitops(session, &profile.name, settings),
+        Asking::AsItMust => Ok(Arc::new(AskedOnce::new(gitops(
+            session,
+            &profile.name,
+            settings,
+        )?))),
         Asking::IfItCan if profile.gitops.is_some() => {
             Ok(match gitops(session, &profile.name, settings) {
-                Ok(gitops) => gitops,
+                Ok(gitops) => Arc::new(AskedOnce::new(gitops)),
                 Err(error) => Arc::new(NoGitops::because(error.in_one_line())),
             })
         }

@@ -7,6 +7,7 @@
 
 mod checkout;
 mod deciders;
+mod deploy;
 pub mod edit;
 mod error;
 pub mod folder;

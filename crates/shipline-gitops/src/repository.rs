@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use git2::{ErrorCode, Oid, Repository, RepositoryInitOptions, Signature};
-use shipline_engine::backend::{Deployment, DesiredState, GitopsRepo, Target};
+use shipline_engine::backend::{Deployment, GitopsRepo, GitopsSnapshot};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::DeployedCommit;
-use shipline_engine::fault::{FaultPoint, Faults};
+use shipline_engine::fault::Faults;
 use shipline_engine::folder::Place;
 use shipline_http::Patience;
 
 use crate::checkout::{self, Checkout};
+use crate::deploy::{self, Branch, Lost, Making, Moved, Why};
+use crate::edit::EditPlan;
 use crate::error::{git, io, require_written};
 use crate::seed;
-use crate::snapshot::{CommitSigner, History, IDENTITY, Snapshot};
+use crate::snapshot::{CommitSigner, Held, IDENTITY, Snapshot, Source};
 use crate::swap::{STALE, Swap, swap};
 use crate::waiting::Waiting;
 
@@ -305,10 +307,13 @@ impl GitopsRepo for LocalGitops {
         Ok(notes)
     }
 
-    fn read(&self, targets: &[Target]) -> Result<DesiredState, BackendError> {
+    fn snapshot(&self) -> Result<Arc<dyn GitopsSnapshot>, BackendError> {
         let repository = self.open()?;
         let head = self.head(&repository)?;
-        Snapshot::new(&repository, head)?.read(targets)
+        let source = Opened {
+            path: self.path().to_owned(),
+        };
+        Ok(Arc::new(Held::new(source, head)?))
     }
 
     fn deploy(&self, deployment: &Deployment) -> Result<DeployedCommit, BackendError> {
@@ -318,51 +323,18 @@ impl GitopsRepo for LocalGitops {
         if let Checkout::Behind(paths) = &checkout {
             checkout::catch_up(&repository, paths, &mut patience, &self.waiting)?;
         }
-        let mut history = History::default();
-        loop {
-            let head = self.head(&repository)?;
-            if let Some(done) = history.find(&repository, head, &deployment.id)? {
-                return Ok(done);
-            }
-            let snapshot = Snapshot::new(&repository, head)?;
-            let plan = snapshot.plan(deployment)?;
-            if plan.changes.is_empty() {
-                return Ok(DeployedCommit {
-                    commit: head.to_string(),
-                    made: false,
-                    changes: Vec::new(),
-                    notes: plan.notes,
-                });
-            }
-            let commit = snapshot.commit(deployment, &plan, self.settings.signer.as_deref())?;
-            self.settings.faults.reach(FaultPoint::GitopsCommit);
-            match swap(
-                &repository,
-                &self.reference,
-                (head, commit),
-                &self.settings.faults,
-            )? {
-                Swap::Done => {
-                    self.settings.faults.reach(FaultPoint::GitopsRef);
-                    if checkout != Checkout::Elsewhere {
-                        let paths: Vec<String> = plan.files.into_keys().collect();
-                        checkout::catch_up(&repository, &paths, &mut patience, &self.waiting)?;
-                    }
-                    return Ok(DeployedCommit {
-                        commit: commit.to_string(),
-                        made: true,
-                        changes: plan.changes,
-                        notes: plan.notes,
-                    });
-                }
-                Swap::Lost => {
-                    let _wait = self.waiting.on(self.contender(&repository));
-                    if !patience.wait() {
-                        return Err(self.contended(&patience));
-                    }
-                }
-            }
-        }
+        let mut branch = LocalBranch {
+            gitops: self,
+            repository,
+            checkout,
+        };
+        let making = Making {
+            deployment,
+            signer: self.settings.signer.as_deref(),
+            faults: &self.settings.faults,
+            waiting: &self.waiting,
+        };
+        deploy::run(&mut branch, &making, &mut patience)
     }
 
     fn preview(&self, deployment: &Deployment) -> Result<DeployedCommit, BackendError> {
@@ -380,5 +352,72 @@ impl GitopsRepo for LocalGitops {
 
     fn waits_for(&self) -> Option<String> {
         self.waiting.now()
+    }
+}
+
+/// Where a snapshot's objects are.
+struct Opened {
+    path: PathBuf,
+}
+
+impl Source for Opened {
+    fn with<T>(
+        &self,
+        look: impl FnOnce(&Repository) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        let repository = Repository::open(&self.path).map_err(|cause| {
+            git(
+                format!("open the GitOps repository {}", self.path.display()),
+                cause,
+            )
+        })?;
+        look(&repository)
+    }
+}
+
+/// The branch of a repository on this machine, and the files that move along.
+struct LocalBranch<'g> {
+    gitops: &'g LocalGitops,
+    repository: Repository,
+    checkout: Checkout,
+}
+
+impl Branch for LocalBranch<'_> {
+    fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    fn head(&mut self, _: &mut Patience) -> Result<Oid, BackendError> {
+        self.gitops.head(&self.repository)
+    }
+
+    fn swap(&mut self, (old, new): (Oid, Oid), _: &EditPlan) -> Result<Moved, BackendError> {
+        let gitops = self.gitops;
+        let faults = &gitops.settings.faults;
+        let swapped = swap(&self.repository, &gitops.reference, (old, new), faults)?;
+        Ok(match swapped {
+            Swap::Done => Moved::Done,
+            Swap::Lost => Moved::Lost(Lost {
+                waits_for: gitops.contender(&self.repository),
+                why: Why::Raced,
+            }),
+        })
+    }
+
+    fn landed(
+        &mut self,
+        _: Oid,
+        plan: &EditPlan,
+        patience: &mut Patience,
+    ) -> Result<(), BackendError> {
+        if self.checkout == Checkout::Elsewhere {
+            return Ok(());
+        }
+        let paths: Vec<String> = plan.files.keys().cloned().collect();
+        checkout::catch_up(&self.repository, &paths, patience, &self.gitops.waiting)
+    }
+
+    fn contended(&self, patience: &Patience) -> BackendError {
+        self.gitops.contended(patience)
     }
 }

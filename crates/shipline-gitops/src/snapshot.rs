@@ -7,7 +7,9 @@ use std::path::Path;
 
 use git2::build::TreeUpdateBuilder;
 use git2::{Commit, ErrorCode, FileMode, Oid, Repository, Signature, Time, Tree};
-use shipline_engine::backend::{DeclaredImage, Deployment, DesiredState, Target};
+use shipline_engine::backend::{
+    DeclaredImage, Deployment, DesiredState, GitopsSnapshot, PastDeployment, Target,
+};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::DeployedCommit;
 use shipline_git::error::said;
@@ -224,6 +226,88 @@ impl<'r> Snapshot<'r> {
         }
         Ok(folders)
     }
+}
+
+/// Where the objects of a commit are.
+pub(crate) trait Source: Send + Sync {
+    /// Opens the repository for a look.
+    fn with<T>(
+        &self,
+        look: impl FnOnce(&Repository) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError>;
+}
+
+/// A commit that is looked at from any thread.
+pub(crate) struct Held<S> {
+    source: S,
+    oid: Oid,
+    commit: CommitId,
+}
+
+impl<S: Source> Held<S> {
+    pub(crate) fn new(source: S, oid: Oid) -> Result<Self, BackendError> {
+        let commit = commit_id(oid)?;
+        Ok(Self {
+            source,
+            oid,
+            commit,
+        })
+    }
+}
+
+impl<S: Source> GitopsSnapshot for Held<S> {
+    fn commit(&self) -> &CommitId {
+        &self.commit
+    }
+
+    fn read(&self, targets: &[Target]) -> Result<DesiredState, BackendError> {
+        self.source
+            .with(|repository| Snapshot::new(repository, self.oid)?.read(targets))
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<String>, BackendError> {
+        self.source.with(|repository| {
+            let snapshot = Snapshot::new(repository, self.oid)?;
+            tree::names(repository, &snapshot.tree, folder)
+                .map_err(|cause| git(format!("list {folder} of the GitOps repository"), cause))
+        })
+    }
+
+    fn deployments(&self, limit: usize) -> Result<Vec<PastDeployment>, BackendError> {
+        self.source
+            .with(|repository| past(repository, self.oid, limit))
+    }
+}
+
+/// The deployments in the history of a commit, newest first, along the first parents.
+fn past(
+    repository: &Repository,
+    head: Oid,
+    limit: usize,
+) -> Result<Vec<PastDeployment>, BackendError> {
+    let mut found = Vec::new();
+    let mut next = Some(head);
+    let mut looked = 0;
+    while let Some(id) = next.filter(|_| looked < HISTORY && found.len() < limit) {
+        looked += 1;
+        let commit = match tree::commit(repository, id) {
+            Ok(commit) => commit,
+            // The border of a shallow history.
+            Err(error) if error.code() == ErrorCode::NotFound => break,
+            Err(error) => return Err(git(format!("read commit {id}"), error)),
+        };
+        if let Some(record) = record::parse(commit.message().unwrap_or_default()) {
+            found.push(PastDeployment {
+                commit: commit_id(id)?,
+                time: commit.time().seconds(),
+                id: record.id,
+                environment: record.environment,
+                changes: record.images.into_iter().map(|it| it.change).collect(),
+            });
+        }
+        next = commit.parent_id(0).ok();
+    }
+    Ok(found)
 }
 
 /// The commits that have been searched for a deployment, so that each attempt looks at the new ones only.

@@ -158,6 +158,26 @@ pub(crate) fn folder(
     Ok(folder)
 }
 
+/// The names directly in a folder; those of folders end in a slash. A folder that is not there has none.
+pub(crate) fn names(
+    repository: &Repository,
+    root: &Tree<'_>,
+    path: &str,
+) -> Result<Vec<String>, git2::Error> {
+    let Found::Folder(tree) = find(repository, root, path)? else {
+        return Ok(Vec::new());
+    };
+    let entries = tree.iter().filter_map(|entry| {
+        let slash = if entry.kind() == Some(ObjectType::Tree) {
+            "/"
+        } else {
+            ""
+        };
+        Some(format!("{}{slash}", entry.name().ok()?))
+    });
+    Ok(entries.collect())
+}
+
 /// What a link leads to that a machine without links has committed as a file.
 fn lost_link(bytes: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(bytes).ok()?.trim_end();

@@ -308,7 +308,7 @@ fn require_images(
             (None, None) => None,
             (None, Some(_)) => {
                 if declared.is_none() {
-                    declared = Some(waiting::watch(gitops, || gitops.read(&targets))?);
+                    declared = Some(waiting::watch(gitops, || gitops.snapshot()?.read(&targets))?);
                 }
                 let state = declared.as_ref().and_then(|state| {
                     let image = state.images.get(&image.target.component)?;

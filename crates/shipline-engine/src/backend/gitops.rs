@@ -1,6 +1,7 @@
 //! The GitOps repository that ArgoCD watches.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use shipline_model::config::{Component, Containers};
 use shipline_model::name::{CommitId, ComponentName, Digest, EnvironmentName, ImageName, Tag};
@@ -8,7 +9,7 @@ use shipline_model::plan::PlannedImage;
 
 use crate::backend::Registry;
 use crate::error::{BackendError, ErrorClass};
-use crate::event::DeployedCommit;
+use crate::event::{DeployedCommit, ImageChange};
 
 /// Where a component's image stands in the GitOps repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,6 +154,45 @@ pub struct DesiredState {
     pub images: BTreeMap<ComponentName, Result<DeclaredImage, BackendError>>,
 }
 
+/// A deployment that the history of a commit carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastDeployment {
+    /// The commit that made it.
+    pub commit: CommitId,
+    /// When, in seconds since 1970 UTC.
+    pub time: i64,
+    /// Its ID.
+    pub id: String,
+    /// The environment's name.
+    pub environment: String,
+    /// What it changed.
+    pub changes: Vec<ImageChange>,
+}
+
+/// A GitOps repository at one commit. Called on blocking threads.
+pub trait GitopsSnapshot: Send + Sync {
+    /// The commit.
+    fn commit(&self) -> &CommitId;
+
+    /// What the targets declare.
+    ///
+    /// # Errors
+    /// Where the commit cannot be read.
+    fn read(&self, targets: &[Target]) -> Result<DesiredState, BackendError>;
+
+    /// The names directly in a folder; those of folders end in a slash. A folder that is not there has none.
+    ///
+    /// # Errors
+    /// Where the commit cannot be read.
+    fn list(&self, folder: &str) -> Result<Vec<String>, BackendError>;
+
+    /// The deployments in its history, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// Where a commit cannot be read.
+    fn deployments(&self, limit: usize) -> Result<Vec<PastDeployment>, BackendError>;
+}
+
 /// The GitOps repository that ArgoCD watches. Called on blocking threads.
 pub trait GitopsRepo: Send + Sync {
     /// The repository, for people.
@@ -165,11 +205,11 @@ pub trait GitopsRepo: Send + Sync {
     /// Where it is neither there nor can be created.
     fn prepare(&self) -> Result<Vec<String>, BackendError>;
 
-    /// What the targets declare, all at one commit.
+    /// The head of the branch, which stays as it is whatever others write.
     ///
     /// # Errors
     /// `NotFound` where the repository or branch is not there.
-    fn read(&self, targets: &[Target]) -> Result<DesiredState, BackendError>;
+    fn snapshot(&self) -> Result<Arc<dyn GitopsSnapshot>, BackendError>;
 
     /// Sets all images in one commit by compare-and-swap on the branch; after a lost race the edit is made again on the new
     /// head. Everything up to date: no commit. A deployment that the history already carries: success.
@@ -187,5 +227,74 @@ pub trait GitopsRepo: Send + Sync {
     /// What a call on another thread waits for at this moment ("https://… to answer"): for callers that say so.
     fn waits_for(&self) -> Option<String> {
         None
+    }
+}
+
+/// A GitOps repository that is asked once in a run: whoever looks gets the same snapshot, until a deployment is made.
+pub struct AskedOnce {
+    repository: Arc<dyn GitopsRepo>,
+    known: Mutex<Known>,
+}
+
+/// What has been asked already.
+#[derive(Default)]
+struct Known {
+    prepared: bool,
+    snapshot: Option<Arc<dyn GitopsSnapshot>>,
+}
+
+impl AskedOnce {
+    /// Asks this repository.
+    #[must_use]
+    pub fn new(repository: Arc<dyn GitopsRepo>) -> Self {
+        Self {
+            repository,
+            known: Mutex::default(),
+        }
+    }
+
+    /// One caller asks at a time, so that those who come meanwhile get its answer.
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl GitopsRepo for AskedOnce {
+    fn name(&self) -> String {
+        self.repository.name()
+    }
+
+    fn prepare(&self) -> Result<Vec<String>, BackendError> {
+        let mut known = self.known();
+        if known.prepared || known.snapshot.is_some() {
+            return Ok(Vec::new());
+        }
+        let notes = self.repository.prepare()?;
+        known.prepared = true;
+        Ok(notes)
+    }
+
+    fn snapshot(&self) -> Result<Arc<dyn GitopsSnapshot>, BackendError> {
+        let mut known = self.known();
+        if let Some(snapshot) = &known.snapshot {
+            return Ok(Arc::clone(snapshot));
+        }
+        let snapshot = self.repository.snapshot()?;
+        known.snapshot = Some(Arc::clone(&snapshot));
+        Ok(snapshot)
+    }
+
+    fn deploy(&self, deployment: &Deployment) -> Result<DeployedCommit, BackendError> {
+        let done = self.repository.deploy(deployment);
+        self.known().snapshot = None;
+        done
+    }
+
+    fn preview(&self, deployment: &Deployment) -> Result<DeployedCommit, BackendError> {
+        self.repository.preview(deployment)
+    }
+
+    fn waits_for(&self) -> Option<String> {
+        self.repository.waits_for()
     }
 }

@@ -54,7 +54,7 @@ async fn lines(
             .map(|component| Target::of(component, environment))
             .collect();
         let gitops = Arc::clone(&shared.backends.gitops);
-        let state = blocking(move || gitops.read(&targets)).await?;
+        let state = blocking(move || gitops.snapshot()?.read(&targets)).await?;
         // What an environment does not declare, or not readably, cannot be missed in it.
         let running: BTreeSet<String> = state
             .images

@@ -9,28 +9,25 @@ pub mod fuzz;
 mod pkt;
 mod wire;
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use git2::{Buf, Oid, Repository};
-use shipline_engine::backend::{Deployment, DesiredState, GitopsRepo, Target};
+use shipline_engine::backend::{Deployment, GitopsRepo, GitopsSnapshot};
 use shipline_engine::error::{BackendError, ErrorClass, chain};
 use shipline_engine::event::DeployedCommit;
-use shipline_engine::fault::{FaultPoint, Faults};
+use shipline_engine::fault::Faults;
 use shipline_engine::folder::Place;
 use shipline_http::{HttpExchange, Patience, Url, is_loopback_url};
 use shipline_model::value::Secret;
 
 use self::cache::Cache;
 use self::wire::{Advertisement, Push, Reply, Service, Wire};
+use crate::deploy::{self, Branch, Lost, Making, Moved, Why};
 use crate::edit::EditPlan;
 use crate::error::git;
-use crate::snapshot::{CommitSigner, History, Snapshot, new_objects};
+use crate::snapshot::{CommitSigner, Held, Snapshot, Source, new_objects};
 use crate::waiting::Waiting;
-
-/// How often a push may be rejected while the branch does not move: one that is only late moves at once.
-const REJECTIONS: u32 = 3;
 
 /// Where a remote GitOps repository is and how it is written.
 pub struct RemoteSettings {
@@ -91,7 +88,7 @@ impl RemoteGitops {
                 token: settings.token,
                 max_pack: settings.max_pack,
                 moved: Mutex::default(),
-                waiting: Waiting::default(),
+                waiting: Arc::new(Waiting::default()),
             },
             reference: format!("refs/heads/{}", settings.branch),
             branch: settings.branch,
@@ -147,15 +144,13 @@ impl RemoteGitops {
         }
     }
 
-    fn snapshot<T>(
-        &self,
-        look: impl FnOnce(&Repository, Oid) -> Result<T, BackendError>,
-    ) -> Result<T, BackendError> {
+    /// The head of the branch, for reading.
+    fn look(&self) -> Result<(Cache, Oid), BackendError> {
         let cache = Cache::open(&self.cache, &self.wire.waiting)?;
         let mut patience = Patience::until(self.deadline.min(LOOK), SHORTEST);
         let mut contact = Contact::None;
         let (_, head) = self.fetched(Service::Upload, &cache, &mut patience, &mut contact)?;
-        look(&cache.repository, head)
+        Ok((cache, head))
     }
 
     fn push(
@@ -246,81 +241,116 @@ impl GitopsRepo for RemoteGitops {
     }
 
     fn prepare(&self) -> Result<Vec<String>, BackendError> {
-        let cache = Cache::open(&self.cache, &self.wire.waiting)?;
-        let mut patience = Patience::until(self.deadline.min(LOOK), SHORTEST);
-        self.fetched(Service::Upload, &cache, &mut patience, &mut Contact::None)?;
+        self.look()?;
         Ok(Vec::new())
     }
 
-    fn read(&self, targets: &[Target]) -> Result<DesiredState, BackendError> {
-        self.snapshot(|repository, head| Snapshot::new(repository, head)?.read(targets))
+    fn snapshot(&self) -> Result<Arc<dyn GitopsSnapshot>, BackendError> {
+        let (_, head) = self.look()?;
+        let source = Cached {
+            cache: self.cache.clone(),
+            waiting: Arc::clone(&self.wire.waiting),
+        };
+        Ok(Arc::new(Held::new(source, head)?))
     }
 
     fn deploy(&self, deployment: &Deployment) -> Result<DeployedCommit, BackendError> {
-        let cache = Cache::open(&self.cache, &self.wire.waiting)?;
-        let repository = &cache.repository;
-        let mut contact = Contact::None;
+        let mut branch = RemoteBranch {
+            gitops: self,
+            cache: Cache::open(&self.cache, &self.wire.waiting)?,
+            ads: None,
+            contact: Contact::None,
+        };
+        let making = Making {
+            deployment,
+            signer: self.signer.as_deref(),
+            faults: &self.faults,
+            waiting: &self.wire.waiting,
+        };
         let mut patience = Patience::until(self.deadline, SHORTEST);
-        let mut history = History::default();
-        let mut sent = HashSet::new();
-        let mut refusal: Option<(Oid, u32, BackendError)> = None;
-        loop {
-            let (ads, head) =
-                self.fetched(Service::Receive, &cache, &mut patience, &mut contact)?;
-            if let Some(mut done) = history.find(repository, head, &deployment.id)? {
-                done.made = sent.contains(&done.commit);
-                return Ok(done);
-            }
-            let rejections = match refusal.take() {
-                Some((at, count, error)) if at == head => {
-                    if count >= REJECTIONS {
-                        return Err(error);
-                    }
-                    count
-                }
-                _ => 0,
-            };
-            let snapshot = Snapshot::new(repository, head)?;
-            let plan = snapshot.plan(deployment)?;
-            if plan.changes.is_empty() {
-                return Ok(DeployedCommit {
-                    commit: head.to_string(),
-                    made: false,
-                    changes: Vec::new(),
-                    notes: plan.notes,
-                });
-            }
-            let commit = snapshot.commit(deployment, &plan, self.signer.as_deref())?;
-            self.faults.reach(FaultPoint::GitopsCommit);
-            sent.insert(commit.to_string());
-            let (error, rejected) = match self.push(repository, &ads, (head, commit), &plan) {
-                Ok(Reply::Accepted) => {
-                    self.faults.reach(FaultPoint::GitopsRef);
-                    cache.remember(commit);
-                    return Ok(DeployedCommit {
-                        commit: commit.to_string(),
-                        made: true,
-                        changes: plan.changes,
-                        notes: plan.notes,
-                    });
-                }
-                Ok(Reply::Rejected(words)) => (self.rejected(&words), true),
-                Err(error) if contact.may_retry(&error) => (error, false),
-                Err(error) => return Err(error),
-            };
-            let _wait = self.wire.waiting.on(again(&error, &self.wire.url));
-            if !patience.wait_at_least(error.retry_after.unwrap_or_default()) {
-                return Err(error);
-            }
-            refusal = rejected.then_some((head, rejections + 1, error));
-        }
+        deploy::run(&mut branch, &making, &mut patience)
     }
 
     fn preview(&self, deployment: &Deployment) -> Result<DeployedCommit, BackendError> {
-        self.snapshot(|repository, head| Snapshot::preview(repository, head, deployment))
+        let (cache, head) = self.look()?;
+        Snapshot::preview(&cache.repository, head, deployment)
     }
 
     fn waits_for(&self) -> Option<String> {
         self.wire.waiting.now()
+    }
+}
+
+/// Where a snapshot's objects are: in the cache, which is locked only while it is read.
+struct Cached {
+    cache: Place,
+    waiting: Arc<Waiting>,
+}
+
+impl Source for Cached {
+    fn with<T>(
+        &self,
+        look: impl FnOnce(&Repository) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        let cache = Cache::open(&self.cache, &self.waiting)?;
+        look(&cache.repository)
+    }
+}
+
+/// The branch on the server, as it was advertised last.
+struct RemoteBranch<'g> {
+    gitops: &'g RemoteGitops,
+    cache: Cache,
+    ads: Option<Advertisement>,
+    contact: Contact,
+}
+
+impl Branch for RemoteBranch<'_> {
+    fn repository(&self) -> &Repository {
+        &self.cache.repository
+    }
+
+    fn head(&mut self, patience: &mut Patience) -> Result<Oid, BackendError> {
+        let (service, contact) = (Service::Receive, &mut self.contact);
+        let (ads, head) = self
+            .gitops
+            .fetched(service, &self.cache, patience, contact)?;
+        self.ads = Some(ads);
+        Ok(head)
+    }
+
+    fn swap(&mut self, (old, new): (Oid, Oid), plan: &EditPlan) -> Result<Moved, BackendError> {
+        let gitops = self.gitops;
+        let Some(ads) = &self.ads else {
+            return Err(BackendError::new(ErrorClass::Failed, "push before a look"));
+        };
+        let pushed = gitops.push(&self.cache.repository, ads, (old, new), plan);
+        let (waits_for, why) = match pushed {
+            Ok(Reply::Accepted) => return Ok(Moved::Done),
+            Ok(Reply::Rejected(words)) => {
+                let error = gitops.rejected(&words);
+                (again(&error, &gitops.wire.url), Why::Rejected(error))
+            }
+            Err(error) if self.contact.may_retry(&error) => {
+                (again(&error, &gitops.wire.url), Why::Failed(error))
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Moved::Lost(Lost { waits_for, why }))
+    }
+
+    fn landed(&mut self, commit: Oid, _: &EditPlan, _: &mut Patience) -> Result<(), BackendError> {
+        self.cache.remember(commit);
+        Ok(())
+    }
+
+    fn contended(&self, patience: &Patience) -> BackendError {
+        let message = format!(
+            "push to branch {} of {}: other writers were first {} times",
+            self.gitops.branch,
+            self.gitops.wire.url,
+            patience.attempts()
+        );
+        BackendError::new(ErrorClass::Retryable, message).hint("Run it again.")
     }
 }

@@ -92,7 +92,7 @@ pub(super) struct Wire {
     pub(super) max_pack: u64,
     /// Where the server said that the repository is, on the same host.
     pub(super) moved: Mutex<Option<String>>,
-    pub(super) waiting: Waiting,
+    pub(super) waiting: Arc<Waiting>,
 }
 
 /// The most that a list of refs has: a quarter of a million of them.

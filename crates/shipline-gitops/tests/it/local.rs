@@ -64,7 +64,11 @@ fn a_changed_seed_is_told_and_not_applied() {
     let notes = repository.prepare().unwrap();
     assert_eq!(notes.len(), 1);
     assert!(notes[0].contains("has changed since"), "{notes:?}");
-    let state = repository.read(&[target("web")]).unwrap();
+    let state = repository
+        .snapshot()
+        .unwrap()
+        .read(&[target("web")])
+        .unwrap();
     assert_eq!(state.commit.as_str(), deployed.commit);
 }
 

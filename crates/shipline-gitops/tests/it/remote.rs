@@ -175,7 +175,11 @@ fn one_cache_follows_the_branch() {
         assert!(repository.deploy(&ours).unwrap().made);
         let theirs = manifest("api", &tag);
         remote.commit(&[(API, &theirs), (&format!("more/{round}"), "x")]);
-        let state = repository.read(&[target("web"), target("api")]).unwrap();
+        let state = repository
+            .snapshot()
+            .unwrap()
+            .read(&[target("web"), target("api")])
+            .unwrap();
         for image in state.images.values() {
             assert_eq!(image.as_ref().unwrap().tag.as_deref(), Some(tag.as_str()));
         }
@@ -217,7 +221,11 @@ fn a_long_history_is_fetched_shallow_and_followed() {
 fn a_rewritten_branch_is_followed() {
     let remote = two();
     let repository = RemoteGitops::new(remote.settings(remote.cache())).unwrap();
-    repository.read(&[target("web")]).unwrap();
+    repository
+        .snapshot()
+        .unwrap()
+        .read(&[target("web")])
+        .unwrap();
     let git = remote.bare.git();
     git.find_reference("refs/heads/main")
         .unwrap()
@@ -697,17 +705,15 @@ fn answers_without_an_end_have_one() {
     };
     let error = RemoteGitops::new(settings)
         .unwrap()
-        .read(&[target("web")])
-        .unwrap_err();
+        .snapshot()
+        .err()
+        .unwrap();
     assert_eq!(error.class, ErrorClass::Failed);
     let small = RemoteSettings {
         max_pack: 100,
         ..remote.settings(remote.cache())
     };
-    let error = RemoteGitops::new(small)
-        .unwrap()
-        .read(&[target("web")])
-        .unwrap_err();
+    let error = RemoteGitops::new(small).unwrap().snapshot().err().unwrap();
     assert_eq!(error.class, ErrorClass::Failed);
     let cause = error.cause.unwrap().to_string();
     assert!(cause.contains("more than 100 bytes"), "{cause}");

@@ -102,6 +102,7 @@ pub fn suite(new: &dyn Fn() -> Arc<dyn GitopsWorld>) {
     reads_what_is_declared(new);
     sets_all_images_in_one_commit(new);
     makes_no_commit_where_all_is_up_to_date(new);
+    tells_what_was_deployed(new);
     knows_its_own_deployment_again(new);
     previews_without_writing(new);
     refuses_all_where_one_is_unfit(new);
@@ -114,6 +115,8 @@ fn reads_what_is_declared(new: &dyn Fn() -> Arc<dyn GitopsWorld>) {
     let world = world(new, &["web", "api"]);
     let state = world
         .open()
+        .snapshot()
+        .expect("a snapshot")
         .read(&[target("web"), target("gone"), target("api")])
         .expect("a state");
     assert_eq!(state.images.len(), 3);
@@ -161,7 +164,12 @@ fn sets_all_images_in_one_commit(new: &dyn Fn() -> Arc<dyn GitopsWorld>) {
     ] {
         assert!(block.lines().any(|l| l == line), "{line} is not in {block}");
     }
-    let state = world.open().read(&[target("web")]).expect("a state");
+    let state = world
+        .open()
+        .snapshot()
+        .expect("a snapshot")
+        .read(&[target("web")])
+        .expect("a state");
     assert_eq!(state.commit.as_str(), deployed.commit);
 }
 
@@ -173,8 +181,42 @@ fn makes_no_commit_where_all_is_up_to_date(new: &dyn Fn() -> Arc<dyn GitopsWorld
         .expect("up to date");
     assert!(!deployed.made && deployed.changes.is_empty());
     assert_eq!(world.messages().len(), 1);
-    let state = world.open().read(&[]).expect("a state");
+    let state = world
+        .open()
+        .snapshot()
+        .expect("a snapshot")
+        .read(&[])
+        .expect("a state");
     assert_eq!(state.commit.as_str(), deployed.commit);
+}
+
+fn tells_what_was_deployed(new: &dyn Fn() -> Arc<dyn GitopsWorld>) {
+    let world = world(new, &["web"]);
+    let repository = world.open();
+    let before = repository.snapshot().expect("a snapshot");
+    for (id, tag) in [("d1", "new1"), ("d2", "new2")] {
+        repository
+            .deploy(&deployment(id, &[("web", tag)]))
+            .expect("deployed");
+        world.commit(&[("README.md", tag)]);
+    }
+    assert_eq!(before.deployments(9).expect("a history"), []);
+    let state = before.read(&[target("web")]).expect("a state");
+    let web = state.images[&name("web")].as_ref().expect("declared");
+    assert_eq!(web.tag.as_deref(), Some("old"), "a snapshot stays");
+    let after = repository.snapshot().expect("a snapshot");
+    let history = after.deployments(9).expect("a history");
+    let ids: Vec<&str> = history.iter().map(|it| it.id.as_str()).collect();
+    assert_eq!(ids, ["d2", "d1"]);
+    assert_eq!(history[0].changes[0].to, "r.example:5000/team/web:new2");
+    assert_eq!(history[0].environment, "staging");
+    assert_eq!(after.deployments(1).expect("a history").len(), 1);
+    assert_eq!(after.list("").expect("names"), ["README.md", "staging/"]);
+    assert_eq!(
+        after.list("staging/web").expect("names"),
+        ["deployment.yaml"]
+    );
+    assert_eq!(after.list("gone").expect("names"), Vec::<String>::new());
 }
 
 fn knows_its_own_deployment_again(new: &dyn Fn() -> Arc<dyn GitopsWorld>) {
@@ -235,7 +277,7 @@ fn refuses_all_where_one_is_unfit(new: &dyn Fn() -> Arc<dyn GitopsWorld>) {
 fn keeps_what_others_write(new: &dyn Fn() -> Arc<dyn GitopsWorld>) {
     let world = world(new, &["web", "api"]);
     let repository = world.open();
-    repository.read(&[target("web")]).expect("a state");
+    repository.snapshot().expect("a snapshot");
     let edited = manifest("web", "theirs").replace("name: web\nspec", "name: web\n# hi\nspec");
     world.commit(&[(&path("web"), &edited), ("README.md", "x")]);
     repository

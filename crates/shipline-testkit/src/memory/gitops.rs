@@ -1,9 +1,11 @@
 //! A GitOps repository that is a list of deployments.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use shipline_engine::backend::{DeclaredImage, Deployment, DesiredState, GitopsRepo, Target};
+use shipline_engine::backend::{
+    DeclaredImage, Deployment, DesiredState, GitopsRepo, GitopsSnapshot, PastDeployment, Target,
+};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::event::{DeployedCommit, ImageChange};
 use shipline_model::name::CommitId;
@@ -66,31 +68,18 @@ impl GitopsRepo for MemoryGitops {
         Ok(Vec::new())
     }
 
-    fn read(&self, targets: &[Target]) -> Result<DesiredState, BackendError> {
+    fn snapshot(&self) -> Result<Arc<dyn GitopsSnapshot>, BackendError> {
         let commit = CommitId::new(self.head()).map_err(|error| {
             BackendError::new(ErrorClass::Invalid, "name a commit").because(error)
         })?;
-        let images: BTreeMap<_, _> = targets
-            .iter()
-            .map(|target| {
-                let image = self.image(target).map(|image| DeclaredImage {
-                    file: format!("{}/deployment.yaml", target.folder),
-                    line: 1,
-                    tag: image.split_once(':').map(|(_, tag)| tag.to_owned()),
-                    image,
-                });
-                let missing = || {
-                    BackendError::new(
-                        ErrorClass::NotFound,
-                        format!("find the image of {}", target.component),
-                    )
-                };
-                (target.component.clone(), image.ok_or_else(missing))
-            })
-            .collect();
-        Ok(DesiredState { commit, images })
+        Ok(Arc::new(MemorySnapshot {
+            commit,
+            then: Self {
+                script: Script::default(),
+                deployments: Mutex::new(self.deployments()),
+            },
+        }))
     }
-
     fn deploy(&self, deployment: &Deployment) -> Result<DeployedCommit, BackendError> {
         self.script.next()?;
         let changes = self.changes(deployment);
@@ -113,5 +102,62 @@ impl GitopsRepo for MemoryGitops {
             changes,
             notes: Vec::new(),
         })
+    }
+}
+
+/// The list as it was.
+struct MemorySnapshot {
+    commit: CommitId,
+    then: MemoryGitops,
+}
+
+impl GitopsSnapshot for MemorySnapshot {
+    fn commit(&self) -> &CommitId {
+        &self.commit
+    }
+
+    fn read(&self, targets: &[Target]) -> Result<DesiredState, BackendError> {
+        let images: BTreeMap<_, _> = targets
+            .iter()
+            .map(|target| {
+                let image = self.then.image(target).map(|image| DeclaredImage {
+                    file: format!("{}/deployment.yaml", target.folder),
+                    line: 1,
+                    tag: image.split_once(':').map(|(_, tag)| tag.to_owned()),
+                    image,
+                });
+                let missing = || {
+                    BackendError::new(
+                        ErrorClass::NotFound,
+                        format!("find the image of {}", target.component),
+                    )
+                };
+                (target.component.clone(), image.ok_or_else(missing))
+            })
+            .collect();
+        Ok(DesiredState {
+            commit: self.commit.clone(),
+            images,
+        })
+    }
+
+    fn list(&self, _: &str) -> Result<Vec<String>, BackendError> {
+        Ok(Vec::new())
+    }
+
+    fn deployments(&self, limit: usize) -> Result<Vec<PastDeployment>, BackendError> {
+        let all = self.then.deployments();
+        let past = all
+            .iter()
+            .rev()
+            .take(limit)
+            .map(|deployment| PastDeployment {
+                commit: self.commit.clone(),
+                time: deployment.time,
+                id: deployment.id.clone(),
+                environment: deployment.environment.to_string(),
+                changes: Vec::new(),
+            });
+        Ok(past.collect())
     }
 }
