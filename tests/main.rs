@@ -17,6 +17,7 @@ mod docs;
 mod engine;
 mod faults;
 mod gitops_set;
+mod gitops_ssh;
 mod leaks;
 mod lock;
 mod output;

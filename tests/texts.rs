@@ -16,6 +16,10 @@ const OTHERS: &[(&str, &str)] = &[
     ("Bearer {", "a header of HTTP's"),
     ("Bearer realm", "a header of HTTP's"),
     ("No such image: sha256:", "what an engine says"),
+    ("Host key verification failed", "what ssh says"),
+    ("Permission denied", "what ssh says"),
+    ("Could not resolve hostname", "what ssh says"),
+    ("Connection refused", "what ssh says"),
 ];
 
 /// The texts of a source with the lines on which they begin: without comments and without its tests.

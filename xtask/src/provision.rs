@@ -14,6 +14,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("podman", &["podman"]),
     ("git", &["git"]),
     ("busybox", &["busybox-static"]),
+    ("ssh", &["openssh-client"]),
+    ("/usr/sbin/sshd", &["openssh-server"]),
 ];
 
 /// Python packages for the virtual environment of the tests: version pinned, so that a run today is a run tomorrow.
@@ -112,13 +114,13 @@ impl Machine {
             missing.push(("a Docker engine", remedy));
         }
         missing.extend(
-            ["docker-registry", "skopeo", "podman"]
+            ["docker-registry", "skopeo", "podman", "/usr/sbin/sshd"]
                 .into_iter()
                 .filter(|program| !on_path(program))
                 .map(|program| (program, remedy)),
         );
         missing.extend(
-            ["npm", "node"]
+            ["npm", "node", "kubectl"]
                 .into_iter()
                 .filter(|program| !on_path(program))
                 .map(|program| (program, "not on this machine")),

@@ -1,7 +1,7 @@
 //! Judges before a run what its `gitops` stages will be asked to write: what they would refuse after every test, build and push
 //! is an error at once.
 
-use shipline_engine::backend::{Deployment, GitopsRepo, Registry, SetImage};
+use shipline_engine::backend::{Deployment, GitopsRepo, Registry, SetImage, Target};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_model::config::{Config, StageKind};
 use shipline_model::name::{Digest, EnvironmentName};
@@ -59,7 +59,8 @@ fn images(
                     BackendError::new(ErrorClass::Invalid, what).because(error)
                 })?,
         };
-        let image = SetImage::planned(image, component, environment, registry, digest)?;
+        let target = Target::of(config, &plan.profile, environment, component);
+        let image = SetImage::planned(image, target, environment, registry, digest)?;
         set.push(image);
     }
     Ok(set)

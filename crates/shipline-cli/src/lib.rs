@@ -34,6 +34,7 @@ mod shown;
 mod signals;
 mod signing;
 mod size;
+mod ssh;
 mod trust;
 mod waiting;
 mod wiring;

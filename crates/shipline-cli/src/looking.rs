@@ -107,6 +107,7 @@ pub(crate) fn unwritable(
         name,
         registry,
         gitops,
+        manifests: _,
         mirrors: _,
     } = selected.profile;
     let route = Route::root().key("profiles").key(name.as_str());

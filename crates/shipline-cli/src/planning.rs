@@ -132,11 +132,6 @@ pub(crate) fn automatic(session: &Session) -> Option<&Environment> {
         })
 }
 
-/// Where a component's image stands in the GitOps repository.
-pub(crate) fn target(component: &Component, environment: &EnvironmentName) -> Target {
-    Target::of(component, environment)
-}
-
 /// What a component's tags start with in an environment.
 pub(crate) fn tag_prefix(component: &Component, environment: &EnvironmentName) -> String {
     match component.image.as_ref().map(|image| &image.variants) {
@@ -270,7 +265,14 @@ fn deployed(
     let targets: Vec<Target> = selected
         .components
         .iter()
-        .map(|component| target(component, &environment.name))
+        .map(|component| {
+            Target::of(
+                &session.config,
+                &selected.profile.name,
+                &environment.name,
+                component,
+            )
+        })
         .collect();
     let asking = Asking::of(selected.pipeline);
     if asking == Asking::NotAtAll || selected.profile.gitops.is_none() {
@@ -575,6 +577,8 @@ fn is_elsewhere(gitops: &Option<GitopsSpec>, settings: &Settings) -> bool {
             url,
             branch: _,
             token: _,
+            key: _,
+            known_hosts: _,
         }) => {
             let url = url.resolve(&settings.variables).ok();
             let place = url.and_then(|url| Location::parse(url.expose()).ok());

@@ -134,13 +134,17 @@ impl Named {
                 url: _,
                 branch: _,
                 token,
+                key,
+                known_hosts: _,
             }) => {
                 notes.remote = true;
                 let trusted = self.gitops.contains(&profile.name);
-                if !trusted && token.is_some() {
-                    notes.push(&profile.name, "token", "GitOps repository");
+                for (name, secret) in [("token", token), ("key", key)] {
+                    if !trusted && secret.is_some() {
+                        notes.push(&profile.name, name, "GitOps repository");
+                    }
+                    *secret = secret.take().filter(|secret| trusted && is_there(secret));
                 }
-                *token = token.take().filter(|token| trusted && is_there(token));
             }
         }
     }

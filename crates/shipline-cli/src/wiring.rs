@@ -15,7 +15,7 @@ use shipline_git::{GitSource, Memory, WorkTree};
 use shipline_gitops::{
     CommitSigner, LocalGitops, LocalSettings, Location, RemoteGitops, RemoteSettings,
 };
-use shipline_http::{BlockingClient, HttpSettings, Peer, Proxies, RetryPolicy};
+use shipline_http::{BlockingClient, HttpExchange, HttpSettings, Peer, Proxies, RetryPolicy};
 use shipline_model::config::{
     DistributionSpec, EcrSpec, GitopsSpec, Login, Profile, RegistrySpec, did_you_mean,
 };
@@ -44,6 +44,7 @@ use crate::planning::{Asking, Selected};
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::shown::print_error;
+use crate::ssh::SshExchange;
 use crate::waiting::{PATIENCE, Waiting};
 
 /// How long a deployment commit is tried while other writers move the branch.
@@ -517,13 +518,24 @@ pub(crate) fn gitops_signed(
                 settings,
             ))
         }
-        GitopsSpec::Remote { url, branch, token } => {
-            let token = token
-                .as_ref()
-                .map(|token| resolve(token, settings))
-                .transpose()?;
+        GitopsSpec::Remote {
+            url,
+            branch,
+            token,
+            key,
+            known_hosts,
+        } => {
+            let text = |template: &Option<Template>| {
+                let template = template.as_ref();
+                template.map(|it| resolve(it, settings)).transpose()
+            };
+            let login = GitLogin {
+                token: text(token)?,
+                key: text(key)?,
+                known_hosts: text(known_hosts)?,
+            };
             let location = Location::parse(&resolve(url, settings)?)?;
-            gitops_at(session, location, branch, token, signer, settings)
+            gitops_at(session, location, branch, login, signer, settings)
         }
     }
 }
@@ -556,7 +568,7 @@ pub(crate) fn gitops_at(
     session: &Session,
     location: Location,
     branch: &str,
-    token: Option<String>,
+    login: GitLogin,
     signer: Option<Arc<dyn CommitSigner>>,
     settings: &Settings,
 ) -> Result<Arc<dyn GitopsRepo>, CommandError> {
@@ -569,27 +581,73 @@ pub(crate) fn gitops_at(
             settings,
         )),
         Location::Http(url) => {
-            // What is kept of one repository is of no use for another.
-            let name = hex::encode(Sha256::digest(url.as_bytes()));
-            let name = format!("cache/gitops-{}", name.get(..16).unwrap_or_default());
-            let remote = RemoteSettings {
-                url,
-                branch: branch.to_owned(),
-                token: token.map(Secret::new),
-                cache: session.state().join(name),
-                exchange: Arc::new(BlockingClient::new(
-                    http(session, settings, Vec::new())?,
-                    Peer::Git,
-                    session.runtime()?.handle().clone(),
-                )),
-                deadline: GITOPS_DEADLINE,
-                max_pack: GITOPS_PACK,
-                signer,
-                faults: settings.faults.clone(),
+            let exchange = BlockingClient::new(
+                http(session, settings, Vec::new())?,
+                Peer::Git,
+                session.runtime()?.handle().clone(),
+            );
+            let token = login.token.map(Secret::new);
+            let exchange = Arc::new(exchange);
+            remote(session, url, branch, token, exchange, signer, settings)
+        }
+        Location::Ssh(address) => {
+            let url = address.to_string();
+            let exchange = SshExchange {
+                address,
+                key: login.key.map(Secret::new),
+                known_hosts: login.known_hosts,
+                folder: settings.temporary.clone(),
+                environment: settings.helper_environment.clone(),
             };
-            Ok(Arc::new(RemoteGitops::new(remote)?))
+            remote(
+                session,
+                url,
+                branch,
+                None,
+                Arc::new(exchange),
+                signer,
+                settings,
+            )
         }
     }
+}
+
+/// What opens a repository on a server.
+#[derive(Default)]
+pub(crate) struct GitLogin {
+    /// For HTTPS.
+    pub(crate) token: Option<String>,
+    /// A private key, for SSH.
+    pub(crate) key: Option<String>,
+    /// Host keys, for SSH.
+    pub(crate) known_hosts: Option<String>,
+}
+
+/// A repository on a server.
+fn remote(
+    session: &Session,
+    url: String,
+    branch: &str,
+    token: Option<Secret>,
+    exchange: Arc<dyn HttpExchange>,
+    signer: Option<Arc<dyn CommitSigner>>,
+    settings: &Settings,
+) -> Result<Arc<dyn GitopsRepo>, CommandError> {
+    // What is kept of one repository is of no use for another.
+    let name = hex::encode(Sha256::digest(url.as_bytes()));
+    let name = format!("cache/gitops-{}", name.get(..16).unwrap_or_default());
+    let remote = RemoteSettings {
+        url,
+        branch: branch.to_owned(),
+        token,
+        cache: session.state().join(name),
+        exchange,
+        deadline: GITOPS_DEADLINE,
+        max_pack: GITOPS_PACK,
+        signer,
+        faults: settings.faults.clone(),
+    };
+    Ok(Arc::new(RemoteGitops::new(remote)?))
 }
 
 fn local_gitops(

@@ -11,7 +11,6 @@ use shipline_engine::fault::{FaultPoint, Faults};
 use shipline_http::Patience;
 
 use crate::edit::EditPlan;
-
 use crate::snapshot::{CommitSigner, History, Snapshot};
 use crate::waiting::Waiting;
 

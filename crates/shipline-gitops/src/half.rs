@@ -4,15 +4,13 @@
 //! A bare value that ends in a colon is no YAML, so such a file could not be mended by setting its image; a tab behind a colon
 //! is YAML. Both are covered by another byte for as long as the file is looked at; all offsets stay.
 
-use std::borrow::Cow;
-
 use shipline_model::yaml::{self, Edit, EditError, Stream, YamlError};
 
 /// A text as it can be parsed.
 #[derive(Debug)]
-pub(crate) struct Covered<'a> {
+pub(crate) struct Covered {
     /// The text; in it, other bytes stand at `covers`.
-    pub(crate) text: Cow<'a, str>,
+    pub(crate) text: String,
     /// Its tree.
     pub(crate) stream: Stream,
     covers: Vec<Cover>,
@@ -49,13 +47,13 @@ impl Covering {
     }
 }
 
-impl<'a> Covered<'a> {
+impl Covered {
     /// Parses a text, with covers if it cannot be parsed without them.
-    pub(crate) fn parse(original: &'a str) -> Result<Self, YamlError> {
+    pub(crate) fn parse(original: &str) -> Result<Self, YamlError> {
         let error = match yaml::parse(original) {
             Ok(stream) => {
                 return Ok(Self {
-                    text: Cow::Borrowed(original),
+                    text: original.to_owned(),
                     stream,
                     covers: Vec::new(),
                 });
@@ -78,7 +76,7 @@ impl<'a> Covered<'a> {
         }
         let stream = yaml::parse(&text)?;
         Ok(Self {
-            text: Cow::Owned(text),
+            text,
             stream,
             covers,
         })
@@ -92,7 +90,7 @@ impl<'a> Covered<'a> {
         // From the last to the first, so that an edit moves only what has been dealt with.
         let mut edits: Vec<&Edit> = edits.iter().collect();
         edits.sort_by_key(|edit| std::cmp::Reverse(edit.span.start));
-        let mut text = self.text.clone().into_owned();
+        let mut text = self.text.clone();
         let mut covers = self.covers.clone();
         for edit in edits {
             let edited = yaml::replace_scalars(&text, std::slice::from_ref(edit))?;
@@ -106,6 +104,22 @@ impl<'a> Covered<'a> {
             text.replace_range(at..=at, what.original());
         }
         Ok(text)
+    }
+}
+
+impl Covered {
+    /// An edited text with what was covered in its place again. `moved` says where a byte of the covered text is now.
+    pub(crate) fn uncover(
+        &self,
+        mut text: String,
+        moved: impl Fn(usize) -> Option<usize>,
+    ) -> String {
+        for Cover { at, what } in &self.covers {
+            if let Some(at) = moved(*at) {
+                text.replace_range(at..=at, what.original());
+            }
+        }
+        text
     }
 }
 
@@ -200,6 +214,6 @@ mod tests {
         assert!(Covered::parse("image: [a:\n").is_err());
         assert!(Covered::parse("a:\n\tb: 1\n").is_err());
         let whole = Covered::parse("x: y\nimage:\n  z: 1\n").unwrap();
-        assert!(matches!(whole.text, Cow::Borrowed(_)));
+        assert_eq!(whole.text, "x: y\nimage:\n  z: 1\n");
     }
 }

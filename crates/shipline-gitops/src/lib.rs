@@ -5,32 +5,44 @@
     allow(clippy::use_debug, reason = "what tests say when they fail")
 )]
 
+mod application;
+mod chart;
 mod checkout;
-mod deciders;
+mod choice;
 mod deploy;
 pub mod edit;
 mod error;
+pub mod files;
 pub mod folder;
 mod half;
 pub mod image;
-mod kustomize;
+mod kustomization;
 mod links;
-pub mod locate;
+mod locate;
 mod location;
+mod nodes;
+mod ops;
+mod parsed;
+mod patch;
+mod place;
+mod places;
 pub mod record;
 mod remote;
+mod rendering;
 mod repository;
+mod rule;
 mod seed;
 mod seen;
 mod snapshot;
 mod swap;
+mod transformer;
 mod tree;
 mod waiting;
-mod walk;
+mod world;
 
 pub use error::{EditRefused, RefusedKind, Spot};
 pub use links::refuse_links;
-pub use location::Location;
+pub use location::{Location, SshAddress};
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub use remote::fuzz;

@@ -1,192 +1,59 @@
-//! Where a target's image stands among the manifests of its folder.
+//! What an environment runs of a component, and where the repository says so.
 //!
-//! A container is found by its name and its image's repository, in the pod of a workload. What makes the place doubtful
-//! (aliases, merge keys, doubled keys, templates) is an obstacle where it lies on the way to the image, and is left alone
-//! everywhere else: clusters take files that strict parsers refuse.
+//! The one way from a target to the images that are rendered for it: pipelines, `gitops set` and the detection of what is
+//! deployed all go it. An image is found by its repository and the names of workload and container; what decides it may be
+//! another file than the one that declares it.
 
-use std::ops::Range;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 use shipline_engine::backend::Target;
-use shipline_model::config::Containers;
-use shipline_model::yaml;
 
-use crate::error::{EditRefused, RefusedKind, Spot};
-use crate::folder::{Folder, Manifest, base_name, contains};
-use crate::half::Covered;
+use crate::choice::Choice;
+use crate::error::{EditRefused, RefusedKind};
+use crate::folder::{base_name, parent};
 use crate::image::ImageText;
-use crate::kustomize::Kustomization;
-use crate::walk::{self, Walk};
-use crate::{deciders, seen};
+use crate::rendering::{Image, Rendering};
+use crate::seen;
+use crate::world::World;
 
-/// An image value that may be edited.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Site {
-    /// File in the repository.
-    pub file: String,
-    /// 1-based line.
-    pub line: usize,
-    /// The scalar's bytes.
-    pub span: Range<usize>,
-    /// The scalar's value.
-    pub value: String,
+/// An image that is meant, in what a root renders.
+#[derive(Debug, Clone)]
+pub(crate) struct Chosen {
+    pub(crate) root: Root,
+    pub(crate) rendering: Rc<RefCell<Rendering>>,
+    pub(crate) image: usize,
 }
 
-/// Where a target's image stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Located {
-    /// The values that are set, the container's own first.
-    pub sites: Vec<Site>,
+/// Something that is rendered as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Root {
+    /// A folder.
+    Folder(String),
+    /// A file that nothing lists, by itself.
+    File(String),
+    /// A values file with what lies over and under it.
+    Values(String),
+}
+
+impl Root {
+    /// What it renders.
+    pub(crate) fn render(&self, world: &World<'_>) -> Result<Rc<RefCell<Rendering>>, git2::Error> {
+        match self {
+            Self::Folder(folder) => world.render(folder),
+            Self::File(file) => world.render_file(file),
+            Self::Values(file) => world.render_values(file),
+        }
+    }
+}
+
+/// What is meant by a target.
+#[derive(Debug, Default)]
+pub(crate) struct Located {
+    /// The images, the component's own first.
+    pub(crate) chosen: Vec<Chosen>,
     /// What is left alone and should be known.
-    pub notes: Vec<String>,
-}
-
-/// Finds the image values of a target. Of several containers of its name, that of the workload which is named as the container
-/// wins, then that in `deployment.yaml`; init containers of the same pod that run the same image move with it. `around` is what
-/// elsewhere in the repository may set the image of this folder, or hold it.
-///
-/// # Errors
-/// `EditRefused` where none or several match or something on the way makes an edit unsafe, naming every place, and where
-/// another file sets the same image: then what stands in the manifest is not what runs.
-pub fn locate(
-    folder: &Folder,
-    around: &[Manifest],
-    target: &Target,
-) -> Result<Located, EditRefused> {
-    let own = Kustomization::of(&folder.files, target)?;
-    let listed: Vec<&Manifest> = folder
-        .files
-        .iter()
-        .filter(|file| walk::is_manifest(&file.path))
-        .filter(|file| own.as_ref().is_none_or(|it| it.lists(&file.path)))
-        .collect();
-    let found = search(&listed, target);
-    let located = match target.containers {
-        Containers::Named => named(&found, target)?,
-        Containers::All => all(&found, target)?,
-    };
-    let Some(located) = located else {
-        if let Some(own) = &own {
-            own.refuse_missing(&folder.files, target)?;
-        }
-        return Err(seen::missing(folder, around, target, &found.near));
-    };
-    deciders::refuse(folder, own.as_ref(), around, &located.sites, target)?;
-    Ok(located)
-}
-
-/// The target's container, and the init containers beside it.
-fn named(found: &Found, target: &Target) -> Result<Option<Located>, EditRefused> {
-    let obstacle = |rank, kind| {
-        let mut all = found.obstacles.iter();
-        match all.find(|o| o.rank == rank && o.kind == kind) {
-            Some(obstacle) => Err(obstacle.refuse(target)),
-            None => Ok(()),
-        }
-    };
-    for rank in [Rank::Own, Rank::Other] {
-        obstacle(rank, ObstacleKind::Doubt)?;
-        let sites = found.named.iter().filter(|it| it.rank == rank).collect();
-        if let Some(chosen) = choose(target, sites)? {
-            return Ok(Some(with_beside(found, chosen)));
-        }
-        obstacle(rank, ObstacleKind::Hidden)?;
-    }
-    Ok(None)
-}
-
-/// The chosen container with what moves along, and notes of what does not.
-fn with_beside(found: &Found, chosen: &Container) -> Located {
-    let mut sites = vec![chosen.site.clone()];
-    let mut notes = found.unread.clone();
-    let same = chosen.site.value.trim_end_matches('\n');
-    for other in found.named.iter().chain(&found.beside) {
-        if other.site == chosen.site {
-            continue;
-        }
-        let along = other.pod == chosen.pod
-            && other.list == List::Init
-            && other.doubt.is_none()
-            && other.site.value.trim_end_matches('\n') == same;
-        if along {
-            sites.push(other.site.clone());
-        } else {
-            notes.push(format!(
-                "{}:{}: the container `{}` runs `{}` and is left alone",
-                other.site.file,
-                other.site.line,
-                other.name,
-                other.site.value.trim_end_matches('\n')
-            ));
-        }
-    }
-    Located { sites, notes }
-}
-
-/// All containers that run an image of the repository.
-fn all(found: &Found, target: &Target) -> Result<Option<Located>, EditRefused> {
-    let mut obstacles = found.obstacles.iter();
-    if let Some(doubt) = obstacles.find(|it| it.kind == ObstacleKind::Doubt) {
-        return Err(doubt.refuse(target));
-    }
-    let containers: Vec<&Container> = found.named.iter().chain(&found.beside).collect();
-    if let Some((container, doubt)) = containers
-        .iter()
-        .find_map(|container| Some((container, container.doubt.as_ref()?)))
-    {
-        return Err(EditRefused {
-            attempt: attempt(target),
-            cause: format!("{}:{}: {}", container.site.file, doubt.line, doubt.cause),
-            remedy: doubt.remedy.to_owned(),
-            kind: RefusedKind::Unfit,
-        });
-    }
-    let sites: Vec<Site> = containers.iter().map(|it| it.site.clone()).collect();
-    if sites.is_empty() {
-        return match found.obstacles.first() {
-            Some(obstacle) => Err(obstacle.refuse(target)),
-            None => Ok(None),
-        };
-    }
-    Ok(Some(Located {
-        sites,
-        notes: found.unread.clone(),
-    }))
-}
-
-/// The only one, or the only one in `deployment.yaml`.
-fn choose<'f>(
-    target: &Target,
-    mut sites: Vec<&'f Container>,
-) -> Result<Option<&'f Container>, EditRefused> {
-    let in_deployment = |it: &&Container| {
-        matches!(
-            base_name(&it.site.file),
-            "deployment.yaml" | "deployment.yml"
-        )
-    };
-    if sites.len() > 1 && sites.iter().any(in_deployment) {
-        sites.retain(in_deployment);
-    }
-    if sites.len() < 2 {
-        return Ok(sites.pop());
-    }
-    let places: Vec<String> = sites
-        .iter()
-        .map(|it| format!("{}:{}", it.site.file, it.site.line))
-        .collect();
-    Err(EditRefused {
-        attempt: attempt(target),
-        cause: format!(
-            "it is declared {} times: {}",
-            places.len(),
-            places.join(", ")
-        ),
-        remedy: format!(
-            "give the containers different names, name one workload `{}`, or write `containers: all` for the component in pipeline.yaml",
-            target.container
-        ),
-        kind: RefusedKind::Unfit,
-    })
+    pub(crate) notes: Vec<String>,
 }
 
 pub(crate) fn attempt(target: &Target) -> String {
@@ -196,166 +63,195 @@ pub(crate) fn attempt(target: &Target) -> String {
     )
 }
 
-/// How closely a workload belongs to a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rank {
-    /// It is named as the container.
-    Own,
-    /// It has another name, or none that can be told.
-    Other,
-}
-
-/// Which list of a pod a container stands in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum List {
-    /// `containers`.
-    Main,
-    /// `initContainers`.
-    Init,
-}
-
-/// What makes an edit unsafe on the way to a container's image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Doubt {
-    /// 1-based line.
-    pub(crate) line: usize,
-    pub(crate) cause: String,
-    pub(crate) remedy: &'static str,
-}
-
-/// A container that runs an image of the target's repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Container {
-    pub(crate) rank: Rank,
-    /// Which pod of the folder.
-    pub(crate) pod: (usize, usize),
-    pub(crate) list: List,
-    pub(crate) name: String,
-    pub(crate) site: Site,
-    pub(crate) doubt: Option<Doubt>,
-}
-
-/// What an obstacle is in the way of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ObstacleKind {
-    /// An image that matches must not be edited.
-    Doubt,
-    /// An image that matches may be where nobody can see it.
-    Hidden,
-}
-
-#[derive(Debug)]
-pub(crate) struct Obstacle {
-    pub(crate) rank: Rank,
-    pub(crate) kind: ObstacleKind,
-    pub(crate) spot: Spot,
-    pub(crate) cause: String,
-    pub(crate) remedy: &'static str,
-}
-
-impl Obstacle {
-    fn refuse(&self, target: &Target) -> EditRefused {
-        EditRefused {
-            attempt: attempt(target),
-            cause: format!("{}: {}", self.spot, self.cause),
-            remedy: self.remedy.to_owned(),
-            kind: RefusedKind::Unfit,
-        }
+pub(crate) fn refuse(target: &Target, cause: String, remedy: impl Into<String>) -> EditRefused {
+    EditRefused {
+        attempt: attempt(target),
+        cause,
+        remedy: remedy.into(),
+        kind: RefusedKind::Unfit,
     }
 }
 
-#[derive(Default)]
-pub(crate) struct Found {
-    /// Containers of the target's name.
-    pub(crate) named: Vec<Container>,
-    /// Containers of other names.
-    pub(crate) beside: Vec<Container>,
-    pub(crate) obstacles: Vec<Obstacle>,
-    /// Containers of the target's name with other images.
-    pub(crate) near: Vec<(Spot, String)>,
-    /// Files that cannot be read, for where something was found without them.
-    pub(crate) unread: Vec<String>,
+/// The repository could not be read.
+pub(crate) fn unreadable(target: &Target, error: &git2::Error) -> EditRefused {
+    refuse(
+        target,
+        format!("the GitOps repository cannot be read: {}", error.message()),
+        "run it again, or fetch the repository anew",
+    )
 }
 
-/// What the manifests say of a target.
-pub(crate) fn search(manifests: &[&Manifest], target: &Target) -> Found {
-    let mut found = Found::default();
-    for (index, manifest) in manifests.iter().enumerate() {
-        // A file that says neither the container's name nor the repository's has nothing to do with it.
-        let named = contains(&manifest.bytes, &target.container);
-        if !named && !contains(&manifest.bytes, &target.repository) {
-            continue;
-        }
-        let text = String::from_utf8_lossy(&manifest.bytes);
-        match read(&manifest.bytes, &text) {
-            Ok(covered) => Walk::through(index, manifest, &text, &covered, target, &mut found),
-            Err((line, cause, remedy)) => {
-                let kind = if may_hold(&text, target) {
-                    ObstacleKind::Doubt
-                } else if named {
-                    ObstacleKind::Hidden
-                } else {
-                    continue;
-                };
-                let spot = Spot {
-                    file: manifest.path.clone(),
-                    line,
-                };
-                let note = format!("{spot}: {cause}; it is left alone");
-                found.unread.push(note);
-                found.obstacles.push(Obstacle {
-                    rank: Rank::Other,
-                    kind,
-                    spot,
-                    cause,
-                    remedy,
-                });
+/// Whether an image is one of the component's.
+pub(crate) fn is_ours(name: &str, target: &Target) -> bool {
+    let text = ImageText {
+        name,
+        tag: None,
+        digest: None,
+    };
+    text.is_of(&target.repository)
+        || target
+            .other_repositories
+            .iter()
+            .any(|other| text.is_of(other))
+}
+
+/// Finds the images of a target.
+///
+/// # Errors
+/// `EditRefused` where none or several match, or where what decides them must not be edited; it names the places.
+pub(crate) fn locate(world: &World<'_>, target: &Target) -> Result<Located, EditRefused> {
+    let failed = |error: git2::Error| unreadable(target, &error);
+    let mut located = Located::default();
+    for path in &target.manifests {
+        for root in roots(world, path, target)? {
+            let rendering = root.render(world).map_err(failed)?;
+            let broken = rendering.borrow().broken.clone();
+            if let Some(doubt) = broken {
+                let cause = format!("{}: {}", doubt.spot, doubt.cause);
+                return Err(refuse(target, cause, doubt.remedy));
             }
+            let Some((images, notes)) = Choice::make(path, target, &rendering)? else {
+                continue;
+            };
+            for note in notes {
+                if !located.notes.contains(&note) {
+                    located.notes.push(note);
+                }
+            }
+            located
+                .chosen
+                .extend(images.into_iter().map(|image| Chosen {
+                    root: root.clone(),
+                    rendering: Rc::clone(&rendering),
+                    image,
+                }));
         }
     }
-    found
-}
-
-/// Whether a line of a text that cannot be parsed sets an image of the target's repository, or one that nobody can tell.
-fn may_hold(text: &str, target: &Target) -> bool {
-    text.lines().any(|line| {
-        let entry = line.trim_start_matches([' ', '\t', '-', '{', ',']);
-        let Some(value) = entry
-            .strip_prefix("image")
-            .or_else(|| entry.strip_prefix("\"image\""))
-            .and_then(|rest| rest.trim_start().strip_prefix(':'))
-        else {
-            return false;
-        };
-        let value = value.trim().trim_matches(['"', '\'']);
-        let word = value.split([' ', '"', '\'', ',', '}']).next();
-        value.contains("{{") || ImageText::split(word.unwrap_or_default()).is_of(&target.repository)
-    })
-}
-
-/// A manifest's tree, or the line, cause and remedy of what makes it unreadable. What is not UTF-8 is read all the same, to tell
-/// whether it matters: that it cannot be edited is said where it does.
-fn read<'t>(bytes: &[u8], text: &'t str) -> Result<Covered<'t>, (usize, String, &'static str)> {
-    Covered::parse(text).map_err(|error| {
-        if let Some(line) = not_utf8(bytes) {
-            return (line, NOT_UTF8.to_owned(), SAVE_UTF8);
+    if located.chosen.is_empty() {
+        return Err(seen::missing(world, target).unwrap_or_else(failed));
+    }
+    for chosen in &located.chosen {
+        let rendering = chosen.rendering.borrow();
+        let image = &rendering.images[chosen.image];
+        if let Some(error) = doubtful(target, image, &rendering) {
+            return Err(error);
         }
-        let line = yaml::place(text, error.offset).line;
-        if text.contains("{{") || text.contains("{%") {
-            (line, "the file is a template".to_owned(), walk::TEMPLATE)
+        let place = &rendering.places[image.decided];
+        if let Root::Values(file) = &chosen.root
+            && *place.file != **file
+            && parent(&place.file) == parent(file)
+        {
+            return Err(refuse(
+                target,
+                format!(
+                    "{}: the image is set in the values that all environments share, and not in {file}",
+                    place.spot()
+                ),
+                format!("write the tag into {file} once: it is set there from then on"),
+            ));
+        }
+    }
+    Ok(located)
+}
+
+/// The refusal of an image whose decider must not be edited.
+pub(crate) fn doubtful(
+    target: &Target,
+    image: &Image,
+    rendering: &Rendering,
+) -> Option<EditRefused> {
+    let place = &rendering.places[image.decided];
+    let doubt = image.doubt.as_ref().or(place.doubt.as_ref())?;
+    let elsewhere =
+        image.doubt.is_some() || place.spot() != image.spot || doubt.spot.file != image.spot.file;
+    let cause = if elsewhere {
+        format!(
+            "{}: {}, so that {} has no effect",
+            doubt.spot, doubt.cause, image.spot
+        )
+    } else {
+        format!("{}: {}", doubt.spot, doubt.cause)
+    };
+    Some(refuse(target, cause, doubt.remedy.clone()))
+}
+
+/// What is rendered with the manifests at a path.
+fn roots(world: &World<'_>, path: &str, target: &Target) -> Result<Vec<Root>, EditRefused> {
+    let failed = |error: git2::Error| unreadable(target, &error);
+    if let Some(file) = world.read(path).map_err(failed)? {
+        let resources = file.documents().iter().any(|it| it.get("kind").is_some());
+        if file.tree.is_ok() && !resources {
+            return Ok(vec![Root::Values(path.to_owned())]);
+        }
+        let listed = world.roots(path, true).map_err(failed)?;
+        let folder = parent(path);
+        return Ok(if !listed.is_empty() {
+            listed.into_iter().map(Root::Folder).collect()
+        } else if world.apps.iter().any(|app| app.is_for(folder)) {
+            vec![Root::Folder(folder.to_owned())]
         } else {
-            let cause = format!("the file is no YAML: {}", error.message);
-            (line, cause, "correct the file's syntax")
-        }
-    })
+            vec![Root::File(path.to_owned())]
+        });
+    } else if let Some(file) = environment_values(world, path, target)? {
+        return Ok(vec![Root::Values(file)]);
+    }
+    let roots = world.roots(path, false).map_err(failed)?;
+    Ok(roots.into_iter().map(Root::Folder).collect())
 }
 
-pub(crate) const NOT_UTF8: &str = "the file is not UTF-8";
-pub(crate) const SAVE_UTF8: &str = "save the file as UTF-8";
+/// In the folder of a chart that several environments share, the values file of this one.
+fn environment_values(
+    world: &World<'_>,
+    path: &str,
+    target: &Target,
+) -> Result<Option<String>, EditRefused> {
+    let folder = world
+        .folder(path)
+        .map_err(|error| unreadable(target, &error))?;
+    let names: Vec<&str> = folder.files.iter().map(|it| base_name(&it.path)).collect();
+    let is_chart = names.contains(&"Chart.yaml");
+    let named = world.apps.iter().any(|app| app.is_for(path));
+    if !is_chart || named {
+        return Ok(None);
+    }
+    let environment = target.environment.as_str();
+    let is_of = |name: &&&str| {
+        let stem = name.rsplit_once('.').map_or(**name, |(stem, _)| stem);
+        stem == environment
+            || stem.ends_with(&format!("-{environment}"))
+            || stem.ends_with(&format!(".{environment}"))
+            || stem.ends_with(&format!("_{environment}"))
+            || stem == format!("{environment}-values")
+    };
+    let own = names.iter().find(is_of);
+    if let Some(own) = own {
+        return Ok(Some(join(path, own)));
+    }
+    let others = names
+        .iter()
+        .filter(|name| name.starts_with("values") && **name != "values.yaml");
+    let others: Vec<&str> = others.copied().collect();
+    let own_folder = path.split('/').any(|part| part == environment);
+    if others.is_empty() || own_folder {
+        return Ok(None);
+    }
+    Err(refuse(
+        target,
+        format!(
+            "a Helm chart stands in {path} with the values {}: which are those of {environment} cannot be told",
+            others.join(", ")
+        ),
+        format!(
+            "name the file in pipeline.yaml: `manifests: \"{}\"` for {}",
+            join(path, "values-{environment}.yaml"),
+            target.component
+        ),
+    ))
+}
 
-/// The line of the first byte that is no UTF-8.
-pub(crate) fn not_utf8(bytes: &[u8]) -> Option<usize> {
-    let error = std::str::from_utf8(bytes).err()?;
-    let before = &bytes[..error.valid_up_to()];
-    Some(1 + before.iter().filter(|byte| **byte == b'\n').count())
+pub(crate) fn join(folder: &str, name: &str) -> String {
+    match folder {
+        "" => name.to_owned(),
+        folder => format!("{folder}/{name}"),
+    }
 }

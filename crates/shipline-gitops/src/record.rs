@@ -237,14 +237,7 @@ mod tests {
             id: "20251215123456-a1b2c3".into(),
             environment: environment.clone(),
             images: vec![SetImage {
-                target: Target {
-                    component: ComponentName::new("frontend").unwrap(),
-                    environment,
-                    folder: "frontend".into(),
-                    container: "frontend".into(),
-                    repository: "frontend".into(),
-                    containers: shipline_model::config::Containers::Named,
-                },
+                target: Target::new(ComponentName::new("frontend").unwrap(), environment),
                 name: None,
                 tag: Tag::new("new").unwrap(),
                 pinning: shipline_engine::backend::Pinning::AsBefore,

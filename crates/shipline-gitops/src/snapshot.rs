@@ -1,7 +1,6 @@
 //! The repository at one commit: what it declares, and the commit that sets something else.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
 use std::path::Path;
 
@@ -17,12 +16,11 @@ use shipline_model::name::CommitId;
 
 use crate::edit::{self, EditPlan};
 use crate::error::{EditRefused, RefusedKind, git, refused, require_written};
-use crate::folder::{self, Folder, Manifest};
 use crate::image::ImageText;
-use crate::kustomize::is_kustomization;
-use crate::locate::{Site, attempt, locate};
+use crate::locate::{Chosen, attempt, locate};
 use crate::record::{self, DeployRecord};
-use crate::tree;
+use crate::tree::{self, Committed};
+use crate::world::World;
 
 /// Who commits where nobody is named.
 pub(crate) const IDENTITY: (&str, &str) = ("Shipline", "shipline@localhost");
@@ -60,14 +58,12 @@ impl<'r> Snapshot<'r> {
 
     /// What the targets declare.
     pub(crate) fn read(&self, targets: &[Target]) -> Result<DesiredState, BackendError> {
-        let folders = self.folders(targets.iter())?;
-        // What decides from elsewhere is looked for where something is written; here the kustomizations on the way are enough.
-        let above = self
-            .above(folders.keys())
-            .map_err(|cause| git("read the kustomizations of the GitOps repository", cause))?;
+        let files = self.files();
+        let world =
+            World::new(&files).map_err(|cause| git("look through the GitOps repository", cause))?;
         let images = targets.iter().map(|target| {
-            let found = locate(&folders[&target.path()], &above, target);
-            let declared = found.and_then(|located| declared(target, &located.sites));
+            let found = locate(&world, target);
+            let declared = found.and_then(|located| declared(target, &located.chosen));
             (
                 target.component.clone(),
                 declared.map_err(BackendError::from),
@@ -92,25 +88,15 @@ impl<'r> Snapshot<'r> {
             );
             return Err(BackendError::new(ErrorClass::Invalid, message));
         }
-        let folders = self.folders(deployment.images.iter().map(|image| &image.target))?;
-        let paths: Vec<String> = folders.keys().cloned().collect();
-        let targets = deployment.images.iter().map(|image| &image.target);
-        let repositories: Vec<&str> = targets.map(|it| it.repository.as_str()).collect();
-        let around = tree::around(self.repository, &self.tree, &paths, &repositories)
-            .map_err(|cause| git("look through the GitOps repository", cause))?;
-        let mut plan = edit::plan(
-            &deployment.images,
-            |target| &folders[&target.path()],
-            &around.files,
-        )
-        .map_err(|errors| refused(deployment.environment.as_str(), errors))?;
-        if around.cut {
-            plan.notes.push(
-                "the repository is too large to be looked through: whether a file elsewhere sets these images is not known"
-                    .to_owned(),
-            );
+        edit::plan(&deployment.images, &self.files())
+            .map_err(|errors| refused(deployment.environment.as_str(), errors))
+    }
+
+    fn files(&self) -> Committed<'_> {
+        Committed {
+            repository: self.repository,
+            root: &self.tree,
         }
-        Ok(plan)
     }
 
     /// What deploying at `head` would come to.
@@ -129,28 +115,6 @@ impl<'r> Snapshot<'r> {
             changes: plan.changes,
             notes: plan.notes,
         })
-    }
-
-    /// The kustomizations in the folders above these.
-    fn above<'p>(
-        &self,
-        folders: impl Iterator<Item = &'p String>,
-    ) -> Result<Vec<Manifest>, git2::Error> {
-        let mut parents = BTreeSet::new();
-        for folder in folders {
-            let mut at = folder.as_str();
-            while !at.is_empty() {
-                at = folder::parent(at);
-                parents.insert(at);
-            }
-        }
-        let mut found = Vec::new();
-        for parent in parents {
-            let folder = tree::folder(self.repository, &self.tree, parent)?;
-            let files = folder.files.into_iter();
-            found.extend(files.filter(|file| is_kustomization(&file.path)));
-        }
-        Ok(found)
     }
 
     /// Writes the commit that makes a plan true, with its blobs and trees. No ref names it yet.
@@ -205,26 +169,6 @@ impl<'r> Snapshot<'r> {
             require_written(self.repository, id, &what)?;
         }
         Ok(commit)
-    }
-
-    fn folders<'t>(
-        &self,
-        targets: impl Iterator<Item = &'t Target>,
-    ) -> Result<HashMap<String, Folder>, BackendError> {
-        let mut folders = HashMap::new();
-        for target in targets {
-            if let Entry::Vacant(entry) = folders.entry(target.path()) {
-                let folder = tree::folder(self.repository, &self.tree, entry.key());
-                let folder = folder.map_err(|cause| {
-                    git(
-                        format!("read {} of the GitOps repository", entry.key()),
-                        cause,
-                    )
-                })?;
-                entry.insert(folder);
-            }
-        }
-        Ok(folders)
     }
 }
 
@@ -346,24 +290,33 @@ impl History {
 }
 
 /// What a target's containers run, if it is one image.
-fn declared(target: &Target, sites: &[Site]) -> Result<DeclaredImage, EditRefused> {
+fn declared(target: &Target, chosen: &[Chosen]) -> Result<DeclaredImage, EditRefused> {
     let missing = || EditRefused {
         attempt: attempt(target),
         cause: "its containers run different images".to_owned(),
         remedy: "set them to one image: `containers: all` moves them together".to_owned(),
         kind: RefusedKind::Unfit,
     };
-    let image = |site: &Site| site.value.trim_end_matches('\n').to_owned();
-    let (first, others) = sites.split_first().ok_or_else(missing)?;
-    if others.iter().any(|other| image(other) != image(first)) {
-        return Err(missing());
+    let mut declared: Option<DeclaredImage> = None;
+    for chosen in chosen {
+        let rendering = chosen.rendering.borrow();
+        let image = &rendering.images[chosen.image];
+        let text = rendering.text(chosen.image).ok_or_else(missing)?;
+        match &declared {
+            Some(first) if first.image != text => return Err(missing()),
+            Some(_) => {}
+            None => {
+                let place = rendering.places[image.decided].spot();
+                declared = Some(DeclaredImage {
+                    file: place.file,
+                    line: place.line,
+                    tag: ImageText::split(&text).tag.map(str::to_owned),
+                    image: text,
+                });
+            }
+        }
     }
-    Ok(DeclaredImage {
-        file: first.file.clone(),
-        line: first.line,
-        tag: ImageText::split(&image(first)).tag.map(str::to_owned),
-        image: image(first),
-    })
+    declared.ok_or_else(missing)
 }
 
 fn deployed(commit: Oid, record: DeployRecord) -> DeployedCommit {

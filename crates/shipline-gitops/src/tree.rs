@@ -2,9 +2,9 @@
 
 use git2::{Commit, ErrorCode, ObjectType, Oid, Repository, Tree};
 
-use crate::folder::{Folder, Manifest, Unread, UnreadKind, contains};
-use crate::kustomize::is_kustomization;
-use crate::walk::is_manifest;
+use crate::files::Files;
+use crate::folder::{Folder, Manifest, Unread, UnreadKind, base_name, parent};
+use crate::nodes::{is_kustomization, is_manifest};
 
 /// The largest manifest: etcd, where its object would go, takes 1.5 MB.
 const MAX_FILE: usize = 4 * 1024 * 1024;
@@ -195,74 +195,75 @@ fn join(folder: &str, name: &str) -> String {
     }
 }
 
-/// What is read of the rest of a repository.
-#[derive(Debug, Default)]
-pub(crate) struct Around {
-    /// The files, by path.
-    pub(crate) files: Vec<Manifest>,
-    /// Whether there are more than are looked at.
-    pub(crate) cut: bool,
+/// The files of a commit.
+pub(crate) struct Committed<'r> {
+    pub(crate) repository: &'r Repository,
+    pub(crate) root: &'r Tree<'r>,
 }
 
-/// The files outside of these folders that may decide what their images are, or that speak of one of the repositories.
-pub(crate) fn around(
-    repository: &Repository,
-    root: &Tree<'_>,
-    folders: &[String],
-    repositories: &[&str],
-) -> Result<Around, git2::Error> {
-    let mut found = Around::default();
-    let mut open = vec![(String::new(), root.id(), 0)];
-    let (mut files, mut bytes) = (0, 0);
-    while let Some((path, id, depth)) = open.pop() {
-        let tree = match tree(repository, id) {
-            Ok(tree) => tree,
-            // A partial clone has not all of it.
-            Err(error) if error.code() == ErrorCode::NotFound => continue,
-            Err(error) => return Err(error),
+impl Files for Committed<'_> {
+    fn folder(&self, path: &str) -> Result<Folder, git2::Error> {
+        folder(self.repository, self.root, path)
+    }
+
+    fn file(&self, path: &str) -> Result<Option<Vec<u8>>, git2::Error> {
+        let Found::Folder(tree) = find(self.repository, self.root, parent(path))? else {
+            return Ok(None);
         };
-        let own = folders.contains(&path);
-        for entry in &tree {
-            let Ok(name) = entry.name() else {
-                continue;
+        let Some(entry) = tree.get_name(base_name(path)) else {
+            return Ok(None);
+        };
+        let is_file = is_file(entry.filemode());
+        if !is_file || !fits(self.repository, entry.id(), MAX_FILE)? {
+            return Ok(None);
+        }
+        let blob = self.repository.find_blob(entry.id())?;
+        Ok(Some(blob.content().to_vec()))
+    }
+
+    fn each(&self, visit: &mut dyn FnMut(&str, &[u8])) -> Result<bool, git2::Error> {
+        let odb = self.repository.odb()?;
+        let mut open = vec![(String::new(), self.root.id(), 0)];
+        let (mut files, mut bytes) = (0, 0);
+        while let Some((path, id, depth)) = open.pop() {
+            let tree = match tree(self.repository, id) {
+                Ok(tree) => tree,
+                // A partial clone has not all of it.
+                Err(error) if error.code() == ErrorCode::NotFound => continue,
+                Err(error) => return Err(error),
             };
-            let path = join(&path, name);
-            if entry.kind() == Some(ObjectType::Tree) {
-                if depth < MAX_DEPTH {
-                    open.push((path, entry.id(), depth + 1));
+            for entry in &tree {
+                let Ok(name) = entry.name() else {
+                    continue;
+                };
+                if entry.kind() == Some(ObjectType::Tree) {
+                    if depth < MAX_DEPTH {
+                        open.push((join(&path, name), entry.id(), depth + 1));
+                    }
+                    continue;
                 }
-                continue;
-            }
-            let is_file = matches!(entry.filemode(), 0o100_644 | 0o100_755 | 0o100_664);
-            if own || !is_file || !(is_manifest(name) || is_kustomization(name)) {
-                continue;
-            }
-            files += 1;
-            if files > MAX_FILES || bytes > MAX_BYTES {
-                found.cut = true;
-                found.files.sort_by(|a, b| a.path.cmp(&b.path));
-                return Ok(found);
-            }
-            let odb = repository.odb()?;
-            let Ok((size, _)) = odb.read_header(entry.id()) else {
-                continue;
-            };
-            if size > MAX_FILE {
-                continue;
-            }
-            bytes += size;
-            let blob = repository.find_blob(entry.id())?;
-            let speaks = repositories
-                .iter()
-                .any(|repository| contains(blob.content(), repository));
-            if speaks || is_kustomization(name) {
-                found.files.push(Manifest {
-                    path,
-                    bytes: blob.content().to_vec(),
-                });
+                if !is_file(entry.filemode()) || !(is_manifest(name) || is_kustomization(name)) {
+                    continue;
+                }
+                files += 1;
+                if files > MAX_FILES || bytes > MAX_BYTES {
+                    return Ok(false);
+                }
+                let Ok(object) = odb.read(entry.id()) else {
+                    continue;
+                };
+                if object.len() > MAX_FILE {
+                    continue;
+                }
+                bytes += object.len();
+                visit(&join(&path, name), object.data());
             }
         }
+        Ok(true)
     }
-    found.files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(found)
+}
+
+/// Whether an entry is a file: no folder, no link, no other repository.
+fn is_file(mode: i32) -> bool {
+    matches!(mode, 0o100_644 | 0o100_755 | 0o100_664)
 }

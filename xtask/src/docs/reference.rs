@@ -103,6 +103,9 @@ fn kind(of: &Value) -> String {
     if of.get("oneOf").is_some() {
         return "a word".to_owned();
     }
+    if of["type"].is_array() {
+        return "text, or list of text".to_owned();
+    }
     match of["type"].as_str() {
         Some("array") => format!("list of {}", kind(&of["items"])),
         Some("object") => format!("by name: {}", kind(&of["additionalProperties"])),
@@ -131,6 +134,7 @@ mod tests {
                 "Thing": { "description": "T.", "properties": {
                     "on": { "type": "boolean", "default": false },
                     "all": { "type": "array", "items": { "type": "string" } },
+                    "any": { "type": ["string", "array"], "items": { "type": "string" } },
                 } },
                 "Word": { "oneOf": [{ "const": "w", "description": "W." }] },
             },
@@ -140,6 +144,7 @@ mod tests {
             "| `a` | [Thing](#thing) | required | An \\| a. More. |",
             "| `on` | `true` or `false` | `false` |  |",
             "| `all` | list of text |  |  |",
+            "| `any` | text, or list of text |  |  |",
             "| `w` | W. |",
         ] {
             assert!(page.contains(line), "{line}\n{page}");

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use shipline_engine::backend::{Deployment, GitopsRepo, Pinning, Reference, Registry, SetImage};
+use shipline_engine::backend::{
+    Deployment, GitopsRepo, Pinning, Reference, Registry, SetImage, Target,
+};
 use shipline_engine::event::DeployedCommit;
 use shipline_engine::lock;
 use shipline_gitops::Location;
@@ -21,7 +23,7 @@ use crate::settings::Settings;
 use crate::shown::{print, print_error};
 use crate::signing::Person;
 use crate::waiting;
-use crate::wiring;
+use crate::wiring::{self, GitLogin};
 
 /// Runs the command.
 pub(crate) fn run(args: &GitopsSetArgs, settings: &Settings) -> Result<u8, CommandError> {
@@ -48,14 +50,17 @@ pub(crate) fn run(args: &GitopsSetArgs, settings: &Settings) -> Result<u8, Comma
         Some(text) => {
             let location = match Location::parse(text)? {
                 Location::Local(path) => Location::Local(settings.directory.join(path)),
-                Location::Http(url) => Location::Http(url),
+                other @ (Location::Http(_) | Location::Ssh(_)) => other,
             };
-            let token = token(args, settings)?;
+            let login = GitLogin {
+                token: token(args, settings)?,
+                ..GitLogin::default()
+            };
             wiring::gitops_at(
                 &session,
                 location,
                 &args.branch,
-                token,
+                login,
                 person.signer,
                 settings,
             )?
@@ -198,7 +203,7 @@ fn image(
     value: &str,
     args: &GitopsSetArgs,
 ) -> Result<SetImage, CommandError> {
-    let target = planning::target(component, &args.environment);
+    let target = Target::of(&session.config, &args.profile, &args.environment, component);
     let (rest, digest) = match value.split_once('@') {
         // `@TAG@` is a placeholder, which the tag's own check names.
         Some((rest, digest)) if !rest.is_empty() => (rest, Some(digest)),
@@ -215,13 +220,13 @@ fn image(
         let name = ImageName::new(text.name).map_err(|error| {
             CommandError::usage(error.to_string()).hint(format!(
                 "write the whole name: {}=HOST/PATH/{}:TAG",
-                component.name, component.repository
+                component.name, target.repository
             ))
         })?;
-        if !text.is_of(component.repository.as_str()) {
+        if !text.is_of(&target.repository) {
             return Err(CommandError::usage(format!(
                 "`{name}` does not end in `{}`, the repository of {}",
-                component.repository, component.name
+                target.repository, component.name
             ))
             .hint("correct the name, or `repository` of the component in pipeline.yaml"));
         }
@@ -308,7 +313,9 @@ fn require_images(
             (None, None) => None,
             (None, Some(_)) => {
                 if declared.is_none() {
-                    declared = Some(waiting::watch(gitops, || gitops.snapshot()?.read(&targets))?);
+                    declared = Some(waiting::watch(gitops, || {
+                        gitops.snapshot()?.read(&targets)
+                    })?);
                 }
                 let state = declared.as_ref().and_then(|state| {
                     let image = state.images.get(&image.target.component)?;

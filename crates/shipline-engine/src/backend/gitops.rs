@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use shipline_model::config::{Component, Containers};
-use shipline_model::name::{CommitId, ComponentName, Digest, EnvironmentName, ImageName, Tag};
+use shipline_model::config::{Component, Config, Containers, KustomizeImages, Pin};
+use shipline_model::name::{
+    CommitId, ComponentName, Digest, EnvironmentName, ImageName, ProfileName, Tag,
+};
 use shipline_model::plan::PlannedImage;
 
 use crate::backend::Registry;
@@ -16,40 +18,81 @@ use crate::event::{DeployedCommit, ImageChange};
 pub struct Target {
     /// The component.
     pub component: ComponentName,
-    /// The environment, also the first folder.
+    /// The environment.
     pub environment: EnvironmentName,
-    /// The component's folder below it; `.` is the environment's own.
-    pub folder: String,
-    /// The container's name.
-    pub container: String,
+    /// The folders or files in which its manifests stand, from the repository's root.
+    pub manifests: Vec<String>,
+    /// What its workload and container are called where no other name is given.
+    pub name: String,
+    /// The workload's name, where it is given.
+    pub workload: Option<String>,
+    /// The container's name, where it is given.
+    pub container: Option<String>,
     /// Repository name that the image must end in (host and leading path are free).
     pub repository: String,
-    /// Whether other containers of the folder that run the same image move with it.
+    /// Other repository names of the component: an image of one of them gets the name of `repository`.
+    pub other_repositories: Vec<String>,
+    /// Which containers get the image.
     pub containers: Containers,
+    /// Where the image stands in Helm values: keys with dots.
+    pub value: Option<String>,
+    /// What the image is named by; where it says nothing, by what stands there.
+    pub pin: Option<Pin>,
+    /// What is written into a kustomization.
+    pub kustomize_images: KustomizeImages,
 }
 
 impl Target {
-    /// The folder's path in the repository.
+    /// A component that is called the same everywhere, in `ENVIRONMENT/COMPONENT`.
     #[must_use]
-    pub fn path(&self) -> String {
-        match self.folder.as_str() {
-            "." => self.environment.to_string(),
-            folder => format!("{}/{folder}", self.environment),
+    pub fn new(component: ComponentName, environment: EnvironmentName) -> Self {
+        let name = component.to_string();
+        Self {
+            manifests: vec![format!("{environment}/{component}")],
+            repository: name.clone(),
+            name,
+            component,
+            environment,
+            workload: None,
+            container: None,
+            other_repositories: Vec::new(),
+            containers: Containers::Named,
+            value: None,
+            pin: None,
+            kustomize_images: KustomizeImages::Existing,
         }
     }
-}
 
-impl Target {
-    /// Where a component's image stands in an environment.
+    /// Where a component's image stands in an environment, in the GitOps repository of a profile.
     #[must_use]
-    pub fn of(component: &Component, environment: &EnvironmentName) -> Self {
+    pub fn of(
+        config: &Config,
+        profile: &ProfileName,
+        environment: &EnvironmentName,
+        component: &Component,
+    ) -> Self {
+        let repository = component.repository_in(environment);
+        let mut others: Vec<String> = component
+            .repositories
+            .values()
+            .chain([&component.repository])
+            .filter(|other| *other != repository)
+            .map(ToString::to_string)
+            .collect();
+        others.dedup();
         Self {
             component: component.name.clone(),
             environment: environment.clone(),
-            folder: component.folder.clone(),
-            container: component.kubernetes.clone(),
-            repository: component.repository.to_string(),
-            containers: component.containers,
+            manifests: config.manifests(config.profiles.get(profile), environment, component),
+            name: component.kubernetes.clone(),
+            workload: component.workload.clone(),
+            container: component.container.clone(),
+            repository: repository.to_string(),
+            other_repositories: others,
+            containers: component.containers.clone(),
+            value: component.value.clone(),
+            pin: component.pin,
+            kustomize_images: component.kustomize_images,
         }
     }
 }
@@ -72,13 +115,13 @@ pub struct SetImage {
 }
 
 impl SetImage {
-    /// What a run sets in an environment for one of its images.
+    /// What a run sets at `target`, in an environment, for one of its images.
     ///
     /// # Errors
     /// `Invalid` where the registry's name for it, or its tag, can stand in no manifest.
     pub fn planned(
         image: &PlannedImage,
-        component: &Component,
+        target: Target,
         environment: &EnvironmentName,
         registry: &dyn Registry,
         digest: Digest,
@@ -89,7 +132,7 @@ impl SetImage {
         };
         let name = registry.image_name(&image.repository);
         Ok(Self {
-            target: Target::of(component, environment),
+            target,
             name: name
                 .map(ImageName::new)
                 .transpose()
@@ -205,6 +248,11 @@ pub trait GitopsRepo: Send + Sync {
     /// Where it is neither there nor can be created.
     fn prepare(&self) -> Result<Vec<String>, BackendError>;
 
+    /// Whether [`GitopsRepo::prepare`] may make something: a repository on a server is never created.
+    fn can_create(&self) -> bool {
+        true
+    }
+
     /// The head of the branch, which stays as it is whatever others write.
     ///
     /// # Errors
@@ -265,8 +313,13 @@ impl GitopsRepo for AskedOnce {
     }
 
     fn prepare(&self) -> Result<Vec<String>, BackendError> {
+        if !self.repository.can_create() {
+            // A look says whether it is there, and is what comes next anyway.
+            self.snapshot()?;
+            return Ok(Vec::new());
+        }
         let mut known = self.known();
-        if known.prepared || known.snapshot.is_some() {
+        if known.prepared {
             return Ok(Vec::new());
         }
         let notes = self.repository.prepare()?;

@@ -8,7 +8,7 @@ use shipline_model::plan::PlannedImage;
 
 use super::section::no_return;
 use super::{Ended, StageTask, blocking};
-use crate::backend::{Deployment, GitopsRepo, Reference, SetImage};
+use crate::backend::{Deployment, GitopsRepo, Reference, SetImage, Target};
 use crate::error::{BackendError, ErrorClass};
 use crate::event::Facts;
 use crate::task::TaskContext;
@@ -113,7 +113,8 @@ fn deployment(
             continue;
         };
         let digest = shared.digest(image)?;
-        let image = SetImage::planned(image, component, environment, registry, digest)?;
+        let target = Target::of(&shared.config, &shared.plan.profile, environment, component);
+        let image = SetImage::planned(image, target, environment, registry, digest)?;
         set.push(image);
     }
     let mut trailers = vec![("Run-Id".to_owned(), options.run.to_string())];

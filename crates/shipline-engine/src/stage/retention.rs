@@ -50,8 +50,10 @@ async fn lines(
     for environment in shared.config.environments.keys() {
         let components = shared.config.components.values();
         let targets: Vec<Target> = components
-            .filter(|component| component.repository == *repository)
-            .map(|component| Target::of(component, environment))
+            .filter(|component| component.repository_in(environment) == repository)
+            .map(|component| {
+                Target::of(&shared.config, &shared.plan.profile, environment, component)
+            })
             .collect();
         let gitops = Arc::clone(&shared.backends.gitops);
         let state = blocking(move || gitops.snapshot()?.read(&targets)).await?;

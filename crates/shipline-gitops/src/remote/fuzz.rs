@@ -13,9 +13,9 @@ use shipline_model::name::{ComponentName, EnvironmentName, Tag};
 
 use super::wire::{Push, Service, Want, Wire};
 use crate::edit::plan;
-use crate::folder::{Folder, Manifest};
+use crate::files::Memory;
+use crate::folder::Manifest;
 use crate::record;
-use crate::waiting::Waiting;
 
 /// A server that answers everything with the same bytes.
 struct Server(Vec<u8>);
@@ -43,7 +43,7 @@ pub fn packets(bytes: &[u8]) {
         token: None,
         max_pack: 1 << 20,
         moved: Mutex::new(None),
-        waiting: Waiting::default(),
+        waiting: Arc::default(),
     };
     let refs = wire(bytes).refs(Service::Receive);
     let flush = |bytes: &[u8]| bytes.windows(4).position(|window| window == b"0000");
@@ -94,19 +94,16 @@ pub fn manifest(bytes: &[u8]) {
             });
         }
     }
-    let own = |file: &Manifest| file.path.starts_with("staging/web/");
-    let (own, around): (Vec<Manifest>, Vec<Manifest>) = files.into_iter().partition(own);
     for containers in [Containers::Named, Containers::All] {
         let Some(image) = image(containers) else {
             return;
         };
         let images = [image];
-        let folder = Folder::from(own.clone());
-        let Ok(done) = plan(&images, |_| &folder, &around) else {
+        let Ok(done) = plan(&images, &Memory::new(files.clone(), Vec::new())) else {
             continue;
         };
         assert_eq!(done.files.is_empty(), done.changes.is_empty());
-        let mut after = own.clone();
+        let mut after = files.clone();
         for file in &mut after {
             let Some(new) = done.files.get(&file.path) else {
                 continue;
@@ -120,8 +117,7 @@ pub fn manifest(bytes: &[u8]) {
             only(&lines, &file.bytes, new);
             file.bytes.clone_from(new);
         }
-        let folder = Folder::from(after);
-        let again = plan(&images, |_| &folder, &around);
+        let again = plan(&images, &Memory::new(after, Vec::new()));
         assert!(
             again.is_ok_and(|again| again.files.is_empty()),
             "an edit that was made is not up to date"
@@ -129,7 +125,8 @@ pub fn manifest(bytes: &[u8]) {
     }
 }
 
-/// Asserts that only these lines (1-based) change; a value in a block stands on the line behind its own.
+/// Asserts that only these lines (1-based) change, and those beside them: a value in a block stands on the line behind its own,
+/// and the keys of one image beside one another.
 fn only(lines: &[usize], old: &[u8], new: &[u8]) {
     let split = |bytes: &[u8]| -> Vec<Vec<u8>> {
         bytes
@@ -140,7 +137,7 @@ fn only(lines: &[usize], old: &[u8], new: &[u8]) {
     let (old, new) = (split(old), split(new));
     assert_eq!(old.len(), new.len(), "lines come or go");
     for (index, (old, new)) in old.iter().zip(&new).enumerate() {
-        let near = |line: &usize| (*line..line + 3).contains(&(index + 1));
+        let near = |line: &usize| line.abs_diff(index + 1) < 6;
         assert!(
             old == new || lines.iter().any(near),
             "line {} changes",
@@ -152,12 +149,11 @@ fn only(lines: &[usize], old: &[u8], new: &[u8]) {
 fn image(containers: Containers) -> Option<SetImage> {
     Some(SetImage {
         target: Target {
-            component: ComponentName::new("web").ok()?,
-            environment: EnvironmentName::new("staging").ok()?,
-            folder: "web".to_owned(),
-            container: "web".to_owned(),
-            repository: "web".to_owned(),
             containers,
+            ..Target::new(
+                ComponentName::new("web").ok()?,
+                EnvironmentName::new("staging").ok()?,
+            )
         },
         name: None,
         tag: Tag::new("new-1.2.3").ok()?,

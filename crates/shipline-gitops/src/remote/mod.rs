@@ -245,6 +245,10 @@ impl GitopsRepo for RemoteGitops {
         Ok(Vec::new())
     }
 
+    fn can_create(&self) -> bool {
+        false
+    }
+
     fn snapshot(&self) -> Result<Arc<dyn GitopsSnapshot>, BackendError> {
         let (_, head) = self.look()?;
         let source = Cached {
@@ -351,6 +355,6 @@ impl Branch for RemoteBranch<'_> {
             self.gitops.wire.url,
             patience.attempts()
         );
-        BackendError::new(ErrorClass::Retryable, message).hint("Run it again.")
+        BackendError::new(ErrorClass::Retryable, message).hint("run it again")
     }
 }

@@ -1,18 +1,16 @@
 use shipline_engine::backend::{Pinning, SetImage, Target};
 use shipline_gitops::edit::{EditPlan, plan};
-use shipline_gitops::folder::{Folder, Manifest};
+use shipline_gitops::files::Memory;
+use shipline_gitops::folder::Manifest;
 use shipline_gitops::{EditRefused, RefusedKind};
-use shipline_model::config::Containers;
 use shipline_model::name::{ComponentName, Digest, EnvironmentName, ImageName, Tag};
 
 pub(crate) fn target(container: &str, repository: &str) -> Target {
+    let component = ComponentName::new("web").unwrap();
     Target {
-        component: ComponentName::new("web").unwrap(),
-        environment: EnvironmentName::new("staging").unwrap(),
-        folder: "web".into(),
-        container: container.into(),
+        name: container.into(),
         repository: repository.into(),
-        containers: Containers::Named,
+        ..Target::new(component, EnvironmentName::new("staging").unwrap())
     }
 }
 
@@ -50,8 +48,9 @@ pub(crate) fn run_around(
     files: &[(&str, &[u8])],
     around: &[(&str, &[u8])],
 ) -> Result<EditPlan, Vec<EditRefused>> {
-    let folder = Folder::from(manifests("staging/web/", files));
-    plan(images, |_| &folder, &manifests("", around))
+    let mut all = manifests("staging/web/", files);
+    all.extend(manifests("", around));
+    plan(images, &Memory::new(all, Vec::new()))
 }
 
 /// The tag `new` goes in and nothing else changes.
@@ -184,8 +183,11 @@ fn workloads_of_every_kind() {
     check(pod, &pod.replace("old", "new"));
     let cron = "kind: CronJob\nspec:\n  jobTemplate:\n    spec:\n      template:\n        spec:\n          containers:\n          - name: web\n            image: web:old\n";
     check(cron, &cron.replace("old", "new"));
+    // Whatever has the shape of a pod is one.
     let other = deployment("      - {name: web, image: web:old}\n").replace("Deployment", "Widget");
-    refused_text(&other, "staging/web", "no workload");
+    check(&other, &other.replace("old", "new"));
+    let config = "kind: ConfigMap\ndata:\n  containers: [{name: web, image: web:old}]\n";
+    refused_text(config, "staging/web", "no workload");
 }
 
 #[test]
@@ -291,7 +293,7 @@ fn a_second_workload_is_left_alone() {
 }
 
 #[test]
-fn a_kustomization_that_sets_the_image_is_refused() {
+fn a_kustomization_that_sets_the_image_is_edited() {
     let text = deployment("      - {name: web, image: r/web:old}\n");
     let beside = |kustomization: &str| {
         let files: [(&str, &[u8]); 2] = [
@@ -300,13 +302,17 @@ fn a_kustomization_that_sets_the_image_is_refused() {
         ];
         run(&[image("new")], &files)
     };
-    let error = beside("kind: Kustomization\nresources: [deployment.yaml]\nimages:\n- name: r/other\n  newTag: a\n- name: r/web\n  newTag: b\n")
-        .unwrap_err();
-    assert!(
-        error[0]
-            .cause
-            .contains("kustomization.yaml:6: kustomize sets"),
-        "{error:?}"
+    let text_of = "kind: Kustomization\nresources: [deployment.yaml]\nimages:\n- name: r/other\n  newTag: a\n- name: r/web\n  newTag: b # c\n";
+    let done = beside(text_of).unwrap();
+    let file = done.files["staging/web/kustomization.yaml"].clone();
+    assert_eq!(
+        String::from_utf8(file).unwrap(),
+        text_of.replace("newTag: b", "newTag: new")
+    );
+    assert_eq!(done.files.len(), 1);
+    assert_eq!(
+        (done.changes[0].line, &*done.changes[0].from),
+        (7, "r/web:b")
     );
     for harmless in [
         "resources: [deployment.yaml]\n",
@@ -605,7 +611,7 @@ fn digests_follow_the_tag_where_there_is_one() {
         assert_eq!(done.files["staging/web/d.yaml"], text(new).into_bytes());
     };
     check(&format!("r/web:old@{a}"), &format!("r/web:new@{b}"));
-    check(&format!("r/web@{a}"), &format!("r/web:new@{b}"));
+    check(&format!("r/web@{a}"), &format!("r/web@{b}"));
     check("\"r/web:old@\"", &format!("\"r/web:new@{b}\""));
     check("r/web:old@sha256:AB", &format!("r/web:new@{b}"));
     check("r/web:old", "r/web:new");

@@ -7,9 +7,13 @@
 
 mod checkout;
 mod edit;
+mod exact;
+mod layouts;
 mod local;
+mod oracle;
 mod places;
 mod processes;
 mod random;
 mod remote;
+mod structure;
 mod support;

@@ -1,8 +1,11 @@
 //! Where else an image may stand or be decided: other containers, kustomizations, Applications, other kinds of files.
 
-use crate::edit::{deployment, image, refused_around, run, run_around, target};
+use crate::edit::{deployment, image, refused_around, run, run_around};
 use shipline_engine::backend::SetImage;
-use shipline_gitops::folder::{Folder, Unread, UnreadKind};
+use shipline_gitops::EditRefused;
+use shipline_gitops::edit::{EditPlan, plan};
+use shipline_gitops::files::Memory;
+use shipline_gitops::folder::{Unread, UnreadKind};
 use shipline_model::config::Containers;
 use shipline_model::name::ComponentName;
 
@@ -51,7 +54,7 @@ fn others_on_the_same_image_are_told_and_left_alone() {
     // Another component's deployment of the worker is not "left alone".
     let mut of_worker = image("new");
     of_worker.target.component = ComponentName::new("worker").unwrap();
-    of_worker.target.container = "worker".into();
+    of_worker.target.name = "worker".into();
     let done = run(&[image("new"), of_worker], &files).unwrap();
     assert_eq!(done.changes.len(), 2);
     assert!(
@@ -119,7 +122,7 @@ fn two_components_do_not_set_one_value_to_two_images() {
     );
     let mut migrate = image("other");
     migrate.target.component = ComponentName::new("migrate").unwrap();
-    migrate.target.container = "migrate".into();
+    migrate.target.name = "migrate".into();
     let files: [(&str, &[u8]); 1] = [("d.yaml", text.as_bytes())];
     let error = run(&[image("new"), migrate.clone()], &files).unwrap_err();
     assert!(
@@ -162,11 +165,11 @@ fn a_kustomization_says_which_manifests_count() {
     check("no: [yaml\n", "kustomization.yaml:2: the file is no YAML");
     check(
         "resources:\n- ../../base/web\nimages:\n- name: r/web\n  newTag: a\n",
-        "kustomization.yaml:4: the image stands in a kustomization",
+        "kustomization.yaml:5: the image stands in a kustomization",
     );
     check(
         "resources:\n- ../../base/web\nimages:\n- name: other\n  newName: r/web\n",
-        "kustomization.yaml:4",
+        "kustomization.yaml:5",
     );
 }
 
@@ -188,8 +191,24 @@ fn manifests_from_elsewhere_are_named() {
     );
 }
 
+/// The edit is in the place that decides, or it is refused naming that.
+fn decided(done: Result<EditPlan, Vec<EditRefused>>, place: &str) {
+    match done {
+        Ok(done) => {
+            let change = &done.changes[0];
+            let at = format!("{}:{}", change.file, change.line);
+            assert!(at.ends_with(place), "{place}: {done:?}");
+            assert_eq!(done.changes.len(), 1, "{done:?}");
+        }
+        Err(error) => {
+            assert!(error[0].cause.contains(&format!("{place}: ")), "{error:?}");
+            assert!(error[0].cause.contains("has no effect"), "{error:?}");
+        }
+    }
+}
+
 #[test]
-fn what_decides_in_place_of_the_manifest_is_named() {
+fn what_decides_in_place_of_the_manifest_is_edited_or_named() {
     let main = deployment(OLD);
     let beside = |name: &'static str, text: &'static str, part: &str| {
         let list: &[u8] = b"resources: [deployment.yaml]\n";
@@ -200,36 +219,31 @@ fn what_decides_in_place_of_the_manifest_is_named() {
         if !name.to_lowercase().starts_with("kustomization") {
             files.push(("kustomization.yaml", list));
         }
-        let error = run(&[image("new")], &files).unwrap_err();
-        assert!(error[0].cause.contains(part), "{error:?}");
-        assert!(
-            error[0].cause.contains("deployment.yaml:9 has no effect"),
-            "{error:?}"
-        );
+        decided(run(&[image("new")], &files), part);
     };
     beside(
         "Kustomization",
         "resources: [deployment.yaml]\nimages:\n- name: r/web\n  newTag: a\n",
-        "Kustomization:3",
+        "Kustomization:4",
     );
     beside(
         "kustomization.yml",
         "resources: [deployment.yaml]\nimages:\n- name:\tr/web\n  newTag: a\n",
-        "kustomization.yml:3",
+        "kustomization.yml:4",
     );
     beside(
         "kustomization.yaml",
         "resources: [deployment.yaml]\nimageTags:\n- name: r/web\n  newTag: a\n",
+        "kustomization.yaml:4",
+    );
+    beside(
+        "kustomization.yaml",
+        "resources: [deployment.yaml]\npatches:\n- target: {kind: Deployment}\n  patch: |\n    - op: replace\n      path: /spec/template/spec/containers/0/image\n      value: r/web:x\n",
         "kustomization.yaml:3",
     );
     beside(
         "kustomization.yaml",
-        "resources: [deployment.yaml]\npatches:\n- patch: |\n    - op: replace\n      path: /spec/template/spec/containers/0/image\n      value: x\n",
-        "kustomization.yaml:3",
-    );
-    beside(
-        "kustomization.yaml",
-        "resources: [deployment.yaml]\npatchesStrategicMerge:\n- |\n  kind: Deployment\n  spec: {containers: [{name: web, image: x}]}\n",
+        "resources: [deployment.yaml]\npatchesStrategicMerge:\n- |\n  kind: Deployment\n  metadata: {name: web}\n  spec: {template: {spec: {containers: [{name: web, image: r/web:x}]}}}\n",
         "kustomization.yaml:3",
     );
     beside(
@@ -252,7 +266,7 @@ fn what_decides_in_place_of_the_manifest_is_named() {
         "kustomize:\n  images: ['r/web=other/web:1']\n",
         ".argocd-source.yaml:2",
     );
-    let patch: &[u8] = b"kind: Deployment\nspec:\n  template:\n    spec:\n      containers:\n      - name: web\n        image: r/web:pinned\n";
+    let patch: &[u8] = b"kind: Deployment\nmetadata: {name: web}\nspec:\n  template:\n    spec:\n      containers:\n      - name: web\n        image: r/web:pinned\n";
     let by = |list: &'static [u8]| {
         run(
             &[image("new")],
@@ -263,18 +277,22 @@ fn what_decides_in_place_of_the_manifest_is_named() {
             ],
         )
     };
-    let error = by(b"resources: [deployment.yaml]\npatches:\n- path: patch.yaml\n").unwrap_err();
-    assert!(
-        error[0].cause.contains(
-            "patch.yaml:7: kustomize patches the image, by staging/web/kustomization.yaml:3"
+    let done = by(b"resources: [deployment.yaml]\npatches:\n- path: patch.yaml\n").unwrap();
+    assert_eq!(done.changes.len(), 1);
+    assert_eq!(
+        (
+            &*done.changes[0].file,
+            done.changes[0].line,
+            &*done.changes[0].from
         ),
-        "{error:?}"
+        ("staging/web/patch.yaml", 8, "r/web:pinned")
     );
-    assert!(by(b"resources: [deployment.yaml]\n").is_ok());
+    let done = by(b"resources: [deployment.yaml]\n").unwrap();
+    assert_eq!(done.changes[0].file, "staging/web/deployment.yaml");
 }
 
 #[test]
-fn what_decides_from_elsewhere_is_named() {
+fn what_decides_from_elsewhere_is_edited_or_named() {
     let main = deployment(OLD);
     let files: [(&str, &[u8]); 2] = [
         ("deployment.yaml", main.as_bytes()),
@@ -284,33 +302,30 @@ fn what_decides_from_elsewhere_is_named() {
         run_around(&[image("new")], &files, &[(path, text.as_bytes())])
     };
     let decides = |path, text, line: &str| {
-        let error = with(path, text).unwrap_err();
-        assert!(
-            error[0].cause.contains(&format!("{path}:{line}: ")),
-            "{error:?}"
-        );
+        decided(with(path, text), &format!("{path}:{line}"));
     };
     let images = "images:\n- name: r/web\n  newTag: a\n";
     decides(
         "staging/kustomization.yaml",
         "images:\n- name: r/web\n  newTag: a\nresources: [web]\n",
-        "2",
+        "3",
     );
     decides(
         "kustomization.yaml",
-        "images:\n- name: r/web\n  newTag: a\nresources: [staging]\n",
-        "2",
+        "images:\n- name: r/web\n  newTag: a\nresources: [staging/web]\n",
+        "3",
     );
     decides(
         "overlays/a/kustomization.yaml",
         "images:\n- name: r/web\n  newTag: a\nresources: [../../staging/web]\n",
-        "2",
+        "3",
     );
-    decides(
-        "overlays/a/kustomization.yaml",
-        "images:\n- name: r/web\n  newTag: a\nresources: [../../staging/web/deployment.yaml]\n",
-        "2",
-    );
+    // A folder without a kustomization of its own is what takes its files in.
+    let overlay =
+        "images:\n- name: r/web\n  newTag: a\nresources: [../../staging/web/deployment.yaml]\n";
+    let around: [(&str, &[u8]); 1] = [("overlays/a/kustomization.yaml", overlay.as_bytes())];
+    let done = run_around(&[image("new")], &files[..1], &around);
+    decided(done, "overlays/a/kustomization.yaml:3");
     decides(
         "argocd/web.yaml",
         "kind: Application\nspec:\n  source:\n    path: staging/web\n    kustomize:\n      images: ['r/web:pinned']\n",
@@ -323,7 +338,7 @@ fn what_decides_from_elsewhere_is_named() {
     );
     decides(
         "argocd/set.yaml",
-        "kind: ApplicationSet\nspec:\n  template:\n    spec:\n      source:\n        path: '{{path}}'\n        kustomize:\n          images: ['r/web@sha256:ab']\n",
+        "kind: ApplicationSet\nspec:\n  template:\n    spec:\n      source:\n        path: '{{path}}'\n        kustomize:\n          images: ['r/web:ab']\n",
         "8",
     );
     decides(
@@ -334,7 +349,7 @@ fn what_decides_from_elsewhere_is_named() {
     decides(
         "flux/web.yaml",
         "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nspec:\n  path: ./staging/web\n  images:\n  - name: r/web\n    newTag: a\n",
-        "6",
+        "7",
     );
     for (path, text) in [
         ("staging/kustomization.yaml", images),
@@ -365,7 +380,7 @@ fn components_and_transformers_of_a_kustomization_decide_too() {
     let main = deployment(OLD);
     let component = "kind: Component\nimages:\n- name: r/web\n  newTag: a\n";
     let other = "kind: Component\nimages:\n- name: r/other\n  newTag: a\n";
-    let patch = "kind: Component\npatches:\n- patch: |\n    - {op: replace, path: /spec/template/spec/containers/0/image, value: x}\n";
+    let patch = "kind: Component\npatches:\n- target: {kind: Deployment}\n  patch: |\n    - {op: replace, path: /spec/template/spec/containers/0/image, value: r/web:x}\n";
     let transformer = "kind: ImageTagTransformer\nimageTag: {name: r/web, newTag: a}\n";
     let look = |own: &str, around: &[(&str, &str)]| {
         let files: [(&str, &[u8]); 2] = [
@@ -418,19 +433,25 @@ fn components_and_transformers_of_a_kustomization_decide_too() {
             plain,
             vec![(
                 "argocd/web.yaml",
-                "kind: Application\nspec:\n  source:\n    path: staging/web\n    kustomize:\n      patches:\n      - patch: '[{op: replace, path: /spec/template/spec/containers/0/image, value: x}]'\n",
+                "kind: Application\nspec:\n  source:\n    path: staging/web\n    kustomize:\n      patches:\n      - target: {kind: Deployment}\n        patch: '[{op: replace, path: /spec/template/spec/containers/0/image, value: r/web:x}]'\n",
             )],
         ),
         (
             plain,
             vec![(
                 "flux/web.yaml",
-                "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nspec:\n  path: ./staging/web\n  patches:\n  - patch: '[{op: replace, path: /spec/template/spec/containers/0/image, value: x}]'\n",
+                "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nspec:\n  path: ./staging/web\n  patches:\n  - target: {kind: Deployment}\n    patch: '[{op: replace, path: /spec/template/spec/containers/0/image, value: r/web:x}]'\n",
             )],
         ),
     ] {
-        let error = look(own, &around).expect_err(&format!("{own} {around:?}"));
-        assert!(error[0].cause.contains("has no effect"), "{error:?}");
+        match look(own, &around) {
+            Ok(done) => assert_ne!(done.changes[0].file, "staging/web/deployment.yaml"),
+            Err(error) => {
+                let cause = &error[0].cause;
+                let known = cause.contains("has no effect") || cause.contains("without an end");
+                assert!(known, "{error:?}");
+            }
+        }
     }
     for (own, around) in [
         (with, vec![(pin, other)]),
@@ -484,43 +505,75 @@ fn what_was_seen_instead_is_named() {
             ("a/d.yaml", &web),
         ],
         "seen elsewhere: apps/web/overlays/staging/d.yaml:9",
-        "move the manifest there",
+        "`manifests: \"apps/{component}/overlays/{environment}\"`",
+    );
+    // A base is not the place to edit: what takes it in is.
+    check(
+        &[],
+        &[
+            ("apps/web/base/d.yaml", &web),
+            ("apps/web/base/kustomization.yaml", "resources: [d.yaml]\n"),
+            (
+                "apps/web/staging/kustomization.yaml",
+                "resources: [../base]\n",
+            ),
+        ],
+        "seen elsewhere: apps/web/base/d.yaml:9",
+        "`manifests: \"apps/{component}/{environment}\"`",
+    );
+    check(
+        &[],
+        &[
+            ("base/d.yaml", &web),
+            ("base/kustomization.yaml", "resources: [d.yaml]\n"),
+            (
+                "production/web/kustomization.yaml",
+                "resources: [../../base]\n",
+            ),
+        ],
+        "seen elsewhere: base/d.yaml:9",
+        "base is a base of production/web",
+    );
+    check(
+        &[],
+        &[
+            (
+                "charts/web/values-staging.yaml",
+                "image: {repository: r/web, tag: a}\n",
+            ),
+            ("pipeline.yaml", "components: {web: {image: web}}\n"),
+        ],
+        "seen elsewhere: charts/web/values-staging.yaml:1 says `repository: r/web` in Helm values",
+        "`manifests: \"charts/{component}/values-{environment}.yaml\"`",
     );
     check(
         &[
-            ("values.yaml", "image:\n  repository: r/web\n  tag: '1'\n"),
+            ("values.yaml", "server: {port: 80}\n"),
             ("Chart.yaml", "name: web\n"),
         ],
         &[],
-        "staging/web/values.yaml:2 says `repository: r/web` in Helm values",
-        "no line of pipeline.yaml",
+        "a Helm chart stands in staging/web",
+        "`value: image.tag`",
     );
-    check(
-        &[(
-            "x.yaml",
-            "kind: HelmRelease\nspec:\n  values:\n    image:\n      repository: r/web\n",
-        )],
-        &[],
-        "x.yaml:5 says `repository: r/web` in a `HelmRelease`",
-        "",
-    );
-    let widget = web.replace("Deployment", "Widget");
-    check(
-        &[("x.yaml", &widget)],
-        &[],
-        "x.yaml:9 runs `r/web:old` in the container `web` in a `Widget`",
-        "",
-    );
-    let named = web.replace("name: web,", "name: app,");
+    let named = web
+        .replace("name: web,", "name: app,")
+        .replace("r/web", "r/x");
+    let named = format!("{named}      - {{name: istio-proxy, image: istio}}\n");
     check(
         &[("x.yaml", &named)],
         &[],
-        "x.yaml:9 runs `r/web:old` in the container `app`",
-        "`kubernetes: …`",
+        "the containers there are `app` (r/x:old, staging/web/x.yaml:9), `istio-proxy` (istio, staging/web/x.yaml:10)",
+        "`repository: …`",
     );
     check(
         &[],
         &[],
+        "staging/web holds no manifests",
+        "deployment.yaml",
+    );
+    check(
+        &[],
+        &[("pipeline.yaml", "components: {web: {image: web}}\n")],
         "staging/web holds no manifests",
         "deployment.yaml",
     );
@@ -535,16 +588,13 @@ fn what_stands_in_place_of_manifests_is_named() {
         (UnreadKind::Name, "a name that ArgoCD does not read"),
         (UnreadKind::Large, "too large"),
     ] {
-        let folder = Folder {
-            files: Vec::new(),
-            unread: vec![Unread {
-                path: "staging/web".into(),
-                kind,
-            }],
+        let unread = Unread {
+            path: "staging/web".into(),
+            kind,
         };
-        let error =
-            shipline_gitops::locate::locate(&folder, &[], &target("web", "web")).unwrap_err();
-        assert!(error.cause.contains(part), "{error}");
-        assert!(!error.remedy.ends_with('.'));
+        let files = Memory::new(Vec::new(), vec![unread]);
+        let errors = plan(&[image("new")], &files).unwrap_err();
+        assert!(errors[0].cause.contains(part), "{errors:?}");
+        assert!(!errors[0].remedy.ends_with('.'));
     }
 }

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use shipline_engine::backend::{Pinning, SetImage, Target};
 use shipline_gitops::edit::plan;
-use shipline_gitops::folder::{Folder, Manifest};
-use shipline_model::config::Containers;
+use shipline_gitops::files::Memory;
+use shipline_gitops::folder::Manifest;
 use shipline_model::name::{ComponentName, EnvironmentName, Tag};
 
 fn words(words: &'static [&'static str]) -> impl Strategy<Value = String> {
@@ -132,22 +132,16 @@ proptest! {
     fn exactly_the_announced_bytes_change((text, old, name) in file(), tag in "[a-z0-9_][a-z0-9._-]{0,40}") {
         let environment = EnvironmentName::new("staging").unwrap();
         let image = SetImage {
-            target: Target {
-                component: ComponentName::new("web").unwrap(),
-                environment,
-                folder: "web".into(),
-                container: "web".into(),
-                repository: "web".into(),
-                containers: Containers::Named,
-            },
+            target: Target::new(ComponentName::new("web").unwrap(), environment),
             name: None,
             tag: Tag::new(tag.clone()).unwrap(),
             digest: None,
             pinning: Pinning::AsBefore,
             source_commit: None,
         };
-        let folder = Folder::from(vec![Manifest { path: "staging/web/x.yaml".into(), bytes: text.clone().into_bytes() }]);
-        let done = plan(&[image], |_| &folder, &[]).map_err(|errors| TestCaseError::fail(format!("{errors:?}\n{text}")))?;
+        let manifest = Manifest { path: "staging/web/x.yaml".into(), bytes: text.clone().into_bytes() };
+        let files = Memory::new(vec![manifest], Vec::new());
+        let done = plan(&[image], &files).map_err(|errors| TestCaseError::fail(format!("{errors:?}\n{text}")))?;
         let written = &text[old.clone()];
         let quote = if written.starts_with(['\'', '"']) { &written[..1] } else { "" };
         let expected = format!("{}{quote}{name}:{tag}{quote}{}", &text[..old.start], &text[old.end..]);

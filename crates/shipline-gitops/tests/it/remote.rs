@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use shipline_engine::backend::GitopsRepo;
+use shipline_engine::backend::{AskedOnce, GitopsRepo};
 use shipline_engine::error::{BackendError, ErrorClass};
 use shipline_engine::fault::Faults;
 use shipline_gitops::{RemoteGitops, RemoteSettings};
@@ -717,4 +717,40 @@ fn answers_without_an_end_have_one() {
     assert_eq!(error.class, ErrorClass::Failed);
     let cause = error.cause.unwrap().to_string();
     assert!(cause.contains("more than 100 bytes"), "{cause}");
+}
+
+/// Counts what is asked of the server.
+struct Counting(Plain, AtomicUsize);
+
+impl HttpExchange for Counting {
+    fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, BackendError> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        self.0.exchange(request)
+    }
+}
+
+#[test]
+fn a_run_asks_once() {
+    let remote = Remote::with(&[("staging/web/deployment.yaml", &manifest("web", "old"))]);
+    let counting = Arc::new(Counting(Plain, AtomicUsize::new(0)));
+    let settings = RemoteSettings {
+        exchange: Arc::clone(&counting) as Arc<dyn HttpExchange>,
+        ..remote.settings(remote.cache())
+    };
+    let run = AskedOnce::new(Arc::new(RemoteGitops::new(settings).unwrap()));
+    let asked = || counting.1.load(Ordering::SeqCst);
+    run.prepare().unwrap();
+    run.prepare().unwrap();
+    for _ in 0..3 {
+        run.snapshot().unwrap().read(&[target("web")]).unwrap();
+    }
+    // The refs, and what is fetched.
+    assert_eq!(asked(), 2);
+    run.deploy(&deployment("d1", &[("web", "new")])).unwrap();
+    // The refs to be written to, and the push.
+    assert_eq!(asked(), 4);
+    let state = run.snapshot().unwrap().read(&[target("web")]).unwrap();
+    let image = state.images.into_values().next().unwrap().unwrap();
+    assert_eq!(image.tag.as_deref(), Some("new"));
+    assert_eq!(asked(), 5);
 }

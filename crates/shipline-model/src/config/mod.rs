@@ -6,6 +6,7 @@
 
 mod check;
 mod later;
+mod place;
 mod problem;
 mod raw;
 mod rules;

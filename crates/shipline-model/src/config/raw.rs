@@ -1,8 +1,10 @@
 //! `pipeline.yaml` as it is written: what serde reads and the JSON Schema is generated from. Defaults and references are
 //! the business of `check`; the doc comments here are the descriptions in the schema.
 
+use std::borrow::Cow;
+
 use indexmap::IndexMap;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::types;
@@ -14,6 +16,54 @@ const LIMIT: &str = "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$";
 
 /// Texts by name.
 pub(super) type Texts = IndexMap<String, String>;
+
+/// A text, or a list of texts.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(from = "Written", into = "Written")]
+pub(super) struct OneOrMore(pub(super) Vec<String>);
+
+/// How it is written.
+#[derive(Deserialize, Serialize)]
+#[serde(untagged)]
+enum Written {
+    One(String),
+    More(Vec<String>),
+}
+
+impl From<OneOrMore> for Written {
+    fn from(OneOrMore(mut texts): OneOrMore) -> Self {
+        match (texts.pop(), texts.is_empty()) {
+            (Some(only), true) => Self::One(only),
+            (last, _) => {
+                texts.extend(last);
+                Self::More(texts)
+            }
+        }
+    }
+}
+
+impl From<Written> for OneOrMore {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::One(text) => Self(vec![text]),
+            Written::More(texts) => Self(texts),
+        }
+    }
+}
+
+impl JsonSchema for OneOrMore {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "OneOrMore".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "array"], "items": { "type": "string" } })
+    }
+}
 
 /// One pipeline, from commit to cluster.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -40,7 +90,7 @@ pub(super) struct File {
     pub pipelines: Option<IndexMap<String, Pipeline>>,
 }
 
-/// Where images run; its name is also the folder in the GitOps repository.
+/// Where images run; its name is `{environment}` in `manifests`.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Environment {
@@ -56,6 +106,8 @@ pub(super) struct Environment {
     /// The word to be typed before it is written (with `delivery: manual`).
     #[schemars(extend("default" = "DEPLOY"))]
     pub confirm: Option<String>,
+    /// Where its manifests stand, in place of what the profile's GitOps repository says: `k8s/{environment}`.
+    pub manifests: Option<OneOrMore>,
 }
 
 /// Who writes an environment.
@@ -133,13 +185,20 @@ pub(super) struct Gitops {
     pub path: Option<String>,
     /// The tree that a missing repository is created from (with `path`).
     pub seed: Option<String>,
-    /// `https://…` or `file://…`. SSH is not supported.
+    /// `https://…`, `ssh://…`, `git@HOST:PATH` or `file://…`.
     pub url: Option<String>,
     /// The branch that ArgoCD watches.
     #[schemars(extend("default" = "main"))]
     pub branch: Option<String>,
     /// A token for HTTPS, as `${secret.NAME}` (with `url`).
     pub token: Option<String>,
+    /// A private key for SSH, as `${secret.NAME}` (with `url`); default: the keys of the SSH agent and of `~/.ssh`.
+    pub key: Option<String>,
+    /// Host keys for SSH, as lines of a `known_hosts` file (with `url`); default: those of `~/.ssh/known_hosts`.
+    pub known_hosts: Option<String>,
+    /// Where manifests stand: folders or files, in which `{environment}` and `{component}` are filled in.
+    #[schemars(extend("default" = "{environment}/{component}"))]
+    pub manifests: Option<OneOrMore>,
 }
 
 /// A thing that we build and deploy.
@@ -152,13 +211,29 @@ pub(super) struct Component {
     pub uses: Option<Vec<String>>,
     /// Repository in the registry; default: its name.
     pub repository: Option<String>,
-    /// Folder in the GitOps repository, below the environment's (`.` is that itself); default: its name.
+    /// Its repository in the registry for single environments, by their names, where that is another one.
+    pub repositories: Option<Texts>,
+    /// What `{component}` is in `manifests` (`.` is nothing); default: its name.
     pub folder: Option<String>,
+    /// Where its manifests stand in the GitOps repository, in place of what the profile and the environment say.
+    pub manifests: Option<OneOrMore>,
     /// Name of Deployment, container, Service and Application; default: its name, underscores as hyphens.
     pub kubernetes: Option<String>,
-    /// Which containers of its folder get its image.
+    /// Name of its workload in the manifests, where that is not `kubernetes` and several could be meant.
+    pub workload: Option<String>,
+    /// Name of its container in the manifests; default: `kubernetes`, or the one container that runs its image.
+    pub container: Option<String>,
+    /// Which containers get its image: `named` (its container, and init containers beside it that run the same image), `all`
+    /// that run an image of its repository, or a list of names.
     #[schemars(extend("default" = "named"))]
-    pub containers: Option<Containers>,
+    pub containers: Option<OneOrMore>,
+    /// Where its image stands in Helm values, as keys with dots: `image`, `image.tag`, `web.image`.
+    pub value: Option<String>,
+    /// What its image is named by in the manifests; default: by what stands there.
+    pub pin: Option<Pin>,
+    /// Whether an entry of `images` is added to its kustomization where none sets its image.
+    #[schemars(extend("default" = "existing"))]
+    pub kustomize_images: Option<KustomizeImages>,
     /// Paths, from its own, that survive in the workspace between runs.
     pub caches: Option<Vec<String>>,
     /// Those of its `caches` that are part of its build context; its image is then never taken from an earlier build.
@@ -182,14 +257,26 @@ pub(super) struct Component {
     pub image: Option<Image>,
 }
 
-/// Which containers of a component's folder get its image.
+/// What an image is named by in the manifests.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Containers {
-    /// The one that is named as the component in Kubernetes, and init containers beside it that run the same image.
-    Named,
-    /// All that run an image of the component's repository.
-    All,
+pub(super) enum Pin {
+    /// Its tag.
+    Tag,
+    /// Its digest.
+    Digest,
+    /// Its tag and its digest.
+    Both,
+}
+
+/// What is written into a kustomization.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum KustomizeImages {
+    /// Entries of `images` that are there already.
+    Existing,
+    /// A new entry where there is none.
+    Create,
 }
 
 /// How requests reach a component.

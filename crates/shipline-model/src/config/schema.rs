@@ -28,6 +28,8 @@ pub(super) enum Shape {
     Word(Vec<String>),
     /// Any text.
     Text,
+    /// A text, or a list of texts: read as a list.
+    Texts,
     /// A whole number, at least and at most.
     Integer(u64, u64),
     /// `true` or `false`.
@@ -69,9 +71,12 @@ fn forbid_null(schema: &mut Value) {
                     .filter(|word| *word != "null")
                     .cloned()
                     .collect();
-                if types.len() == 1 {
-                    object.insert("type".to_owned(), types.remove(0));
-                }
+                let types = if types.len() == 1 {
+                    types.remove(0)
+                } else {
+                    Value::Array(types)
+                };
+                object.insert("type".to_owned(), types);
             }
             if let Some(Value::Array(choices)) = object.get("anyOf") {
                 let mut choices: Vec<Value> = choices
@@ -117,6 +122,9 @@ fn read(schema: &Value, root: &Value) -> Shape {
             (name.clone(), field)
         };
         return Shape::Record(properties.iter().map(field).collect());
+    }
+    if matches!(object.get("type"), Some(Value::Array(_))) {
+        return Shape::Texts;
     }
     match object.get("type").and_then(Value::as_str) {
         Some("object") => Shape::Map(Box::new(read(&object["additionalProperties"], root))),
@@ -183,6 +191,7 @@ mod tests {
             field(image, "engine").shape,
             Shape::Word(vec!["auto".into(), "embedded".into(), "docker".into()])
         );
+        assert_eq!(field(component, "manifests").shape, Shape::Texts);
         let stage = item(&field(item(&field(file, "pipelines").shape), "stages").shape);
         assert!(matches!(&field(stage, "kind").shape, Shape::Word(words) if words.len() == 7));
     }

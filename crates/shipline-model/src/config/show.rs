@@ -10,8 +10,8 @@ use super::check::text::write_duration;
 use super::raw::{self, Texts};
 use super::types::{
     BuildEngine, Component, Config, Containers, Delivery, DistributionSpec, EcrSpec, Environment,
-    GitopsSpec, Ignore, ImageSpec, Login, Pipeline, Policy, Profile, RegistrySpec, Scans, Stage,
-    Variant, Variants,
+    GitopsSpec, Ignore, ImageSpec, KustomizeImages, Login, Pin, Pipeline, Policy, Profile,
+    RegistrySpec, Scans, Stage, Variant, Variants,
 };
 use crate::name::RepoPath;
 use crate::value::Template;
@@ -83,6 +83,7 @@ fn environment(environment: &Environment) -> raw::Environment {
         url,
         api_urls,
         delivery,
+        manifests,
     } = environment;
     let (delivery, promotes, confirm) = match delivery {
         Delivery::Automatic => (raw::Delivery::Automatic, None, None),
@@ -96,13 +97,21 @@ fn environment(environment: &Environment) -> raw::Environment {
         delivery: Some(delivery),
         promotes,
         confirm,
+        manifests: patterns(manifests),
     }
+}
+
+fn patterns(manifests: &[String]) -> Option<raw::OneOrMore> {
+    (!manifests.is_empty()).then(|| raw::OneOrMore(manifests.to_vec()))
 }
 
 fn profile(profile: &Profile) -> raw::Profile {
     raw::Profile {
         registry: Some(registry(&profile.registry)),
-        gitops: profile.gitops.as_ref().map(gitops),
+        gitops: profile.gitops.as_ref().map(|spec| raw::Gitops {
+            manifests: patterns(&profile.manifests),
+            ..gitops(spec)
+        }),
         mirrors: texts(&profile.mirrors),
     }
 }
@@ -160,15 +169,21 @@ fn gitops(gitops: &GitopsSpec) -> raw::Gitops {
             path: text(path),
             seed: optional(seed.as_ref()),
             branch: Some(branch.clone()),
-            url: None,
-            token: None,
+            ..raw::Gitops::default()
         },
-        GitopsSpec::Remote { url, branch, token } => raw::Gitops {
+        GitopsSpec::Remote {
+            url,
+            branch,
+            token,
+            key,
+            known_hosts,
+        } => raw::Gitops {
             url: text(url),
             branch: Some(branch.clone()),
             token: optional(token.as_ref()),
-            path: None,
-            seed: None,
+            key: optional(key.as_ref()),
+            known_hosts: optional(known_hosts.as_ref()),
+            ..raw::Gitops::default()
         },
     }
 }
@@ -179,9 +194,16 @@ fn component(component: &Component) -> raw::Component {
         path,
         uses,
         repository,
+        repositories,
         folder,
+        manifests,
         kubernetes,
+        workload,
+        container,
         containers,
+        value,
+        pin,
+        kustomize_images,
         caches,
         include_caches,
         tools,
@@ -202,9 +224,29 @@ fn component(component: &Component) -> raw::Component {
         repository: text(repository),
         folder: Some(folder.clone()),
         kubernetes: Some(kubernetes.clone()),
-        containers: Some(match containers {
-            Containers::Named => raw::Containers::Named,
-            Containers::All => raw::Containers::All,
+        repositories: (!repositories.is_empty()).then(|| {
+            let named = repositories.iter();
+            named
+                .map(|(environment, name)| (environment.to_string(), name.to_string()))
+                .collect()
+        }),
+        manifests: patterns(manifests),
+        workload: workload.clone(),
+        container: container.clone(),
+        containers: Some(raw::OneOrMore(match containers {
+            Containers::Named => vec!["named".to_owned()],
+            Containers::All => vec!["all".to_owned()],
+            Containers::Listed(names) => names.clone(),
+        })),
+        value: value.clone(),
+        pin: pin.map(|pin| match pin {
+            Pin::Tag => raw::Pin::Tag,
+            Pin::Digest => raw::Pin::Digest,
+            Pin::Both => raw::Pin::Both,
+        }),
+        kustomize_images: Some(match kustomize_images {
+            KustomizeImages::Existing => raw::KustomizeImages::Existing,
+            KustomizeImages::Create => raw::KustomizeImages::Create,
         }),
         caches: sourced.then(|| caches.iter().map(|cache| relative(&base, cache)).collect()),
         include_caches: (!include_caches.is_empty()).then(|| {

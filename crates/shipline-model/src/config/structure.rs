@@ -130,6 +130,13 @@ impl Fit<'_, '_> {
                 }
                 Some(Value::Sequence(values))
             }
+            (NodeKind::Scalar(scalar), Shape::Texts) => {
+                let text = self.scalar(scalar, &Shape::Text, route)?;
+                Some(Value::Sequence(vec![text]))
+            }
+            (NodeKind::Sequence(_), Shape::Texts) => {
+                self.untagged(node, &Shape::List(Box::new(Shape::Text)), route)
+            }
             (NodeKind::Scalar(scalar), shape) => self.scalar(scalar, shape, route),
             (NodeKind::Mapping(_) | NodeKind::Sequence(_) | NodeKind::Alias(_), shape) => {
                 let found = match &node.kind {
@@ -341,6 +348,7 @@ impl Fit<'_, '_> {
             Shape::List(_) => "a list",
             Shape::Word(_) => "a word",
             Shape::Text => "a text",
+            Shape::Texts => "a text or a list of texts",
             Shape::Integer(..) => "a number",
             Shape::Flag => "`true` or `false`",
         };
@@ -378,6 +386,7 @@ fn blank(shape: &Shape) -> Value {
             .first()
             .map_or(Value::Null, |word| Value::String(word.clone())),
         Shape::Text => Value::String(String::new()),
+        Shape::Texts => Value::Sequence(Vec::new()),
         Shape::Integer(least, _) => Value::Number((*least).into()),
         Shape::Flag => Value::Bool(false),
     }
@@ -400,6 +409,7 @@ fn example(shape: &Shape) -> String {
         Shape::List(_) => "a list: [ … ]".to_owned(),
         Shape::Word(words) => format!("one of {}", super::suggest::list(words)),
         Shape::Text => "a text".to_owned(),
+        Shape::Texts => "a text or a list of texts".to_owned(),
         Shape::Integer(least, most) => format!("a whole number from {least} to {most}"),
         Shape::Flag => "`true` or `false`".to_owned(),
     }

@@ -50,6 +50,7 @@ pub(super) fn of_profile<'a>(profile: &'a mut Profile, scope: Scope, all: &mut P
         name,
         registry,
         gitops,
+        manifests: _,
         mirrors,
     } = profile;
     let route = Route::root().key("profiles").key(name.as_str());
@@ -116,9 +117,14 @@ fn of_gitops<'a>(gitops: &'a mut Option<GitopsSpec>, here: &Route, all: &mut Pla
             url,
             branch: _,
             token,
+            key,
+            known_hosts,
         }) => {
             all.push((here.key("url"), url));
-            all.extend(token.iter_mut().map(|token| (here.key("token"), token)));
+            for (name, template) in [("token", token), ("key", key), ("known_hosts", known_hosts)] {
+                let template = template.iter_mut();
+                all.extend(template.map(|template| (here.key(name), template)));
+            }
         }
     }
 }

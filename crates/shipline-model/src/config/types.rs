@@ -32,7 +32,7 @@ pub struct Config {
 /// Where images run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Environment {
-    /// Its name, also the folder in the GitOps repository.
+    /// Its name: `{environment}` in `manifests`.
     pub name: EnvironmentName,
     /// What people open.
     pub url: Option<String>,
@@ -40,6 +40,8 @@ pub struct Environment {
     pub api_urls: Vec<String>,
     /// Who writes it.
     pub delivery: Delivery,
+    /// Where its manifests stand, in place of the profile's `manifests`; empty where it says nothing.
+    pub manifests: Vec<String>,
 }
 
 /// Who writes an environment.
@@ -65,6 +67,8 @@ pub struct Profile {
     pub registry: RegistrySpec,
     /// Where deployment commits go; absent where this profile makes none.
     pub gitops: Option<GitopsSpec>,
+    /// Where manifests stand in that repository; empty for the default.
+    pub manifests: Vec<String>,
     /// Where base images are asked for first, by the host of the registry that they belong to: host, port if any, and a path
     /// before every repository. One that resolves to nothing is none.
     pub mirrors: BTreeMap<String, Template>,
@@ -139,12 +143,16 @@ pub enum GitopsSpec {
     },
     /// A repository behind a URL.
     Remote {
-        /// `https://…`, `http://…`, `file://…` or a path.
+        /// `https://…`, `http://…`, `ssh://…`, `git@HOST:PATH`, `file://…` or a path.
         url: Template,
         /// The branch that ArgoCD watches.
         branch: String,
         /// A token for HTTPS.
         token: Option<Template>,
+        /// A private key for SSH.
+        key: Option<Template>,
+        /// Lines of a `known_hosts` file for SSH.
+        known_hosts: Option<Template>,
     },
 }
 
@@ -159,12 +167,26 @@ pub struct Component {
     pub uses: Vec<RepoPath>,
     /// Repository in the registry.
     pub repository: RepositoryName,
-    /// Folder in the GitOps repository, below the environment's.
+    /// Its repository in the registry for single environments.
+    pub repositories: BTreeMap<EnvironmentName, RepositoryName>,
+    /// What `{component}` is in `manifests`.
     pub folder: String,
+    /// Where its manifests stand, in place of what profile and environment say; empty where it says nothing.
+    pub manifests: Vec<String>,
     /// Name of Deployment, container, Service and Application.
     pub kubernetes: String,
-    /// Which containers of its folder get its image.
+    /// Name of its workload in the manifests, where it is given.
+    pub workload: Option<String>,
+    /// Name of its container in the manifests, where it is given.
+    pub container: Option<String>,
+    /// Which containers get its image.
     pub containers: Containers,
+    /// Where its image stands in Helm values: keys with dots.
+    pub value: Option<String>,
+    /// What its image is named by in the manifests; where it says nothing, by what stands there.
+    pub pin: Option<Pin>,
+    /// What is written into a kustomization.
+    pub kustomize_images: KustomizeImages,
     /// Paths (in the repository) that survive in the workspace between runs.
     pub caches: Vec<RepoPath>,
     /// Those of `caches` that its image's build context holds. No key stands for their bytes.
@@ -187,13 +209,35 @@ pub struct Component {
     pub image: Option<ImageSpec>,
 }
 
-/// Which containers of a component's folder get its image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which containers get a component's image.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Containers {
     /// The one that is named as the component in Kubernetes, and init containers beside it that run the same image.
     Named,
     /// All that run an image of the component's repository.
     All,
+    /// Those of these names that run an image of the component's repository.
+    Listed(Vec<String>),
+}
+
+/// What an image is named by in the manifests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pin {
+    /// Its tag.
+    Tag,
+    /// Its digest.
+    Digest,
+    /// Its tag and its digest.
+    Both,
+}
+
+/// What is written into a kustomization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KustomizeImages {
+    /// Entries of `images` that are there already.
+    Existing,
+    /// A new entry where there is none.
+    Create,
 }
 
 /// How requests reach a component.

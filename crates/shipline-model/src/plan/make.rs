@@ -339,7 +339,10 @@ fn images(
     drafts
         .into_iter()
         .map(|draft| PlannedImage {
-            repository: component.repository.clone(),
+            repository: match &draft.id.variant {
+                Some(environment) => component.repository_in(environment).clone(),
+                None => component.repository.clone(),
+            },
             tag: ImageTag::new(&draft.prefix, base.clone()),
             commit: commit.clone(),
             commit_time,

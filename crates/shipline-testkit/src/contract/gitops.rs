@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use shipline_engine::backend::{Deployment, GitopsRepo, Pinning, SetImage, Target};
 use shipline_engine::error::ErrorClass;
-use shipline_model::config::Containers;
 use shipline_model::name::{CommitId, ComponentName, Digest, EnvironmentName, Tag};
 
 /// A GitOps repository and somebody else who also works on it.
@@ -34,14 +33,7 @@ pub fn manifest(component: &str, tag: &str) -> String {
 /// Where the image of [`manifest`] stands in staging.
 #[must_use]
 pub fn target(component: &str) -> Target {
-    Target {
-        component: name(component),
-        environment: staging(),
-        folder: component.to_owned(),
-        container: component.to_owned(),
-        repository: component.to_owned(),
-        containers: Containers::Named,
-    }
+    Target::new(name(component), staging())
 }
 
 /// A deployment of tags to staging.

@@ -45,7 +45,7 @@ impl MemoryGitops {
                 let to = format!("{}:{}", image.target.repository, image.tag);
                 (from != to).then(|| ImageChange {
                     component: image.target.component.to_string(),
-                    file: format!("{}/deployment.yaml", image.target.folder),
+                    file: file(&image.target),
                     line: 1,
                     from,
                     to,
@@ -105,6 +105,12 @@ impl GitopsRepo for MemoryGitops {
     }
 }
 
+/// Where a target's image would stand.
+fn file(target: &Target) -> String {
+    let folder = target.manifests.first().map_or("", String::as_str);
+    format!("{folder}/deployment.yaml")
+}
+
 /// The list as it was.
 struct MemorySnapshot {
     commit: CommitId,
@@ -121,7 +127,7 @@ impl GitopsSnapshot for MemorySnapshot {
             .iter()
             .map(|target| {
                 let image = self.then.image(target).map(|image| DeclaredImage {
-                    file: format!("{}/deployment.yaml", target.folder),
+                    file: file(target),
                     line: 1,
                     tag: image.split_once(':').map(|(_, tag)| tag.to_owned()),
                     image,

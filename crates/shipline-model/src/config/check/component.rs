@@ -1,16 +1,16 @@
 //! `components`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use indexmap::IndexMap;
 
 use super::super::problem::{Draft, Problems, key, value};
-use super::super::types::{Component, Containers, Route as Gateway};
+use super::super::types::{Component, Containers, KustomizeImages, Pin, Route as Gateway};
 use super::super::{raw, suggest};
-use super::image;
 use super::text::{command, duration, is_service_name, key_name, path, plain, variables};
-use crate::name::{ComponentName, RepoPath, RepositoryName};
+use super::{declared, image, manifests};
+use crate::name::{ComponentName, EnvironmentName, RepoPath, RepositoryName};
 use crate::yaml::Route;
 
 const TIMEOUT: Duration = Duration::from_secs(30 * 60);
@@ -82,6 +82,14 @@ fn one(
     let caches = caches(raw, &base, here, problems);
     let include_caches = include_caches(raw, &base, &caches, here, problems);
     let repository = repository(name, raw, here, problems);
+    let repositories = repositories(raw, environments, here, problems);
+    let manifests = manifests::all(raw.manifests.as_ref(), here, problems);
+    let names = names(raw, here, problems);
+    let containers = containers(raw.containers.as_ref(), here, problems);
+    let value = raw
+        .value
+        .as_ref()
+        .and_then(|text| value_keys(text, &here.key("value"), problems));
     let folder = folder(name, raw, here, problems);
     let kubernetes = kubernetes(name, raw, here, problems);
     let environment = variables(raw.environment.as_ref(), &here.key("environment"), problems);
@@ -115,11 +123,22 @@ fn one(
         path: home,
         uses,
         repository: repository?,
+        repositories,
         folder: folder?,
+        manifests,
         kubernetes: kubernetes?,
-        containers: match raw.containers.unwrap_or(raw::Containers::Named) {
-            raw::Containers::Named => Containers::Named,
-            raw::Containers::All => Containers::All,
+        workload: names.0,
+        container: names.1,
+        containers,
+        value,
+        pin: raw.pin.map(|pin| match pin {
+            raw::Pin::Tag => Pin::Tag,
+            raw::Pin::Digest => Pin::Digest,
+            raw::Pin::Both => Pin::Both,
+        }),
+        kustomize_images: match raw.kustomize_images {
+            Some(raw::KustomizeImages::Create) => KustomizeImages::Create,
+            Some(raw::KustomizeImages::Existing) | None => KustomizeImages::Existing,
         },
         caches,
         include_caches,
@@ -326,6 +345,122 @@ fn kubernetes(
     }
 }
 
+/// The repositories of single environments.
+fn repositories(
+    raw: &raw::Component,
+    environments: Option<&Environments>,
+    here: &Route,
+    problems: &mut Problems<'_>,
+) -> BTreeMap<EnvironmentName, RepositoryName> {
+    let route = here.key("repositories");
+    let mut named = BTreeMap::new();
+    for (environment, text) in raw.repositories.iter().flatten() {
+        let here = route.key(environment);
+        let known = environments.into_iter().flat_map(|all| all.keys());
+        let known = declared(environment, known, "environment", &here, problems);
+        match (
+            EnvironmentName::new(environment),
+            RepositoryName::new(text.clone()),
+        ) {
+            (Ok(environment), Ok(repository)) if known => {
+                named.insert(environment, repository);
+            }
+            (_, Err(error)) => problems.push(
+                value(&here, error.to_string())
+                    .help("the registry's host is the profile's, tags are made by the run"),
+            ),
+            (Ok(_) | Err(_), Ok(_)) => {}
+        }
+    }
+    let one = raw
+        .image
+        .as_ref()
+        .is_some_and(|image| image.variants.is_none());
+    if one && !named.is_empty() {
+        problems.push(
+            key(&route, "the component makes one image for all environments")
+                .label("which repository it goes to cannot be told")
+                .help("add `variants` to its `image`, or name one `repository`"),
+        );
+    }
+    named
+}
+
+/// `workload` and `container`.
+fn names(
+    raw: &raw::Component,
+    here: &Route,
+    problems: &mut Problems<'_>,
+) -> (Option<String>, Option<String>) {
+    let mut one = |text: Option<&String>, name: &str| {
+        let text = plain(text?, &here.key(name), problems)?;
+        Some(text)
+    };
+    let workload = one(raw.workload.as_ref(), "workload");
+    let container = one(raw.container.as_ref(), "container");
+    (workload, container)
+}
+
+fn containers(
+    raw: Option<&raw::OneOrMore>,
+    here: &Route,
+    problems: &mut Problems<'_>,
+) -> Containers {
+    let route = here.key("containers");
+    let Some(raw::OneOrMore(names)) = raw else {
+        return Containers::Named;
+    };
+    match names.as_slice() {
+        [] => {
+            problems.push(
+                value(&route, "names no container")
+                    .help("write `all`, `named`, or a list of names"),
+            );
+            Containers::Named
+        }
+        [only] if only == "named" => Containers::Named,
+        [only] if only == "all" => Containers::All,
+        names => {
+            for (index, name) in names.iter().enumerate() {
+                if !is_container_name(name) {
+                    let here = if names.len() == 1 {
+                        route.clone()
+                    } else {
+                        route.index(index)
+                    };
+                    problems.push(
+                        value(&here, format!("`{name}` is no name of a container"))
+                            .help("write `all`, `named`, or a list of names"),
+                    );
+                }
+            }
+            Containers::Listed(names.to_vec())
+        }
+    }
+}
+
+/// A DNS label, as Kubernetes wants it.
+fn is_container_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !name.is_empty()
+        && name.len() <= 63
+        && name.bytes().all(allowed)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+/// Keys with dots.
+fn value_keys(text: &str, route: &Route, problems: &mut Problems<'_>) -> Option<String> {
+    let text = plain(text, route, problems)?;
+    if text.split('.').any(str::is_empty) {
+        problems.push(
+            value(route, format!("`{text}` has a key without a name"))
+                .help("write the keys from the top of the values, with dots: `image.tag`"),
+        );
+    }
+    Some(text)
+}
+
 fn junit(raw: &raw::Component, here: &Route, problems: &mut Problems<'_>) -> Vec<String> {
     let route = here.key("junit");
     let mut globs = Vec::new();
@@ -528,9 +663,15 @@ fn apart(
             };
             problems.push(draft.help("give one of them another `repository`"));
         }
-        let place = (component.folder.as_str(), component.kubernetes.as_str());
-        if let Some(other) = places.insert(place, name) {
-            let (folder, container) = place;
+        let container = component.container.as_deref();
+        let container = container.unwrap_or(component.kubernetes.as_str());
+        let place = (component.folder.as_str(), container);
+        // Declared workloads, places in values, and manifests of their own tell components apart as well.
+        let apart = component.workload.is_some()
+            || component.value.is_some()
+            || !component.manifests.is_empty();
+        if !apart && let Some(other) = places.insert(place, name) {
+            let folder = place.0;
             let message =
                 format!("`{other}` is the container `{container}` of the folder `{folder}`, too");
             let draft = if given("kubernetes") {

@@ -5,8 +5,8 @@ use indexmap::IndexMap;
 use super::super::problem::{Problems, key, value};
 use super::super::raw;
 use super::super::types::{Delivery, Environment};
-use super::declared;
 use super::text::{key_name, plain, url};
+use super::{declared, manifests};
 use crate::name::EnvironmentName;
 use crate::yaml::Route;
 
@@ -63,6 +63,7 @@ fn one(
         url: page,
         api_urls: urls,
         delivery: delivery(name, raw, known, here, problems)?,
+        manifests: manifests::all(raw.manifests.as_ref(), here, problems),
     })
 }
 

@@ -3,6 +3,7 @@
 mod component;
 mod environment;
 mod image;
+mod manifests;
 mod pipeline;
 mod profile;
 mod scans;

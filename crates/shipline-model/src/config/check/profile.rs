@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use super::super::problem::{Problems, key, value};
 use super::super::raw;
 use super::super::types::{DistributionSpec, EcrSpec, GitopsSpec, Login, Profile, RegistrySpec};
+use super::manifests;
 use super::text::{Secrets, branch, filled_template, is_authority, is_url, key_name, path, plain};
 use crate::name::{NameError, ProfileName, RepoPath, RepositoryName};
 use crate::value::{Part, Template};
@@ -28,6 +29,14 @@ pub(super) fn all(
         let checked_name = key_name(name, &here, ProfileName::new, problems);
         let registry = registry(name, profile.registry.as_ref(), &here, problems);
         let gitops = gitops(name, profile.gitops.as_ref(), &here, problems);
+        let patterns = manifests::all(
+            profile
+                .gitops
+                .as_ref()
+                .and_then(|raw| raw.manifests.as_ref()),
+            &here.key("gitops"),
+            problems,
+        );
         let mirrors = mirrors(profile.mirrors.as_ref(), &here, problems);
         if let (
             Some(RegistrySpec::Layout { path: images }),
@@ -50,6 +59,7 @@ pub(super) fn all(
                     name,
                     registry,
                     gitops,
+                    manifests: patterns,
                     mirrors,
                 },
             );
@@ -69,6 +79,7 @@ fn local() -> Result<Profile, NameError> {
         name: ProfileName::new(LOCAL)?,
         registry: local_registry()?,
         gitops: Some(local_gitops()?),
+        manifests: Vec::new(),
         mirrors: BTreeMap::new(),
     })
 }
@@ -505,10 +516,21 @@ fn repository(
                     problems,
                 )?),
             };
+            let mut ssh = |text: Option<&String>, name: &str, secrets| match text {
+                None => Some(None),
+                Some(text) => filled_template(text, &route.key(name), secrets, problems).map(Some),
+            };
+            let key = ssh(raw.key.as_ref(), "key", Secrets::Required);
+            let known_hosts = ssh(raw.known_hosts.as_ref(), "known_hosts", Secrets::Refused);
+            if let Some(text) = url.as_ref().and_then(literal) {
+                of_transport(raw, &text, &route, problems);
+            }
             Some(GitopsSpec::Remote {
                 url: url?,
                 branch: branch?,
                 token,
+                key: key?,
+                known_hosts: known_hosts?,
             })
         }
     }
@@ -521,15 +543,21 @@ fn local_repository(
     route: &Route,
     problems: &mut Problems<'_>,
 ) -> Option<GitopsSpec> {
-    if raw.token.is_some() {
-        problems.push(
-            key(
-                &route.key("token"),
-                "belongs to a repository with `url`, not with `path`",
-            )
-            .label("has no effect")
-            .help("remove it"),
-        );
+    for (name, given) in [
+        ("token", raw.token.is_some()),
+        ("key", raw.key.is_some()),
+        ("known_hosts", raw.known_hosts.is_some()),
+    ] {
+        if given {
+            problems.push(
+                key(
+                    &route.key(name),
+                    "belongs to a repository with `url`, not with `path`",
+                )
+                .label("has no effect")
+                .help("remove it"),
+            );
+        }
     }
     let seed = match &raw.seed {
         None => None,
@@ -549,6 +577,33 @@ fn is_scp(text: &str) -> bool {
         .is_some_and(|(user, _)| user.contains('@') || !host.starts_with('.'))
 }
 
+/// Whether a URL is one of SSH.
+fn is_ssh(text: &str) -> bool {
+    text.starts_with("ssh://") || (!text.contains("://") && is_scp(text))
+}
+
+/// A token is sent by HTTP only, a key and host keys belong to SSH.
+fn of_transport(raw: &raw::Gitops, url: &str, route: &Route, problems: &mut Problems<'_>) {
+    let ssh = is_ssh(url);
+    for (name, given, fits, other) in [
+        ("token", raw.token.is_some(), !ssh, "`key: ${secret.NAME}`"),
+        ("key", raw.key.is_some(), ssh, "`token: ${secret.NAME}`"),
+        ("known_hosts", raw.known_hosts.is_some(), ssh, "nothing"),
+    ] {
+        if given && !fits {
+            let transport = if ssh { "SSH" } else { "HTTPS" };
+            problems.push(
+                key(
+                    &route.key(name),
+                    format!("has no meaning for a repository over {transport}"),
+                )
+                .label("has no effect")
+                .help(format!("write {other} instead")),
+            );
+        }
+    }
+}
+
 fn git_address(text: &str, here: &Route, problems: &mut Problems<'_>) {
     if let Some((_, rest)) = text.split_once("://") {
         let authority = rest.split('/').next().unwrap_or_default();
@@ -564,16 +619,16 @@ fn git_address(text: &str, here: &Route, problems: &mut Problems<'_>) {
     }
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
     let draft = match scheme {
-        Some("https" | "http" | "file") => return,
-        Some("ssh" | "git+ssh") => value(here, "git over SSH is not supported"),
+        Some("https" | "http" | "file" | "ssh") => return,
         Some(scheme) => value(here, format!("`{scheme}` is no scheme of a git repository")),
         None if text.contains(char::is_whitespace) => {
             value(here, format!("`{text}` is no git repository"))
         }
-        None if is_scp(text) => value(here, "git over SSH is not supported"),
         None => return,
     };
     problems.push(
-        draft.help("write `https://HOST/REPOSITORY.git`, and `token: ${secret.NAME}` beside it"),
+        draft.help(
+            "write `https://HOST/REPOSITORY.git` and `token: ${secret.NAME}`, or `ssh://git@HOST/REPOSITORY.git` and `key: ${secret.NAME}`",
+        ),
     );
 }

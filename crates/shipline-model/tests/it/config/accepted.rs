@@ -384,16 +384,110 @@ fn components_may_share_all_but_their_place() {
 }
 
 #[test]
-fn git_over_ssh_is_refused_where_it_is_written() {
-    let with = |url: &str| GOOD.replace("file:///srv/git/salon-gitops.git", url);
-    assert!(config::load("pipeline.yaml", &with("./a:b.git")).is_ok());
-    for url in [
-        "ssh://git@h/a.git",
-        "git+ssh://h/a.git",
-        "git@h:a.git",
-        "h:a.git",
+fn git_is_spoken_over_https_and_ssh() {
+    let with = |url: &str, more: &str| {
+        let written = format!("{url:?}{more}");
+        GOOD.replace("\"file:///srv/git/salon-gitops.git\"", &written)
+    };
+    for (url, more) in [
+        ("./a:b.git", ""),
+        ("ssh://git@h:22/a.git", ""),
+        (
+            "git@h:a.git",
+            ", key: \"${secret.KEY}\", known_hosts: h ssh-ed25519 AAAA",
+        ),
     ] {
-        let errors = config::load("pipeline.yaml", &with(url)).unwrap_err();
-        assert!(format!("{errors:?}").contains("SSH"), "{url}: {errors:?}");
+        let checked = config::load("pipeline.yaml", &with(url, more));
+        assert!(checked.is_ok(), "{url}: {checked:?}");
+    }
+    for (url, more, part) in [
+        ("git+ssh://h/a.git", "", "no scheme"),
+        ("ssh://git:x@h/a.git", "", "login"),
+        ("git@h:a.git", ", token: \"${secret.T}\"", "SSH"),
+        ("https://h/a.git", ", key: \"${secret.K}\"", "HTTPS"),
+        ("ssh://h/a.git", ", key: plain", "key"),
+    ] {
+        let errors = config::load("pipeline.yaml", &with(url, more)).unwrap_err();
+        assert!(format!("{errors:?}").contains(part), "{url}: {errors:?}");
+    }
+}
+
+#[test]
+fn places_in_the_gitops_repository_are_declared() {
+    let load = |lines: &str, gitops: &str, environment: &str| {
+        let text = format!(
+            "version: 1\nproject: x\nenvironments:\n  staging: {{ {environment} }}\n  production: {{ delivery: manual, promotes: staging }}\nprofiles:\n  ci:\n    registry: {{ url: r.example }}\n    gitops: {{ url: \"https://h/a.git\"{gitops} }}\ncomponents:\n{lines}"
+        );
+        config::load("pipeline.yaml", &text)
+    };
+    let places = |config: &config::Config, environment: &str| {
+        let profile = config.profiles.values().find(|it| it.name.as_str() == "ci");
+        let component = config.components.values().next().unwrap();
+        let environment = shipline_model::name::EnvironmentName::new(environment).unwrap();
+        config.manifests(profile, &environment, component)
+    };
+    let plain = load("  web: {}\n", "", "").unwrap();
+    assert_eq!(places(&plain, "staging"), ["staging/web"]);
+    let pattern = ", manifests: \"apps/{component}/overlays/{environment}\"";
+    let of_profile = load("  web: { folder: shop/web }\n", pattern, "").unwrap();
+    assert_eq!(
+        places(&of_profile, "staging"),
+        ["apps/shop/web/overlays/staging"]
+    );
+    let of_environment = load(
+        "  web: {}\n",
+        pattern,
+        "manifests: [k8s, \"jobs/{component}\"]",
+    )
+    .unwrap();
+    assert_eq!(places(&of_environment, "staging"), ["k8s", "jobs/web"]);
+    assert_eq!(
+        places(&of_environment, "production"),
+        ["apps/web/overlays/production"]
+    );
+    let own = load("  web: { manifests: \"charts/web/values-{environment}.yaml\", value: image.tag, pin: both, kustomize_images: create, containers: [web, migrate], workload: w, container: c }\n", pattern, "").unwrap();
+    assert_eq!(places(&own, "staging"), ["charts/web/values-staging.yaml"]);
+    let flat = load("  web: { folder: . }\n", "", "").unwrap();
+    assert_eq!(places(&flat, "staging"), ["staging"]);
+    for text in [own, of_environment] {
+        let shown = config::show(&text);
+        assert_eq!(
+            config::load("pipeline.yaml", &shown).unwrap(),
+            text,
+            "{shown}"
+        );
+    }
+    let variants = "image: { variants: { staging: { tag_prefix: staging- }, production: {} } }";
+    let named = load(
+        &format!(
+            "  web: {{ path: a, {variants}, repositories: {{ production: web-production }} }}\n"
+        ),
+        "",
+        "",
+    )
+    .unwrap();
+    let web = named.components.values().next().unwrap();
+    let production = shipline_model::name::EnvironmentName::new("production").unwrap();
+    assert_eq!(web.repository_in(&production).as_str(), "web-production");
+    for (lines, part) in [
+        (
+            "  web: { manifests: \"{tag}/web\" }\n",
+            "holds something else",
+        ),
+        ("  web: { manifests: /web }\n", "absolute"),
+        ("  web: { manifests: [] }\n", "names no folder"),
+        ("  web: { containers: [] }\n", "names no container"),
+        ("  web: { containers: Web }\n", "no name of a container"),
+        ("  web: { value: \"image..tag\" }\n", "key without a name"),
+        ("  web: { pin: hash }\n", "unknown"),
+        ("  web: { repositories: { test: x } }\n", "no environment"),
+        ("  web: { repositories: { staging: X } }\n", "repositories"),
+        (
+            "  web: { path: a, image: {}, repositories: { staging: x } }\n",
+            "one image for all",
+        ),
+    ] {
+        let errors = load(lines, "", "").unwrap_err();
+        assert!(format!("{errors:?}").contains(part), "{lines}: {errors:?}");
     }
 }
