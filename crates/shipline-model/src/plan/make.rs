@@ -46,7 +46,7 @@ pub struct PlanRequest<'a> {
     pub profile: &'a ProfileName,
     /// What changed.
     pub changes: &'a ChangeSet,
-    /// What [`affected`](super::affected) says of it.
+    /// What [`affected`](super::affected()) says of it.
     pub affected: &'a BTreeMap<ComponentName, Vec<Reason>>,
     /// Only these stages run; empty: all.
     pub only: &'a [StageName],
