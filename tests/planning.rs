@@ -326,8 +326,17 @@ fn what_the_gitops_stage_would_refuse_is_refused_while_planning() {
             &["staging/web holds no manifests"],
         ),
         (
-            |world| world.replace(DEPLOYMENT, "- name: web", "- name: frontend"),
-            &["set the image of web in staging", "frontend"],
+            |world| {
+                world.replace(
+                    DEPLOYMENT,
+                    "image: registry.tiny.example/web:",
+                    "image: registry.tiny.example/other:",
+                );
+            },
+            &[
+                "set the image of web in staging",
+                "registry.tiny.example/other",
+            ],
         ),
         (
             |world| {
