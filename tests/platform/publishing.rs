@@ -94,7 +94,7 @@ fn configure(world: &World, profiles: &[Profile]) {
             RemoteRegistry::Ecr(ecr) => {
                 let region = "region: us-east-1";
                 let url = ecr.fake().url();
-                let there = format!("{region}, registry_endpoint: \"{url}\"");
+                let there = format!("{region}\n        registry_endpoint: \"{url}\"");
                 world.replace("pipeline.yaml", region, &there);
                 let url = "https://github.com/aurora-glam/salon-gitops.git";
                 world.replace("pipeline.yaml", url, &profile.gitops.url());
@@ -110,6 +110,15 @@ fn configure(world: &World, profiles: &[Profile]) {
         }
     }
     world.commit("Publish on this machine");
+}
+
+/// Ends the looking, also where the run fails.
+struct End<'e>(&'e AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// Runs a pipeline while somebody looks at the registry all the time: whoever sees one tag of the run finds all its images.
@@ -140,8 +149,9 @@ fn publish(world: &World, profile: &Profile, pipeline: &str, built: &BTreeMap<St
             }
             (looks, early)
         });
+        let end = End(&ended);
         profile.run(world, pipeline);
-        ended.store(true, Ordering::SeqCst);
+        drop(end);
         watcher.join().unwrap()
     });
     assert_eq!(early, Vec::<String>::new(), "{}", profile.name);
